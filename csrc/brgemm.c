@@ -1,0 +1,106 @@
+/* The micro-kernel (brgemm.h), one text for every tile, and the FMA peak it is measured against. */
+#include "brgemm.h"
+#include <time.h>
+#if defined(_WIN32)
+#include <windows.h>
+#endif
+
+#define UNROLL _Pragma("GCC unroll 16")
+
+typedef void (*tile_fn)(const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b);
+
+/* Three rows of A share a pointer, {0, 1, 2} a_m apart: addresses the instruction forms itself. */
+FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b) {
+    const int64_t K = p->k, a_m = p->a_m, a_k = p->a_k, b_k = p->b_k, ldc = p->ldc, ld_init = p->ld_init;
+    vec acc[FN_ROWS1][4];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < nv; v++) acc[i][v] = init ? v_load(init + i * ld_init + v * FN_VL) : v_zero();
+    for (int64_t j = 0; j < p->count; j++) {
+        const fn_t *a_j[(FN_ROWS1 + 2) / 3], *b_j = b + (p->b_at ? p->b_at[j] : 0);
+        UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = a + (p->a_at ? p->a_at[j] : 0) + i * a_m;
+        for (int64_t k = 0; k < K; k++) {
+            vec bv[4];
+            UNROLL for (int v = 0; v < nv; v++) {
+                bv[v] = v_load(b_j + v * FN_VL);
+                __builtin_prefetch(b_j + AHEAD * b_k + v * FN_VL);
+            }
+            UNROLL for (int i = 0; i < rows; i++) {
+                const vec s = v_set1(a_j[i / 3][i % 3 * a_m]);
+                UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, bv[v], acc[i][v]);
+            }
+            UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] += a_k;
+            b_j += b_k;
+        }
+    }
+    if (p->relu)
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_max(v_zero(), acc[i][v]);
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < nv; v++) v_store(c + i * ldc + v * FN_VL, acc[i][v]);
+}
+
+#define TO_2(X, nv) X(1, nv) X(2, nv)
+#define TO_6(X, nv) TO_2(X, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv)
+#define TO_12(X, nv) TO_6(X, nv) X(7, nv) X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv)
+#define TO_14(X, nv) TO_12(X, nv) X(13, nv) X(14, nv)
+#define EACH__(rows, X, nv) TO_##rows(X, nv)
+#define EACH_(rows, X, nv) EACH__(rows, X, nv)
+#define DEFINE(rows, nv) \
+    static void tile_##rows##x##nv(const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b) { tile(rows, nv, p, c, init, a, b); }
+#define NAME(rows, nv) tile_##rows##x##nv,
+EACH_(FN_ROWS1, DEFINE, 1)
+EACH_(FN_ROWS2, DEFINE, 2)
+EACH_(FN_ROWS4, DEFINE, 4)
+static const tile_fn tile_1[] = {EACH_(FN_ROWS1, NAME, 1)}, tile_2[] = {EACH_(FN_ROWS2, NAME, 2)}, tile_4[] = {EACH_(FN_ROWS4, NAME, 4)};
+static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4};
+static const int rows_of[] = {0, FN_ROWS1, FN_ROWS2, 0, FN_ROWS4};
+
+/* Tiles of nearly equal height; the rows of A of one tile stay in the nearest cache while the panels of B pass. */
+void FN_NAME(brgemm)(const fn_brgemm *p) {
+    const int64_t m = p->m, nvecs = p->n / FN_VL, nv = p->nv, tiles = (m + rows_of[nv] - 1) / rows_of[nv];
+    for (int64_t t = 0; t < tiles; t++) {
+        const int64_t r = m * t / tiles, rows = m * (t + 1) / tiles - r;
+        for (int64_t v = 0, w; v < nvecs; v += w) {
+            w = nvecs - v < nv ? (nvecs - v) & 2 ? 2 : 1 : nv;
+            const int64_t n = v * FN_VL;
+            tile_of[w][rows - 1](p, p->c + r * p->ldc + n, p->init ? p->init + r * p->ld_init + n : 0, p->a + r * p->a_m,
+                                 p->b + v / nv * p->b_panel + v % nv * FN_VL);
+        }
+    }
+}
+
+#if FN_DT == 0
+static double seconds_now(void) {
+#if defined(_WIN32)
+    LARGE_INTEGER ticks, rate;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&rate);
+    return (double)ticks.QuadPart / (double)rate.QuadPart;
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#endif
+}
+
+/* GFLOP/s of independent chains of multiply-adds in registers, the best stretch within `seconds`. */
+double FN_NAME(fma_peak)(double seconds) {
+    enum { CHAINS = 12, TURNS = 50000 };
+    volatile fn_t seed = (fn_t)0.5, sink;
+    const vec x = v_set1(seed);
+    vec acc[CHAINS];
+    UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = v_set1(seed * (fn_t)i);
+    double best = 0;
+    for (const double begin = seconds_now(); best == 0 || seconds_now() - begin < seconds;) {
+        const double t = seconds_now();
+        for (int n = 0; n < TURNS; n++)
+            UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = v_fma(acc[i], x, x);
+        const double rate = 2e-9 * TURNS * CHAINS * FN_VL / (seconds_now() - t);
+        if (rate > best) best = rate;
+    }
+    UNROLL for (int i = 1; i < CHAINS; i++) acc[0] += acc[i];
+    sink = v_sum(acc[0]);
+    (void)sink;
+    return best;
+}
+#endif

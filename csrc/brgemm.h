@@ -1,0 +1,36 @@
+/* The one building block:  C[m,n] = init[m,n] + sum over i of A_i[m,k] B_i[k,n].
+ *
+ * A tile of C stays in registers over the whole sum, k ascending within i ascending, each element one chain of
+ * multiply-adds: its bits depend on neither the tile nor the block it lies in. */
+#ifndef FN_BRGEMM_H
+#define FN_BRGEMM_H
+#include "kernel.h"
+
+/* Rows of a tile that is 1, 2 or 4 vectors wide: as many as the registers hold. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define FN_ROWS1 14
+#define FN_ROWS2 14
+#define FN_ROWS4 6
+#else
+#define FN_ROWS1 12
+#define FN_ROWS2 6
+#define FN_ROWS4 2
+#endif
+#define FN_NR (2 * FN_VL)        /* lanes of a packed panel */
+
+typedef struct {
+    fn_t *c;                     /* (m, n) rows of unit stride */
+    const fn_t *init;            /* like c, and may be c; a row for all m if ld_init is 0; null: zeros */
+    const fn_t *a;               /* element (m,k) of A_i at a + a_at[i] + m*a_m + k*a_k */
+    const fn_t *b;               /* element (k,n) of B_i at b + b_at[i] + n/panel*b_panel + k*b_k + n%panel, panel = nv FN_VL lanes */
+    const int64_t *a_at, *b_at;  /* (count), or both null: count is 1 and they are 0 */
+    int64_t m, n, k, count;      /* n a multiple of FN_VL */
+    int64_t ldc, ld_init, a_m, a_k, b_k, b_panel;
+    int64_t nv;                  /* vectors of a panel: 1, 2 or 4 */
+    int64_t relu;                /* C = max(C, 0), NaN stays */
+} fn_brgemm;
+
+void FN_NAME(brgemm)(const fn_brgemm *p);
+FN_KERNEL(gemm);
+FN_WORK(gemm);
+#endif

@@ -1,0 +1,85 @@
+/* y = act(x w' + b) and its gradients: three matrix products (gemm.c) and a column sum. */
+#include "brgemm.h"
+
+static fn_gemm_args fwd(const fn_dense_args *d) {
+    return (fn_gemm_args){.work = d->work, .c = d->y, .a = d->x, .b = d->w, .packed = d->packed, .bias = d->b, .batch = 1, .M = d->M, .N = d->N,
+                          .K = d->K, .ldc = d->ldy, .a_m = d->ldx, .a_k = 1, .b_k = 1, .b_n = d->ldw, .act = d->act};
+}
+FN_WORK(dense_fwd) {
+    const fn_gemm_args g = fwd(args);
+    return FN_NAME(gemm_work)(&g, threads);
+}
+FN_KERNEL(dense_fwd) {
+    const fn_gemm_args g = fwd(args);
+    FN_NAME(gemm)(&g, t);
+}
+
+/* dx = dy w */
+static fn_gemm_args bwd_x(const fn_dense_args *d) {
+    return (fn_gemm_args){.work = d->work, .c = d->dx, .a = d->dy, .b = d->w, .packed = d->packed, .batch = 1, .M = d->M, .N = d->K, .K = d->N,
+                          .ldc = d->ldx, .a_m = d->ldy, .a_k = 1, .b_k = d->ldw, .b_n = 1};
+}
+FN_WORK(dense_bwd_x) {
+    const fn_gemm_args g = bwd_x(args);
+    return FN_NAME(gemm_work)(&g, threads);
+}
+FN_KERNEL(dense_bwd_x) {
+    const fn_gemm_args g = bwd_x(args);
+    FN_NAME(gemm)(&g, t);
+}
+
+/* dw = dy' x   db[n] = sum over m of dy[m,n] */
+static fn_gemm_args bwd_w(const fn_dense_args *d) {
+    return (fn_gemm_args){.work = d->work, .c = d->dw, .a = d->dy, .b = d->x, .batch = 1, .M = d->N, .N = d->K, .K = d->M,
+                          .ldc = d->ldw, .a_m = 1, .a_k = d->ldy, .b_k = d->ldx, .b_n = 1};
+}
+
+enum { SUM_ROWS = 512, MAX_PARTS = 16, COLUMNS = 4 };          /* rows of a part, parts of db, vectors summed side by side */
+static int64_t sum_parts(const fn_dense_args *d) {
+    const int64_t parts = d->M / SUM_ROWS < MAX_PARTS ? d->M / SUM_ROWS : MAX_PARTS;
+    return d->db && parts > 1 ? parts : 1;
+}
+static int64_t dw_work(const fn_dense_args *d, int threads) {
+    const fn_gemm_args g = bwd_w(d);
+    return d->dw ? (FN_NAME(gemm_work)(&g, threads) + FN_ALIGN - 1) / FN_ALIGN * FN_ALIGN : 0;
+}
+FN_WORK(dense_bwd_w) {
+    const fn_dense_args *d = args;
+    const int64_t parts = sum_parts(d);
+    return dw_work(d, threads) + (parts > 1 ? parts * d->N * (int64_t)sizeof(fn_t) : 0);
+}
+
+/* y[n] = sum over rows of x[row, n], n <= COLUMNS vectors, each column from the first row to the last */
+FN_INLINE vec load(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : n > 0 ? v_load_n(p, (int)n) : v_zero(); }
+static void sum_rows(fn_t *y, const fn_t *x, int64_t ldx, int64_t rows, int64_t n) {
+    vec acc[COLUMNS] = {{0}};
+    if (n == COLUMNS * FN_VL)
+        for (int64_t i = 0; i < rows; i++, x += ldx)
+            for (int j = 0; j < COLUMNS; j++) acc[j] += v_load(x + j * FN_VL);
+    else
+        for (int64_t i = 0; i < rows; i++, x += ldx)
+            for (int j = 0; j < COLUMNS; j++) acc[j] += load(x + j * FN_VL, n - j * FN_VL);
+    for (int j = 0; j < COLUMNS; j++) {
+        if (n - j * FN_VL >= FN_VL) v_store(y + j * FN_VL, acc[j]);
+        else if (n > j * FN_VL) v_store_n(y + j * FN_VL, acc[j], (int)(n - j * FN_VL));
+    }
+}
+
+FN_KERNEL(dense_bwd_w) {
+    const fn_dense_args *d = args;
+    const int64_t M = d->M, N = d->N, parts = sum_parts(d), block = COLUMNS * FN_VL, blocks = (N + block - 1) / block;
+    const fn_gemm_args g = bwd_w(d);
+    if (d->dw) FN_NAME(gemm)(&g, t);
+    if (!d->db) return;
+    fn_t *const db = d->db, *const sums = parts == 1 ? db : (fn_t *)((char *)d->work + dw_work(d, t.size));
+    int64_t lo, hi;
+    fn_share(parts * blocks, 1, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) {
+        const int64_t part = i / blocks, n = i % blocks * block, m = M * part / parts;
+        sum_rows(sums + part * N + n, (const fn_t *)d->dy + m * d->ldy + n, d->ldy, M * (part + 1) / parts - m, N - n < block ? N - n : block);
+    }
+    if (parts == 1) return;
+    fn_barrier(t);
+    fn_share(N, block, t, &lo, &hi);
+    for (int64_t n = lo; n < hi; n += block) sum_rows(db + n, sums + n, N, parts, hi - n < block ? hi - n : block);
+}

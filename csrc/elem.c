@@ -1,0 +1,249 @@
+/* Elementwise operations: y = f(a), f(a, b) or f(a, b, c) over broadcast strides (fn_elem_args).
+ *
+ * One line an operation. Integers wrap: they are computed without sign. NaN behaves as in PyTorch. */
+#include "elem.h"
+#if FN_REAL
+#include "vmath.h"
+#endif
+
+#if FN_DT == 2
+typedef uint64_t wrap_t;
+#elif FN_DT == 3
+typedef uint32_t wrap_t;
+#else
+typedef fn_t wrap_t;             /* u8 is computed in int and cut; reals have no other type */
+#endif
+
+#if FN_DT < 4
+#define NEGATIVE(a) ((a) < 0)
+#define MINUS_ONE(a) ((a) == (fn_t)-1)
+#else
+#define NEGATIVE(a) 0            /* u8 has no negative numbers */
+#define MINUS_ONE(a) 0
+#endif
+
+#define BODY(name) static void name##_run(const void *args, int64_t n, void *const *at)
+#define SIDES(y_t) y_t *const y = at[0]; const fn_t *const a = at[1], *const b = at[2]; (void)args; (void)b
+#define EACH _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++)
+#define DOOR(name, sides, y_t) FN_KERNEL(name) { elem_run(args, t, name##_run, sides, sizeof(y_t), sizeof(fn_t)); }
+
+/* y = expression in a and b, of type y_t */
+#define UNARY(name, y_t, f) \
+    FN_INLINE y_t name##_1(fn_t a) { return (y_t)(f); } \
+    BODY(name) { SIDES(y_t); EACH y[i] = name##_1(a[i]); } \
+    DOOR(name, 2, y_t)
+#define BINARY(name, y_t, f) \
+    FN_INLINE y_t name##_1(fn_t a, fn_t b) { return (y_t)(f); } \
+    BODY(name) { SIDES(y_t); EACH y[i] = name##_1(a[i], b[i]); } \
+    DOOR(name, 3, y_t)
+
+/* y = f(a) in vectors; the last ones masked, through the same code. */
+#define VECTOR(name, f) \
+    BODY(name) { \
+        SIDES(fn_t); \
+        for (int64_t i = 0; i < n; i += FN_VL) { \
+            const int64_t left = n - i; \
+            const vec x = left >= FN_VL ? v_load(a + i) : v_load_n(a + i, (int)left), r = f(x); \
+            if (left >= FN_VL) v_store(y + i, r); \
+            else v_store_n(y + i, r, (int)left); \
+        } \
+    } \
+    DOOR(name, 2, fn_t)
+
+/* ---- comparison and logic ---------------------------------------------------------------------------- */
+
+BINARY(eq, uint8_t, a == b)
+BINARY(ne, uint8_t, a != b)
+BINARY(lt, uint8_t, a < b)
+BINARY(le, uint8_t, a <= b)
+BINARY(logical_and, uint8_t, (a != 0) & (b != 0))
+BINARY(logical_or, uint8_t, (a != 0) | (b != 0))
+BINARY(logical_xor, uint8_t, (a != 0) ^ (b != 0))
+UNARY(logical_not, uint8_t, a == 0)
+
+#if !FN_REAL
+BINARY(bitwise_and, fn_t, a & b)
+BINARY(bitwise_or, fn_t, a | b)
+BINARY(bitwise_xor, fn_t, a ^ b)
+UNARY(bitwise_not, fn_t, FN_BOOLEAN ? a ^ 1 : ~a)
+#endif
+
+#if FN_REAL
+UNARY(isnan, uint8_t, a != a)
+UNARY(isinf, uint8_t, a == INFINITY || a == -INFINITY)
+UNARY(isfinite, uint8_t, a - a == 0)
+#endif
+
+/* NaN wins; of equal operands (0 and -0) the first. */
+BINARY(maximum, fn_t, (a >= b) | (a != a) ? a : b)
+BINARY(minimum, fn_t, (a <= b) | (a != a) ? a : b)
+UNARY(sign, fn_t, (a > 0) - NEGATIVE(a))
+
+/* y = c ? a : b */
+BODY(where) {
+    SIDES(fn_t);
+    const uint8_t *const c = at[3];
+    EACH y[i] = c[i] ? a[i] : b[i];
+}
+FN_KERNEL(where) { elem_run(args, t, where_run, 4, sizeof(fn_t), 1); }
+
+/* ---- arithmetic ------------------------------------------------------------------------------------------ */
+
+#if FN_BOOLEAN
+BINARY(add, fn_t, a | b)
+BINARY(mul, fn_t, a & b)
+#elif FN_REAL
+
+/* y = a + alpha b */
+BODY(add) {
+    SIDES(fn_t);
+    const fn_t alpha = (fn_t)((const fn_elem_args *)args)->s2;
+    EACH y[i] = a[i] + alpha * b[i];
+}
+DOOR(add, 3, fn_t)
+
+BODY(sub) {
+    SIDES(fn_t);
+    const fn_t alpha = (fn_t)((const fn_elem_args *)args)->s2;
+    EACH y[i] = a[i] - alpha * b[i];
+}
+DOOR(sub, 3, fn_t)
+
+BINARY(mul, fn_t, a * b)
+
+#else
+
+/* y = a + alpha b; vectors have no quick product of 8 or 64 bits, and alpha is 1 nearly always */
+FN_INLINE void add_scaled(const void *args, int64_t n, void *const *at, wrap_t sign) {
+    SIDES(fn_t);
+    const wrap_t alpha = (wrap_t)(sign * (wrap_t)((const fn_elem_args *)args)->k2);
+    if (alpha == 1) EACH y[i] = (fn_t)((wrap_t)a[i] + (wrap_t)b[i]);
+    else if (alpha == (wrap_t)-1) EACH y[i] = (fn_t)((wrap_t)a[i] - (wrap_t)b[i]);
+    else EACH y[i] = (fn_t)((wrap_t)a[i] + alpha * (wrap_t)b[i]);
+}
+BODY(add) { add_scaled(args, n, at, 1); }
+BODY(sub) { add_scaled(args, n, at, (wrap_t)-1); }
+DOOR(add, 3, fn_t)
+DOOR(sub, 3, fn_t)
+BINARY(mul, fn_t, (wrap_t)a * (wrap_t)b)
+#endif
+
+#if !FN_BOOLEAN
+UNARY(neg, fn_t, -(wrap_t)a)
+
+/* y = a + s b c */
+BODY(addcmul) {
+    SIDES(fn_t);
+    const fn_t *const c = at[3];
+    const fn_elem_args *p = args;
+    const wrap_t s = FN_REAL ? (wrap_t)p->s : (wrap_t)p->k;
+    EACH y[i] = (fn_t)((wrap_t)a[i] + s * (wrap_t)b[i] * (wrap_t)c[i]);
+}
+DOOR(addcmul, 4, fn_t)
+
+/* y = min(max(a, lo), hi) */
+BODY(clamp) {
+    SIDES(fn_t);
+    const fn_elem_args *p = args;
+    const fn_t lo = FN_REAL ? (fn_t)p->s : (fn_t)p->k, hi = FN_REAL ? (fn_t)p->s2 : (fn_t)p->k2;
+    EACH y[i] = minimum_1(maximum_1(a[i], lo), hi);
+}
+DOOR(clamp, 2, fn_t)
+#endif
+
+/* ---- division: floor_divide rounds down, remainder has the sign of b, trunc_divide rounds to zero ---------- */
+
+#if FN_REAL
+FN_INLINE fn_t mod(fn_t a, fn_t b) { return FN_DT == 0 ? (fn_t)fmodf((float)a, (float)b) : (fn_t)fmod((double)a, (double)b); }
+FN_INLINE fn_t down(fn_t a) { return FN_DT == 0 ? (fn_t)floorf((float)a) : (fn_t)floor((double)a); }
+FN_INLINE fn_t zeroward(fn_t a) { return FN_DT == 0 ? (fn_t)truncf((float)a) : (fn_t)trunc((double)a); }
+
+/* The exact remainder first: floor(a / b) would be one too many where a / b rounds up to an integer. */
+FN_INLINE fn_t floor_quotient(fn_t a, fn_t b) {
+    const fn_t r = mod(a, b);
+    if (b == 0) return a / b;
+    const fn_t q = (a - r) / b - (fn_t)(r != 0 && (r < 0) != (b < 0)), f = down(q);
+    return q == 0 ? (fn_t)copysign(0, (double)(a / b)) : f + (fn_t)(q - f > (fn_t)0.5);
+}
+FN_INLINE fn_t signed_remainder(fn_t a, fn_t b) {
+    const fn_t r = mod(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+BINARY(div, fn_t, a / b)
+BINARY(trunc_divide, fn_t, zeroward(a / b))
+#elif !FN_BOOLEAN
+
+/* No trap: a / 0 is 0 (the layer above refuses it), and dividing by -1 wraps. */
+FN_INLINE fn_t quotient(fn_t a, fn_t b) { return b == 0 ? 0 : MINUS_ONE(b) ? (fn_t)-(wrap_t)a : (fn_t)(a / b); }
+FN_INLINE fn_t mod(fn_t a, fn_t b) { return b == 0 || MINUS_ONE(b) ? 0 : (fn_t)(a % b); }
+FN_INLINE fn_t floor_quotient(fn_t a, fn_t b) {
+    const fn_t r = mod(a, b);
+    return (fn_t)(quotient(a, b) - (r != 0 && NEGATIVE(r) != NEGATIVE(b)));
+}
+FN_INLINE fn_t signed_remainder(fn_t a, fn_t b) {
+    const fn_t r = mod(a, b);
+    return (fn_t)(r != 0 && NEGATIVE(r) != NEGATIVE(b) ? r + b : r);
+}
+
+BINARY(trunc_divide, fn_t, quotient(a, b))
+#endif
+#if !FN_BOOLEAN
+BINARY(floor_divide, fn_t, floor_quotient(a, b))
+BINARY(remainder, fn_t, signed_remainder(a, b))
+#endif
+
+/* ---- powers and functions ------------------------------------------------------------------------------------ */
+
+#if FN_REAL
+
+FN_INLINE fn_t root(fn_t a) { return FN_DT == 0 ? (fn_t)sqrtf((float)a) : (fn_t)sqrt((double)a); }
+FN_INLINE fn_t nearest(fn_t a) { return FN_DT == 0 ? (fn_t)rintf((float)a) : (fn_t)rint((double)a); }
+FN_INLINE fn_t up(fn_t a) { return FN_DT == 0 ? (fn_t)ceilf((float)a) : (fn_t)ceil((double)a); }
+FN_INLINE fn_t power(fn_t a, fn_t b) { return FN_DT == 0 ? (fn_t)powf((float)a, (float)b) : (fn_t)pow((double)a, (double)b); }
+
+/* The common exponents in plain arithmetic; the others by the C library, since exp(b log a) would lose bits. */
+BODY(pow) {
+    SIDES(fn_t);
+    const fn_elem_args *p = args;
+    const double s = p->b || p->swap ? NAN : p->s;
+    if (s == 2) EACH y[i] = a[i] * a[i];
+    else if (s == 3) EACH y[i] = a[i] * a[i] * a[i];
+    else if (s == 0.5) EACH y[i] = root(a[i]);
+    else if (s == -0.5) EACH y[i] = 1 / root(a[i]);
+    else if (s == -1) EACH y[i] = 1 / a[i];
+    else if (s == -2) EACH y[i] = 1 / (a[i] * a[i]);
+    else EACH y[i] = power(a[i], b[i]);
+}
+DOOR(pow, 3, fn_t)
+
+UNARY(abs, fn_t, FN_DT == 0 ? (fn_t)fabsf((float)a) : (fn_t)fabs((double)a))
+UNARY(reciprocal, fn_t, 1 / a)
+UNARY(sqrt, fn_t, root(a))
+UNARY(rsqrt, fn_t, 1 / root(a))
+UNARY(floor, fn_t, down(a))
+UNARY(ceil, fn_t, up(a))
+UNARY(trunc, fn_t, zeroward(a))
+UNARY(round, fn_t, nearest(a))           /* halves to even */
+VECTOR(exp, v_exp)
+VECTOR(log, v_log)
+VECTOR(log1p, v_log1p)
+VECTOR(sin, v_sin)
+VECTOR(cos, v_cos)
+VECTOR(erf, v_erf)
+
+#elif !FN_BOOLEAN
+
+/* By squaring. A negative exponent gives the integer part of the true power: of 1 and -1 alone it is not 0. */
+FN_INLINE fn_t power(fn_t a, fn_t b) {
+    wrap_t r = 1, q = (wrap_t)a;
+    if (NEGATIVE(b)) return a == 1 || (MINUS_ONE(a) && b % 2 == 0) ? 1 : MINUS_ONE(a) ? a : 0;
+    for (wrap_t e = (wrap_t)b; e; e >>= 1) {
+        if (e & 1) r = (wrap_t)(r * q);
+        q = (wrap_t)(q * q);
+    }
+    return (fn_t)r;
+}
+BINARY(pow, fn_t, power(a, b))
+UNARY(abs, fn_t, NEGATIVE(a) ? -(wrap_t)a : (wrap_t)a)
+#endif

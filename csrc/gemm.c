@@ -1,0 +1,383 @@
+/* c = act(beta c + a b + bias) for each matrix of a batch, any strides.
+ *
+ * Three forms, chosen by shape and strides alone:
+ *   ROWS  vectors run along n, numbers of a are broadcast; tiles of c are stored as they are
+ *   COLS  vectors run along m, numbers of b are broadcast; tiles are stored transposed: few m, b of unit stride along k (y = x w')
+ *   DOTS  vectors run along k, few m or n, both operands of unit stride along k: no packing, every number read once
+ * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element. The lanes
+ * operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of FN_NR lanes.
+ * Where c is too small to feed a team and k is long, k is cut in parts fixed by the shape, added in order. */
+#include "brgemm.h"
+#include "vmath.h"
+
+enum { ROWS, COLS, DOTS };
+#define LANES (1024 / (int)sizeof(fn_t))           /* of a block of v */
+#define BLOCK_BYTES (512 * 1024)                   /* of a block of v: half of a second-level cache */
+#define DEPTH (1536 / (int)sizeof(fn_t))           /* of k, in one pass over a tile: FN_ROWS2 rows of s stay in the first level */
+#define STRIP (2 * FN_ROWS2)                       /* rows between visits to the epilogue */
+#define COPY_LANES (4 * FN_NR)                     /* a tile of s is worth copying when so many lanes pass over it */
+#define PACK_ROWS (2 * FN_ROWS2)                   /* v is worth packing when more rows pass over it */
+#define GROUP 16                                   /* rows of the long operand that DOTS takes at once */
+#define OUT (GROUP + FN_PIECE)                     /* apart in its buffer, with room for the last piece */
+#define MAX_PARTS 16
+#define SMALL_BYTES 16384                          /* scratch that the stack holds */
+
+#define UNROLL _Pragma("GCC unroll 16")
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
+static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
+
+typedef struct {
+    int form, act, beta, pack;
+    fn_t *c;                                       /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
+    const fn_t *s, *v, *packed, *bias;
+    int64_t c_batch, c_r, c_l, s_batch, s_r, s_k, v_batch, v_k, v_l;
+    int64_t batch, R, L, K, parts, part_K;         /* matrix i of batch * parts is part i % parts of matrix i / parts */
+    int64_t nv, lanes, depth;                      /* of a panel (vectors), of a block of v, of k in a block */
+    int64_t v_room, s_room, t_room, bytes;         /* scratch of a thread: elements, and all together */
+    int64_t part_bytes;                            /* scratch of the parts, before the threads' */
+} plan;
+
+/* Costs in vector multiply-adds; a transposed element costs half of one, a finished dot product six. */
+static plan plan_of(const fn_gemm_args *g) {
+    const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
+    const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL), k_vecs = (double)over(g->K, FN_VL);
+    const double rows = M * n_vecs * K + (g->b_n == 1 ? 0 : 0.5 * N * K);
+    const double cols = N * m_vecs * K + (g->a_m == 1 ? 0 : 0.5 * M * K) + (g->beta ? 1.0 : 0.5) * M * N;
+    const double dots = g->a_k == 1 && g->b_k == 1 ? M * N * (k_vecs + 6) : 2 * rows;
+    plan p = {.form = dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS, .act = (int)g->act, .beta = (int)g->beta,
+              .c = g->c, .bias = g->bias, .c_batch = g->c_batch, .batch = g->batch, .K = g->K, .parts = 1, .part_K = g->K};
+    if (p.form == COLS || (p.form == DOTS && g->N < g->M)) {
+        p.R = g->N, p.L = g->M, p.c_r = 1, p.c_l = g->ldc;
+        p.s = g->b, p.s_batch = g->b_batch, p.s_r = g->b_n, p.s_k = g->b_k;
+        p.v = g->a, p.v_batch = g->a_batch, p.v_l = g->a_m, p.v_k = g->a_k;
+    } else {
+        p.R = g->M, p.L = g->N, p.c_r = g->ldc, p.c_l = 1;
+        p.s = g->a, p.s_batch = g->a_batch, p.s_r = g->a_m, p.s_k = g->a_k;
+        p.v = g->b, p.v_batch = g->b_batch, p.v_l = g->b_n, p.v_k = g->b_k;
+    }
+    const int64_t tiles = g->batch * over(g->M, 16) * over(g->N, 32);
+    if (tiles < MAX_PARTS && g->K >= 1024 && M * N * K * (double)g->batch >= 1 << 20) {
+        p.parts = least(MAX_PARTS / tiles, g->K / 512);
+        p.part_K = over(g->K, p.parts);
+        p.parts = over(g->K, p.part_K);
+        if (p.parts > 1) p.part_bytes = up(g->batch * p.parts * g->M * g->N * (int64_t)sizeof(fn_t), FN_ALIGN);
+    }
+    if (p.form == DOTS) return p;
+    p.packed = g->packed;
+    p.nv = p.R <= FN_ROWS4 && !p.packed ? 4 : 2;
+    p.pack = !p.packed && (p.v_l != 1 || p.R > PACK_ROWS);
+    p.lanes = least(LANES, up(p.L, p.nv * FN_VL));
+    p.depth = most(BLOCK_BYTES / (int64_t)sizeof(fn_t) / p.lanes, 1);
+    p.depth = most(over(p.part_K, over(p.part_K, p.depth) + !p.part_K), 1);
+    p.v_room = p.depth * (p.pack ? p.lanes : p.packed || p.L % FN_VL == 0 ? 0 : FN_VL);
+    p.s_room = p.lanes >= COPY_LANES ? up(FN_ROWS2 * (least(p.depth, DEPTH) + FN_VL), FN_VL) : 0;
+    p.t_room = STRIP * (p.form == COLS ? p.lanes : FN_VL) + FN_VL;
+    p.bytes = up((p.v_room + p.s_room + p.t_room) * (int64_t)sizeof(fn_t), FN_ALIGN);
+    return p;
+}
+
+FN_WORK(gemm) {
+    const plan p = plan_of(args);
+    return p.part_bytes + (p.bytes > SMALL_BYTES ? p.bytes * threads : 0);
+}
+
+/* ---- moving elements ----------------------------------------------------------------------------------------------------- */
+
+/* y[j*ldy + i] = x[i*ldx + j] for n <= FN_VL values of i; lanes n and up of y are written (with x's last row) if padded. */
+FN_INLINE void transpose_lanes(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, const int n, int64_t cols, int padded) {
+    int64_t j = 0;
+    for (; j + FN_PIECE <= cols; j += FN_PIECE) {
+        vec t[FN_PIECE];
+        if (n == FN_VL) {
+            UNROLL for (int q = 0; q < FN_PIECE; q++) t[q] = v_pieces(x + q * ldx + j, FN_PIECE * ldx);
+        } else {
+            fn_t z[FN_VL][FN_PIECE];
+            for (int i = 0; i < FN_VL; i++) memcpy(z[i], x + least(i, n - 1) * ldx + j, sizeof z[i]);
+            UNROLL for (int q = 0; q < FN_PIECE; q++) t[q] = v_pieces(z[q], FN_PIECE * FN_PIECE);
+        }
+        v_transpose_pieces(t);
+        UNROLL for (int q = 0; q < FN_PIECE; q++) {
+            if (n == FN_VL || padded) v_store(y + (j + q) * ldy, t[q]);
+            else v_store_n(y + (j + q) * ldy, t[q], n);
+        }
+    }
+    for (; j < cols; j++)
+        for (int i = 0; i < (padded ? FN_VL : n); i++) y[j * ldy + i] = x[least(i, n - 1) * ldx + j];
+}
+static void transpose(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t rows, int64_t cols, int padded) {
+    int64_t i = 0;
+    for (; i + FN_VL <= rows; i += FN_VL) transpose_lanes(y + i, ldy, x + i * ldx, ldx, FN_VL, cols, padded);
+    if (i < rows) transpose_lanes(y + i, ldy, x + i * ldx, ldx, (int)(rows - i), cols, padded);
+}
+
+/* y[i*ldy + j] = x[i*ldx + j], and zeros up to a whole vector if padded */
+static void copy_rows(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t rows, int64_t cols, int padded) {
+    const int64_t whole = cols / FN_VL * FN_VL;
+    const int rest = (int)(cols - whole);
+    for (int64_t i = 0; i < rows; i++, x += ldx, y += ldy) {
+        for (int64_t j = 0; j < whole; j += FN_VL) v_store(y + j, v_load(x + j));
+        if (rest && padded) v_store(y + whole, v_load_n(x + whole, rest));
+        else if (rest) v_store_n(y + whole, v_load_n(x + whole, rest), rest);
+    }
+}
+
+/* Panels of `width` lanes, each (K, width): lane j of row k at y + j/width*panel + k*width + j%width; the last vector is padded. */
+static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int64_t v_k, int64_t v_l, int64_t K, int64_t lanes) {
+    for (int64_t j = 0; j < lanes; j += width, y += panel, v += width * v_l) {
+        const int64_t n = least(width, lanes - j);
+        if (v_l == 1) copy_rows(y, width, v, v_k, K, n, 1);
+        else if (v_k == 1) transpose(y, width, v, v_l, n, K, 1);
+        else
+            for (int64_t k = 0; k < K; k++)
+                for (int64_t i = 0; i < up(n, FN_VL); i++) y[k * width + i] = i < n ? v[k * v_k + i * v_l] : 0;
+    }
+}
+
+/* packed = b in panels, made for the instruction set at hand: K (N rounded up to 32) elements are enough for all. c is the output. */
+FN_KERNEL(gemm_pack) {
+    const fn_gemm_args *g = args;
+    int64_t lo, hi;
+    fn_share(g->N, FN_NR, t, &lo, &hi);
+    pack_lanes((fn_t *)g->c + lo * g->K, FN_NR, FN_NR * g->K, (const fn_t *)g->b + lo * g->b_n, g->b_k, g->b_n, g->K, hi - lo);
+}
+
+FN_INLINE vec activate(vec y, int act) {
+    return act == FN_ACT_RELU ? v_max(v_zero(), y) : act == FN_ACT_SIGMOID ? v_sigmoid(y) : act == FN_ACT_TANH ? v_tanh(y) : y;
+}
+static void activate_rows(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, int act) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < lanes; j += FN_VL) v_store(y + i * ldy + j, activate(v_load(y + i * ldy + j), act));
+}
+static void add_row(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, const fn_t *x) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < lanes; j++) y[i * ldy + j] += x[j];
+}
+
+/* ---- ROWS and COLS ------------------------------------------------------------------------------------------------------- */
+
+/* Rows [r0, r1) and lanes [l0, l1) of one matrix. Whole vectors of ROWS go to c; the last, partial one, and all of COLS, to
+ * a strip T of rows and from there to c. A second block of k continues from what c holds. */
+static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *packed, int64_t K, int64_t l0, int64_t l1,
+                  int64_t r0, int64_t r1, fn_t *work) {
+    const int64_t c_r = p->c_r, c_l = p->c_l, s_r = p->s_r, s_k = p->s_k, v_k = p->v_k, v_l = p->v_l, width = p->nv * FN_VL;
+    const int cols = p->form == COLS, soft = p->act == FN_ACT_SIGMOID || p->act == FN_ACT_TANH;
+    fn_t *const v_work = work, *const s_work = v_work + p->v_room, *const T = s_work + p->s_room, *const bias_row = T + p->t_room - FN_VL;
+    for (int64_t l = l0; l < l1; l += p->lanes) {
+        const int64_t n = least(p->lanes, l1 - l), rest = n % FN_VL && (!cols || !p->pack) ? n % FN_VL : 0;
+        const int64_t whole = up(n - rest, FN_VL), ldt = cols ? up(n, FN_VL) : FN_VL;
+        const fn_t *const bias = p->bias && !cols ? p->bias + l : 0;
+        if (bias && rest) copy_rows(bias_row, FN_VL, bias + whole, FN_VL, 1, rest, 1);
+        int64_t k = 0, ks;
+        do {
+            ks = least(p->depth, K - k);
+            const int first = k == 0, last = k + ks == K;
+            fn_brgemm b[2] = {{.n = whole, .nv = p->nv, .count = 1}, {.n = rest ? FN_VL : 0, .nv = 1, .count = 1}};
+            if (p->packed) {
+                b[0].b = packed + l * p->K + k * width, b[0].b_k = b[1].b_k = width, b[0].b_panel = width * p->K;
+                b[1].b = b[0].b + whole / width * b[0].b_panel + whole % width;
+            } else if (p->pack) {
+                pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);
+                b[0].b = v_work, b[0].b_k = b[1].b_k = width, b[0].b_panel = width * ks;
+                b[1].b = v_work + whole / width * b[0].b_panel + whole % width;
+            } else {
+                b[0].b = v + k * v_k + l, b[0].b_k = v_k, b[0].b_panel = width;
+                if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
+                b[1].b = v_work, b[1].b_k = FN_VL;
+            }
+            const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, STRIP), copy = n >= COPY_LANES;
+            for (int64_t i = 0; i < strips; i++) {
+                const int64_t r = r0 + (r1 - r0) * i / strips, rn = r0 + (r1 - r0) * (i + 1) / strips - r;
+                fn_t *const c_i = c + r * c_r + l * c_l;
+                const fn_t *from[2] = {0};                                    /* what the sum starts from: null for zeros */
+                int64_t ld_from[2] = {cols ? ldt : c_r, ldt};
+                b[0].c = cols ? T : c_i, b[0].ldc = cols ? ldt : c_r;
+                b[1].c = cols ? T + whole : T, b[1].ldc = ldt;
+                if (!first || p->beta) {
+                    from[0] = b[0].c, from[1] = b[1].c;
+                    if (cols) transpose(T, ldt, c_i, c_l, n, rn, 1);
+                    else if (rest) copy_rows(T, ldt, c_i + whole, c_r, rn, rest, 1);
+                    if (first && bias) {
+                        add_row(c_i, c_r, rn, whole, bias);
+                        if (rest) add_row(T, ldt, rn, FN_VL, bias_row);
+                    }
+                    if (first && p->bias && cols)
+                        for (int64_t q = 0; q < rn; q++)
+                            for (int64_t j = 0; j < ldt; j++) T[q * ldt + j] += p->bias[r + q];
+                } else if (bias) {
+                    from[0] = bias, from[1] = bias_row, ld_from[0] = ld_from[1] = 0;
+                } else if (p->bias) {
+                    from[0] = b[0].c, from[1] = b[1].c;
+                    for (int64_t q = 0; q < rn; q++)
+                        for (int64_t j = 0; j < ldt; j += FN_VL) v_store(T + q * ldt + j, v_set1(p->bias[r + q]));
+                }
+                for (int64_t pass = 0; pass < passes; pass++) {
+                    const int64_t k0 = ks * pass / passes, kn = ks * (pass + 1) / passes - k0;
+                    const int64_t tiles = copy ? over(rn, FN_ROWS2) : 1, lds = s_k == 1 || s_r != 1 ? kn + FN_VL : FN_ROWS2;
+                    for (int64_t tile = 0; tile < tiles; tile++) {
+                        const int64_t q = rn * tile / tiles, m = rn * (tile + 1) / tiles - q;
+                        const fn_t *a = s + (r + q) * s_r + (k + k0) * s_k;
+                        int64_t a_m = s_r, a_k = s_k;
+                        if (copy && s_k == 1) copy_rows(s_work, lds, a, s_r, m, kn, 0), a = s_work, a_m = lds;
+                        else if (copy && s_r == 1) copy_rows(s_work, lds, a, s_k, kn, m, 0), a = s_work, a_k = lds;
+                        for (int w = 0; w < 2; w++) {
+                            if (!b[w].n) continue;
+                            fn_brgemm x = b[w];
+                            x.c += q * x.ldc, x.a = a, x.a_m = a_m, x.a_k = a_k, x.b += k0 * x.b_k, x.m = m, x.k = kn;
+                            x.init = pass ? x.c : from[w] ? from[w] + q * ld_from[w] : 0, x.ld_init = pass ? x.ldc : ld_from[w];
+                            x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
+                            FN_NAME(brgemm)(&x);
+                        }
+                    }
+                }
+                if (last && soft) {
+                    if (!cols) activate_rows(c_i, c_r, rn, whole, p->act);
+                    if (cols || rest) activate_rows(T, ldt, rn, ldt, p->act);
+                }
+                if (cols) transpose(c_i, c_l, T, ldt, rn, n, 0);
+                else if (rest) copy_rows(c_i + whole, c_r, T, ldt, rn, rest, 0);
+            }
+        } while ((k += ks) < K);
+    }
+}
+
+/* ---- DOTS ---------------------------------------------------------------------------------------------------------------- */
+
+#if FN_ROWS2 == 14
+enum { SHORT = 4, ACC = 16 };                      /* most rows of the short operand in a tile, products in registers */
+#else
+enum { SHORT = 2, ACC = 8 };
+#endif
+
+/* out[i*OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree */
+FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K) {
+    vec acc[SHORT][ACC + FN_PIECE];
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < ACC + FN_PIECE; j++) acc[i][j] = v_zero();
+    int64_t k = 0;
+    for (; k + FN_VL <= K; k += FN_VL) {
+        vec xk[SHORT];
+        UNROLL for (int i = 0; i < m; i++) xk[i] = v_load(x + i * x_r + k);
+        UNROLL for (int j = 0; j < n; j++) {
+            const vec wk = v_load(w + j * w_r + k);
+            UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(xk[i], wk, acc[i][j]);
+        }
+    }
+    if (k < K)
+        UNROLL for (int j = 0; j < n; j++) {
+            const vec wk = v_load_n(w + j * w_r + k, (int)(K - k));
+            UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(v_load_n(x + i * x_r + k, (int)(K - k)), wk, acc[i][j]);
+        }
+    UNROLL for (int i = 0; i < m; i++)
+        UNROLL for (int j = 0; j < n; j += FN_PIECE) {
+            vec *const t = acc[i] + j;
+            v_transpose_pieces(t);
+            const vec y = FN_PIECE == 4 ? (t[0] + t[1]) + (t[2 % FN_PIECE] + t[3 % FN_PIECE]) : t[0] + t[1];
+            fn_v16 z[FN_PIECES];
+            memcpy(z, &y, sizeof z);
+            UNROLL for (int h = FN_PIECES / 2; h; h /= 2) UNROLL for (int q = 0; q < h; q++) z[q] += z[q + h];
+            memcpy(out + i * OUT + j, z, sizeof z[0]);
+        }
+}
+
+typedef void (*dots_fn)(fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K);
+#define DOTS_TILE(m, n) \
+    static void dots_##m##x##n(fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K) { dots_tile(m, n, out, x, x_r, w, w_r, K); }
+DOTS_TILE(1, 1) DOTS_TILE(1, 4) DOTS_TILE(1, 8) DOTS_TILE(2, 1) DOTS_TILE(2, 4)
+#if FN_ROWS2 == 14
+DOTS_TILE(1, 16) DOTS_TILE(2, 8) DOTS_TILE(3, 1) DOTS_TILE(3, 4) DOTS_TILE(4, 1) DOTS_TILE(4, 4)
+static const dots_fn dots_of[SHORT][5] = {{dots_1x1, dots_1x4, dots_1x8, dots_1x16}, {dots_2x1, dots_2x4, dots_2x8}, {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}};
+#else
+static const dots_fn dots_of[SHORT][5] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
+#endif
+static const int dots_width[] = {1, 4, 8, 16};
+
+/* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one. */
+static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l, int64_t K, int64_t n) {
+    for (int64_t r = 0, m; r < p->R; r += m) {
+        m = least(SHORT, p->R - r);
+        fn_t out[SHORT * OUT], from[SHORT * OUT];
+        int size = 3;
+        while (!dots_of[m - 1][size]) size--;
+        for (int64_t j = 0; j < n; j += dots_width[size]) {
+            while (n - j < dots_width[size]) size--;
+            dots_of[m - 1][size](out + j, s + r * p->s_r, p->s_r, v + j * p->v_l, p->v_l, K);
+        }
+        for (int64_t i = 0; i < m; i++) {
+            fn_t *const c_i = c + (r + i) * p->c_r, *const y = out + i * OUT, *const y0 = from + i * OUT;
+            for (int64_t j = 0; j < GROUP; j++)
+                y0[j] = j < n ? (p->beta ? c_i[j * p->c_l] : 0) + (bias_r ? bias_r[r + i] : bias_l ? bias_l[j] : 0) : 0;
+            for (int64_t j = 0; j < GROUP; j += FN_VL) v_store(y + j, activate(v_load(y0 + j) + v_load(y + j), p->act));
+            for (int64_t j = 0; j < n; j++) c_i[j * p->c_l] = y[j];
+        }
+    }
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------------------------------- */
+
+/* Threads in `columns` shares of the panels times rows / columns shares of R: the cheapest for the busiest thread. */
+static int64_t columns_of(const plan *p, int64_t panels, int size) {
+    int64_t best = 1;
+    double least_cost = INFINITY;
+    for (int64_t columns = 1; columns <= size; columns++) {
+        const double l = (double)(over(panels, columns) * FN_NR), r = (double)over(p->R, size / columns);
+        const double cost = l / FN_VL * r + (p->pack ? l * (p->v_l == 1 ? 0.1 : 0.5) : 0) + 0.5 * r;
+        if (cost < least_cost) least_cost = cost, best = columns;
+    }
+    return best;
+}
+
+/* c = act(beta c + bias + part 0 + part 1 + ...) */
+static void add_parts(const fn_gemm_args *g, const plan *p, const fn_t *parts, fn_team t) {
+    const int64_t M = g->M, N = g->N;
+    int64_t lo, hi;
+    fn_share(g->batch * M, 1, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) {
+        fn_t *const c = p->c + i / M * p->c_batch + i % M * g->ldc;
+        const fn_t *const x = parts + (i / M * p->parts * M + i % M) * N;
+        for (int64_t j = 0; j < N; j += FN_VL) {
+            const int n = (int)least(FN_VL, N - j);
+            vec y = p->beta ? n < FN_VL ? v_load_n(c + j, n) : v_load(c + j) : v_zero();
+            if (p->bias) y += n < FN_VL ? v_load_n(p->bias + j, n) : v_load(p->bias + j);
+            for (int64_t q = 0; q < p->parts; q++) y += n < FN_VL ? v_load_n(x + q * M * N + j, n) : v_load(x + q * M * N + j);
+            y = activate(y, p->act);
+            if (n < FN_VL) v_store_n(c + j, y, n);
+            else v_store(c + j, y);
+        }
+    }
+}
+
+FN_KERNEL(gemm) {
+    const fn_gemm_args *g = args;
+    if (g->batch == 0 || g->M == 0 || g->N == 0) return;
+    const plan whole = plan_of(g);
+    plan p = whole;
+    if (p.parts > 1) {
+        p.c = g->work, p.c_batch = g->M * g->N, p.bias = 0, p.beta = 0, p.act = FN_ACT_NONE;
+        if (p.c_r == 1) p.c_l = g->N;
+        else p.c_r = g->N;
+    }
+    _Alignas(FN_ALIGN) char small[SMALL_BYTES];
+    fn_t *const work = p.bytes <= SMALL_BYTES ? (fn_t *)small : (fn_t *)((char *)g->work + p.part_bytes + t.rank * p.bytes);
+    const int64_t matrices = p.batch * p.parts, unit = p.form == DOTS ? GROUP : FN_NR, units = over(p.L, unit);
+    const int64_t columns = t.size == 1 || p.form == DOTS ? t.size : columns_of(&p, matrices * units, t.size), rows = t.size / columns;
+    const int64_t column = t.rank % columns, row = t.rank / columns;
+    const int64_t r0 = p.R * row / rows, r1 = p.R * (row + 1) / rows, hi = matrices * units * (column + 1) / columns;
+    for (int64_t u = matrices * units * column / columns, end; u < hi && row < rows; u = end) {
+        const int64_t i = u / units, part = i % p.parts, k = part * p.part_K, K = least(p.part_K, p.K - k);
+        end = least(hi, (i + 1) * units);
+        const int64_t l0 = (u - i * units) * unit, l1 = least(p.L, (end - i * units) * unit);
+        fn_t *const c = p.c + i * p.c_batch;
+        const fn_t *const s = p.s + i / p.parts * p.s_batch + k * p.s_k, *const v = p.v + i / p.parts * p.v_batch + k * p.v_k;
+        if (p.form != DOTS) {
+            block(&p, c, s, v, p.packed ? p.packed + k * FN_NR : 0, K, l0, l1, r0, r1, work);
+            continue;
+        }
+        for (int64_t l = l0; l < l1; l += GROUP)
+            dots_group(&p, c + l * p.c_l, s, v + l * p.v_l, p.c_r == 1 ? p.bias : 0, p.c_r == 1 || !p.bias ? 0 : p.bias + l, K, least(GROUP, l1 - l));
+    }
+    if (p.parts > 1) {
+        fn_barrier(t);
+        add_parts(g, &whole, g->work, t);
+    }
+}

@@ -1,0 +1,377 @@
+/* Losses over fn_loss_args: items are the (row, column of inner) pairs, each with C classes.
+ *
+ *   l = log_softmax(x), p = softmax(x), e = smoothing, w = weight or 1, W = sum w
+ *   cross_entropy, class t    L = -(1 - e) w_t l_t - e/C sum_c w_c l_c          dx_c = g ((1 - e) w_t (p_c - [c = t]) + e/C (W p_c - w_c))
+ *   cross_entropy, soft t     L = -sum_c q_c l_c, q_c = w_c ((1 - e) t_c + e/C)  dx_c = g (p_c sum_k q_k - q_c)
+ *   nll, class t              L = -w_t x_t                                        dx_t = -g w_t, 0 elsewhere
+ *   mse                       L = (x - t)^2                                       dx = 2 g (x - t)
+ *
+ * reduction none: y = L, g = dy. sum: y = sum L, g = dy. mean: y = sum L / total, g = dy / total, where total is the sum of w_t
+ * over items that count, or the number of items (soft, mse). Class ignore_index counts for nothing; any other class outside
+ * 0..C-1 gives NaN and touches no memory (callers refuse it; a replay cannot).
+ *
+ * Items are cut into parts by shape alone. Sums of parts are taken in double and added in order. */
+#include "kernel.h"
+#include "softmax.h"
+
+enum { NONE, MEAN, SUM };
+enum { PLAIN, SMOOTH, SOFT };
+enum { MSE_PART = 4096, NLL_PART = 1024 };
+
+typedef struct { double loss, total; } part_sum;
+
+/* The items of part i: row r, columns j0..j1 (inner > 1), or rows j0..j1 (inner 1, r is 0). */
+typedef struct { int64_t size, across, count; } parting;
+typedef struct { int64_t r, j0, j1; } part;
+static parting parts_of(const fn_loss_args *a, int64_t size) {
+    const int64_t items = a->inner == 1 ? a->rows : a->inner, across = (items + size - 1) / size;
+    return (parting){size, across, a->inner == 1 ? across : a->rows * across};
+}
+static part part_at(const fn_loss_args *a, parting ps, int64_t i) {
+    const int64_t items = a->inner == 1 ? a->rows : a->inner, j0 = i % ps.across * ps.size, j1 = j0 + ps.size;
+    return (part){i / ps.across, j0, j1 < items ? j1 : items};
+}
+/* Some 8192 values to a part, and a multiple of every vector's lanes. */
+static parting entropy_parts(const fn_loss_args *a) {
+    const int64_t n = 8192 / (a->C > 0 ? a->C : 1);
+    return parts_of(a, n < 16 ? 16 : (n + 15) / 16 * 16);
+}
+static int64_t work_for(const fn_loss_args *a, parting ps) {
+    return a->reduction != NONE && ps.count > 1 ? ps.count * (int64_t)sizeof(part_sum) : 0;
+}
+
+typedef void (*part_body)(const fn_loss_args *a, part p, part_sum *sum);
+
+/* Runs body over this thread's parts, then adds them up. One part needs neither scratch nor barrier. */
+FN_INLINE void reduce_parts(const fn_loss_args *a, parting ps, fn_team t, part_body body) {
+    part_sum alone = {0, 0}, *const sums = ps.count > 1 && a->reduction != NONE ? a->work : &alone;
+    int64_t lo, hi;
+    fn_share(ps.count, 1, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) {
+        part_sum s = {0, 0};
+        body(a, part_at(a, ps, i), &s);
+        sums[sums == &alone ? 0 : i] = s;
+    }
+    if (a->reduction == NONE) return;
+    if (ps.count > 1) fn_barrier(t);
+    if (ps.count == 1 ? hi == lo : t.rank != 0) return;
+    double loss = 0, total = 0;
+    for (int64_t i = 0; i < ps.count; i++) loss += sums[i].loss, total += sums[i].total;
+    *(fn_t *)a->total = (fn_t)total;
+    *(fn_t *)a->y = (fn_t)(a->reduction == MEAN ? loss / total : loss);
+}
+
+FN_INLINE fn_t gradient_of(const fn_loss_args *a, int64_t item) {
+    const fn_t *const dy = a->dy;
+    return a->reduction == NONE ? dy[item] : a->reduction == MEAN ? dy[0] / *(const fn_t *)a->total : dy[0];
+}
+FN_INLINE int counts(const fn_loss_args *a, int64_t class) { return class != a->ignore_index; }
+FN_INLINE int valid(const fn_loss_args *a, int64_t class) { return class >= 0 && class < a->C; }
+FN_INLINE fn_t weight_of(const fn_loss_args *a, int64_t class) { return a->weight ? ((const fn_t *)a->weight)[class] : 1; }
+
+/* ---- cross_entropy ------------------------------------------------------------------------------------------- */
+
+/* What up to FN_VL items keep: max x; log sum exp(x - max); sum q; sum q (x - max), where q is as above or w (smoothing). */
+typedef struct { fn_t max[FN_VL], log[FN_VL], q[FN_VL], qx[FN_VL]; } items;
+
+/* q of a vector of classes (rows) or of items (columns) */
+FN_INLINE vec soft_q(vec target, vec w, fn_t e, fn_t e_c) { return w * v_fma(target, v_set1(1 - e), v_set1(e_c)); }
+
+/* One row: p = exp(x - max) / sum, where p is wanted. */
+FN_INLINE void entropy_row(const fn_loss_args *a, int64_t row, items *it, int k, const int kind) {
+    const int64_t C = a->C;
+    const fn_t *const x = (const fn_t *)a->x + row * C, *const w = a->weight, *const t = (const fn_t *)a->target + row * C;
+    fn_t *const p = a->prob ? (fn_t *)a->prob + row * C : NULL;
+    const fn_t e = (fn_t)a->smoothing, e_c = (fn_t)(a->smoothing / (double)C);
+    fn_t max, sum;
+    if (C <= FN_VL) {
+        const vec v = C == FN_VL ? v_load(x) : v_load_or(x, (int)C, (fn_t)-INFINITY);
+        max = v_most(v);
+        const vec y = v_exp_neg(v - v_set1(max));
+        sum = v_sum(y);
+        if (p) v_put(p, y * v_set1(1 / sum), (int)C);
+    } else {
+        max = row_max(x, C);
+        sum = row_exp(p, x, C, max, v_exp_neg);
+        if (p) row_scale(p, C, 1 / sum);
+    }
+    it->max[k] = max;
+    it->log[k] = sum;
+    if (kind == PLAIN) return;
+    vec q = v_zero(), qx = v_zero();
+    for (int64_t c = 0; c < C; c += FN_VL) {
+        const int m = (int)(C - c < FN_VL ? C - c : FN_VL);
+        const mask in = m_first(m);
+        vec wc = w ? v_get(w + c, m) : v_set1(1);
+        if (kind == SOFT) wc = soft_q(v_get(t + c, m), wc, e, e_c);
+        q += v_select(in, wc, v_zero());
+        qx += v_select(in, wc * (v_get(x + c, m) - v_set1(max)), v_zero());
+    }
+    it->q[k] = v_sum(q);
+    it->qx[k] = v_sum(qx);
+}
+
+/* m columns from j on of row r. */
+FN_INLINE void entropy_columns(const fn_loss_args *a, int64_t r, int64_t j, int m, items *it, const int kind) {
+    const int64_t C = a->C, step = a->inner, at = r * C * step + j;
+    const fn_t *const x = (const fn_t *)a->x + at, *const w = a->weight, *const t = (const fn_t *)a->target + at;
+    fn_t *const p = a->prob ? (fn_t *)a->prob + at : NULL;
+    const fn_t e = (fn_t)a->smoothing, e_c = (fn_t)(a->smoothing / (double)C);
+    vec max = v_set1((fn_t)-INFINITY), sum = v_zero(), q = v_zero(), qx = v_zero();
+    for (int64_t c = 0; c < C; c++) max = v_max(v_get(x + c * step, m), max);
+    for (int64_t c = 0; c < C; c++) {
+        const vec d = v_get(x + c * step, m) - max, y = v_exp_neg(d);
+        sum += y;
+        if (p) v_put(p + c * step, y, m);
+        if (kind == PLAIN) continue;
+        vec wc = v_set1(w ? w[c] : 1);
+        if (kind == SOFT) wc = soft_q(v_get(t + c * step, m), wc, e, e_c);
+        q += wc;
+        qx = v_fma(wc, d, qx);
+    }
+    const vec scale = v_set1(1) / sum;
+    for (int64_t c = 0; p && c < C; c++) v_put(p + c * step, v_get(p + c * step, m) * scale, m);
+    v_store(it->max, max);
+    v_store(it->log, sum);
+    v_store(it->q, q);
+    v_store(it->qx, qx);
+}
+
+FN_INLINE void entropy_part(const fn_loss_args *a, part p, part_sum *sum, const int kind) {
+    const int64_t C = a->C, inner = a->inner, step = inner;
+    const fn_t *const x = a->x;
+    const int64_t *const target = a->target;
+    const fn_t keep = (fn_t)(1 - a->smoothing), e_c = (fn_t)(a->smoothing / (double)C);
+    for (int64_t j = p.j0; j < p.j1; j += FN_VL) {
+        const int m = (int)(p.j1 - j < FN_VL ? p.j1 - j : FN_VL);
+        items it;
+        if (inner == 1) {
+            for (int k = 0; k < m; k++) entropy_row(a, j + k, &it, k, kind);
+        } else {
+            entropy_columns(a, p.r, j, m, &it, kind);
+        }
+        v_put(it.log, v_log(v_get(it.log, m)), m);
+        for (int k = 0; k < m; k++) {
+            const int64_t i = p.r * inner + j + k;
+            fn_t loss = 0, w = 1;
+            if (kind == SOFT) {
+                loss = it.q[k] * it.log[k] - it.qx[k];
+            } else if (!counts(a, target[i])) {
+                w = 0;
+            } else if (!valid(a, target[i])) {
+                loss = (fn_t)NAN;
+            } else {
+                const fn_t xt = inner == 1 ? x[i * C + target[i]] : x[(p.r * C + target[i]) * step + j + k];
+                w = weight_of(a, target[i]);
+                loss = keep * w * (it.log[k] - (xt - it.max[k]));
+                if (kind == SMOOTH) loss += e_c * (it.q[k] * it.log[k] - it.qx[k]);
+            }
+            if (a->reduction == NONE) ((fn_t *)a->y)[i] = loss;
+            sum->loss += (double)loss;
+            sum->total += (double)w;
+        }
+    }
+}
+static void entropy_plain(const fn_loss_args *a, part p, part_sum *sum) { entropy_part(a, p, sum, PLAIN); }
+static void entropy_smooth(const fn_loss_args *a, part p, part_sum *sum) { entropy_part(a, p, sum, SMOOTH); }
+static void entropy_soft(const fn_loss_args *a, part p, part_sum *sum) { entropy_part(a, p, sum, SOFT); }
+
+FN_WORK(cross_entropy_fwd) {
+    (void)threads;
+    return work_for(args, entropy_parts(args));
+}
+FN_KERNEL(cross_entropy_fwd) {
+    const fn_loss_args *a = args;
+    reduce_parts(a, entropy_parts(a), t, a->soft ? entropy_soft : a->smoothing != 0 ? entropy_smooth : entropy_plain);
+}
+
+/* dx = scale p - every w, less `at` where the class is t; scale, at, every are those of the item (none: zeros, whatever p is). */
+typedef struct { fn_t scale, at, every; int64_t t; int none; } slope;
+
+FN_INLINE slope slope_of(const fn_loss_args *a, int64_t item, fn_t W) {
+    const int64_t t = ((const int64_t *)a->target)[item];
+    if (!counts(a, t)) return (slope){0, 0, 0, -1, 1};
+    const fn_t g = valid(a, t) ? gradient_of(a, item) : (fn_t)NAN, w = valid(a, t) ? weight_of(a, t) : 1;
+    const fn_t at = (fn_t)(1 - a->smoothing) * w * g, every = (fn_t)(a->smoothing / (double)a->C) * g;
+    return (slope){at + every * W, at, every, valid(a, t) ? t : -1, 0};
+}
+
+FN_INLINE void entropy_row_bwd(const fn_loss_args *a, int64_t row, fn_t W, const int kind) {
+    const int64_t C = a->C;
+    const fn_t *const p = (const fn_t *)a->prob + row * C, *const w = a->weight, *const t = (const fn_t *)a->target + row * C;
+    fn_t *const dx = (fn_t *)a->dx + row * C;
+    const fn_t e = (fn_t)a->smoothing, e_c = (fn_t)(a->smoothing / (double)C);
+    const slope s = kind == SOFT ? (slope){0, 0, gradient_of(a, row), -1, 0} : slope_of(a, row, W);
+    if (s.none) {
+        memset(dx, 0, (size_t)C * sizeof *dx);
+        return;
+    }
+    vec scale = v_set1(s.scale), every = v_set1(s.every), q = v_zero();
+    if (kind == SOFT) {
+        for (int64_t c = 0; c < C; c += FN_VL) {
+            const int m = (int)(C - c < FN_VL ? C - c : FN_VL);
+            q += v_select(m_first(m), soft_q(v_get(t + c, m), w ? v_get(w + c, m) : v_set1(1), e, e_c), v_zero());
+        }
+        scale = every * v_set1(v_sum(q));
+    }
+    for (int64_t c = 0; c < C; c += FN_VL) {
+        const int m = (int)(C - c < FN_VL ? C - c : FN_VL);
+        vec d = v_get(p + c, m) * scale;
+        if (kind != PLAIN) {
+            vec wc = w ? v_get(w + c, m) : v_set1(1);
+            if (kind == SOFT) wc = soft_q(v_get(t + c, m), wc, e, e_c);
+            d -= every * wc;
+        }
+        v_put(dx + c, d, m);
+    }
+    if (s.t >= 0) dx[s.t] -= s.at;
+}
+
+FN_INLINE void entropy_columns_bwd(const fn_loss_args *a, int64_t r, int64_t j, int m, fn_t W, const int kind) {
+    const int64_t C = a->C, step = a->inner, at = r * C * step + j;
+    const fn_t *const p = (const fn_t *)a->prob + at, *const w = a->weight, *const t = (const fn_t *)a->target + at;
+    fn_t *const dx = (fn_t *)a->dx + at;
+    const fn_t e = (fn_t)a->smoothing, e_c = (fn_t)(a->smoothing / (double)C);
+    slope s[FN_VL];
+    vec scale = v_zero(), every = v_zero();
+    mask none = m_set1(0);
+    for (int k = 0; k < m; k++) {
+        s[k] = kind == SOFT ? (slope){0, 0, gradient_of(a, r * step + j + k), -1, 0} : slope_of(a, r * step + j + k, W);
+        scale[k] = s[k].scale, every[k] = s[k].every, none[k] = -s[k].none;
+    }
+    if (kind == SOFT) {
+        vec q = v_zero();
+        for (int64_t c = 0; c < C; c++) q += soft_q(v_get(t + c * step, m), v_set1(w ? w[c] : 1), e, e_c);
+        scale = every * q;
+    }
+    for (int64_t c = 0; c < C; c++) {
+        vec d = v_get(p + c * step, m) * scale;
+        if (kind != PLAIN) {
+            vec wc = v_set1(w ? w[c] : 1);
+            if (kind == SOFT) wc = soft_q(v_get(t + c * step, m), wc, e, e_c);
+            d -= every * wc;
+        }
+        v_put(dx + c * step, v_select(none, v_zero(), d), m);
+    }
+    for (int k = 0; k < m; k++)
+        if (s[k].t >= 0) dx[s[k].t * step + k] -= s[k].at;
+}
+
+FN_INLINE void entropy_bwd(const fn_loss_args *a, fn_team t, const int kind) {
+    const parting ps = entropy_parts(a);
+    const int64_t inner = a->inner;
+    fn_t W = 0;
+    for (int64_t c = 0; kind == SMOOTH && c < a->C; c++) W += weight_of(a, c);
+    int64_t lo, hi;
+    fn_share(ps.count, 1, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) {
+        const part p = part_at(a, ps, i);
+        if (inner == 1)
+            for (int64_t j = p.j0; j < p.j1; j++) entropy_row_bwd(a, j, W, kind);
+        else
+            for (int64_t j = p.j0; j < p.j1; j += FN_VL)
+                entropy_columns_bwd(a, p.r, j, (int)(p.j1 - j < FN_VL ? p.j1 - j : FN_VL), W, kind);
+    }
+}
+FN_KERNEL(cross_entropy_bwd) {
+    const fn_loss_args *a = args;
+    if (a->soft) entropy_bwd(a, t, SOFT);
+    else if (a->smoothing != 0) entropy_bwd(a, t, SMOOTH);
+    else entropy_bwd(a, t, PLAIN);
+}
+
+/* ---- nll ------------------------------------------------------------------------------------------------------ */
+
+static void nll_part(const fn_loss_args *a, part p, part_sum *sum) {
+    const fn_t *const x = a->x;
+    for (int64_t j = p.j0; j < p.j1; j++) {
+        const int64_t i = p.r * a->inner + j, class = ((const int64_t *)a->target)[i];
+        fn_t loss = 0, w = 1;
+        if (!counts(a, class)) {
+            w = 0;
+        } else if (!valid(a, class)) {
+            loss = (fn_t)NAN;
+        } else {
+            w = weight_of(a, class);
+            loss = -w * (a->inner == 1 ? x[j * a->C + class] : x[(p.r * a->C + class) * a->inner + j]);
+        }
+        if (a->reduction == NONE) ((fn_t *)a->y)[i] = loss;
+        sum->loss += (double)loss;
+        sum->total += (double)w;
+    }
+}
+FN_WORK(nll_fwd) {
+    (void)threads;
+    return work_for(args, parts_of(args, NLL_PART));
+}
+FN_KERNEL(nll_fwd) {
+    const fn_loss_args *a = args;
+    reduce_parts(a, parts_of(a, NLL_PART), t, nll_part);
+}
+
+FN_KERNEL(nll_bwd) {
+    const fn_loss_args *a = args;
+    const int64_t C = a->C, inner = a->inner;
+    const parting ps = entropy_parts(a);
+    fn_t *const dx = a->dx;
+    int64_t lo, hi;
+    fn_share(ps.count, 1, t, &lo, &hi);
+    for (int64_t k = lo; k < hi; k++) {
+        const part p = part_at(a, ps, k);
+        if (inner == 1) memset(dx + p.j0 * C, 0, (size_t)((p.j1 - p.j0) * C) * sizeof *dx);
+        else
+            for (int64_t c = 0; c < C; c++) memset(dx + (p.r * C + c) * inner + p.j0, 0, (size_t)(p.j1 - p.j0) * sizeof *dx);
+        for (int64_t j = p.j0; j < p.j1; j++) {
+            const int64_t i = p.r * inner + j, class = ((const int64_t *)a->target)[i];
+            if (!counts(a, class)) continue;
+            fn_t *const d = inner == 1 ? dx + j * C : dx + p.r * C * inner + j;
+            if (valid(a, class)) d[class * inner] = -gradient_of(a, i) * weight_of(a, class);
+            else
+                for (int64_t c = 0; c < C; c++) d[c * inner] = (fn_t)NAN;
+        }
+    }
+}
+
+/* ---- mse ------------------------------------------------------------------------------------------------------- */
+
+static void mse_part(const fn_loss_args *a, part p, part_sum *sum) {
+    const fn_t *const x = a->x, *const t = a->target;
+    fn_t *const y = a->reduction == NONE ? a->y : NULL;
+    vec s0 = v_zero(), s1 = v_zero();
+    int64_t i = p.j0;
+    for (; i + 2 * FN_VL <= p.j1; i += 2 * FN_VL) {
+        const vec d0 = v_load(x + i) - v_load(t + i), d1 = v_load(x + i + FN_VL) - v_load(t + i + FN_VL);
+        if (y) v_store(y + i, d0 * d0), v_store(y + i + FN_VL, d1 * d1);
+        s0 = v_fma(d0, d0, s0), s1 = v_fma(d1, d1, s1);
+    }
+    for (; i < p.j1; i += FN_VL) {
+        const int m = (int)(p.j1 - i < FN_VL ? p.j1 - i : FN_VL);
+        const vec d = v_get(x + i, m) - v_get(t + i, m);
+        if (y) v_put(y + i, d * d, m);
+        s0 = v_fma(d, d, s0);
+    }
+    sum->loss = (double)v_sum(s0 + s1);
+    sum->total = (double)(p.j1 - p.j0);
+}
+FN_WORK(mse_fwd) {
+    (void)threads;
+    return work_for(args, parts_of(args, MSE_PART));
+}
+FN_KERNEL(mse_fwd) {
+    const fn_loss_args *a = args;
+    reduce_parts(a, parts_of(a, MSE_PART), t, mse_part);
+}
+
+FN_KERNEL(mse_bwd) {
+    const fn_loss_args *a = args;
+    const fn_t *const x = a->x, *const target = a->target, *const dy = a->dy;
+    fn_t *const dx = a->dx;
+    int64_t lo, hi;
+    fn_share(a->rows, 64, t, &lo, &hi);
+    const vec g = a->reduction == NONE || lo == hi ? v_zero() : v_set1(2 * gradient_of(a, 0));
+    for (int64_t i = lo; i < hi; i += FN_VL) {
+        const int m = (int)(hi - i < FN_VL ? hi - i : FN_VL);
+        const vec d = v_get(x + i, m) - v_get(target + i, m);
+        v_put(dx + i, a->reduction == NONE ? d * (v_get(dy + i, m) * v_set1(2)) : d * g, m);
+    }
+}

@@ -1,0 +1,185 @@
+/* Optimizers, and what is done to gradients before them, over the segments that follow the args (fn_seg in args.h).
+ *
+ * One pass over memory. Shares are cut in the elements of all segments laid end to end, so a value depends on its own element
+ * alone. Every number of a group is read through `hyper` when the kernel runs. Formulas and their order are PyTorch's. */
+#include "kernel.h"
+
+#define GRAIN 64                             /* elements; shares are cut at multiples */
+#define PART 4096                            /* elements of one partial sum of grad_norm */
+
+enum { STEP, NEG_STEP_SIZE, RSQRT_BC2, KEEP };       /* step[]: steps taken, -lr / (1 - beta1^t), (1 - beta2^t)^-1/2, 1 - lr decay */
+
+FN_INLINE vec load(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : v_load_n(p, (int)n); }
+FN_INLINE void store(fn_t *p, vec v, int64_t n) {
+    if (n >= FN_VL) v_store(p, v);
+    else v_store_n(p, v, (int)n);
+}
+
+/* f(segment, first, last) for each piece of a segment in this rank's share */
+FN_INLINE void each(const fn_optim_args *a, fn_team t, void (*f)(const fn_optim_args *, const fn_seg *, int64_t, int64_t)) {
+    const fn_seg *seg = fn_segs(a);
+    int64_t lo, hi, at = 0;
+    fn_share(a->total, GRAIN, t, &lo, &hi);
+    for (int64_t k = 0; k < a->nseg && at < hi; at += seg[k++].n) {
+        const int64_t first = lo > at ? lo - at : 0, last = hi - at < seg[k].n ? hi - at : seg[k].n;
+        if (first < last) f(a, seg + k, first, last);
+    }
+}
+
+/* step += 1, and what follows from it; segments of one group and age share the powers */
+FN_KERNEL(optim_tick) {
+    const fn_optim_args *a = args;
+    const fn_seg *seg = fn_segs(a);
+    for (int64_t k = 0; k < a->nseg && t.rank == 0; k++) {
+        double *s = seg[k].step;
+        const double *h = seg[k].hyper;
+        s[STEP] += 1;
+        if (k && h == seg[k - 1].hyper && s[STEP] == seg[k - 1].step[STEP]) {
+            memcpy(s, seg[k - 1].step, 4 * sizeof *s);
+            continue;
+        }
+        s[NEG_STEP_SIZE] = -h[FN_LR] / (1 - pow(h[FN_BETA1], s[STEP]));
+        s[RSQRT_BC2] = 1 / sqrt(1 - pow(h[FN_BETA2], s[STEP]));
+        s[KEEP] = 1 - h[FN_LR] * h[FN_WEIGHT_DECAY];
+    }
+}
+
+/* g = +-g + decay p;  b = g in the first step, else momentum b + (1 - dampening) g;  p -= lr (g + momentum b if nesterov, else b) */
+static void sgd_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
+    (void)a;
+    const double *h = seg->hyper;
+    fn_t *p = seg->p, *b = seg->s0;
+    const fn_t *g = seg->g;
+    const vec lr = v_set1((fn_t)-h[FN_LR]), decay = v_set1((fn_t)h[FN_WEIGHT_DECAY]), momentum = v_set1((fn_t)h[FN_MOMENTUM]);
+    const vec damp = v_set1((fn_t)(1 - h[FN_DAMPENING])), sign = v_set1(h[FN_MAXIMIZE] != 0 ? (fn_t)-0.0 : 0);
+    const int decays = h[FN_WEIGHT_DECAY] != 0, nesterov = h[FN_NESTEROV] != 0, heavy = b && h[FN_MOMENTUM] != 0;
+    const int begins = heavy && seg->step[STEP] == 1;
+    for (int64_t i = first; i < last; i += FN_VL) {
+        const int64_t n = last - i;
+        const vec w = load(p + i, n);
+        vec d = (vec)((mask)load(g + i, n) ^ (mask)sign);
+        if (decays) d = v_fma(decay, w, d);
+        if (heavy) {
+            const vec v = begins ? d : v_fma(damp, d, momentum * load(b + i, n));
+            store(b + i, v, n);
+            d = nesterov ? v_fma(momentum, v, d) : v;
+        }
+        store(p + i, v_fma(lr, d, w), n);
+    }
+}
+FN_KERNEL(sgd) { each(args, t, sgd_piece); }
+
+/* AdamW shrinks p by 1 - lr decay, Adam adds decay p to g;  m += (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2;
+ * vmax = max(vmax, v) takes v's place if amsgrad;  p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps) */
+static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
+    (void)a;
+    const double *h = seg->hyper, *s = seg->step, c = 1 - h[FN_BETA1];
+    fn_t *p = seg->p, *m = seg->s0, *v = seg->s1, *vmax = seg->s2;
+    const fn_t *g = seg->g;
+    const int near = c < 0.5, shrinks = h[FN_DECOUPLED] != 0, decays = !shrinks && h[FN_WEIGHT_DECAY] != 0, ams = vmax && h[FN_AMSGRAD] != 0;
+    const vec rate = v_set1((fn_t)(near ? c : c - 1));       /* m + c (g - m), or g + (c - 1) (g - m), which is g for beta1 = 0 */
+    const vec beta2 = v_set1((fn_t)h[FN_BETA2]), gain = v_set1((fn_t)(1 - h[FN_BETA2])), decay = v_set1((fn_t)h[FN_WEIGHT_DECAY]);
+    const vec step = v_set1((fn_t)s[NEG_STEP_SIZE]), rsqrt = v_set1((fn_t)s[RSQRT_BC2]), eps = v_set1((fn_t)h[FN_EPS]);
+    const vec keep = v_set1(shrinks ? (fn_t)s[KEEP] : 1), sign = v_set1(h[FN_MAXIMIZE] != 0 ? (fn_t)-0.0 : 0);
+    for (int64_t i = first; i < last; i += FN_VL) {
+        const int64_t n = last - i;
+        const vec w = load(p + i, n) * keep, m0 = load(m + i, n);
+        vec d = (vec)((mask)load(g + i, n) ^ (mask)sign);
+        if (decays) d = v_fma(decay, w, d);
+        const vec m1 = v_fma(rate, d - m0, near ? m0 : d);
+        vec v1 = v_fma(gain * d, d, beta2 * load(v + i, n));
+        store(m + i, m1, n);
+        store(v + i, v1, n);
+        if (ams) {
+            const vec old = load(vmax + i, n);
+            v1 = v_select(m_nan(old), old, v_max(old, v1));
+            store(vmax + i, v1, n);
+        }
+        store(p + i, v_fma(step, m1 / v_fma(v_sqrt(v1), rsqrt, eps), w), n);
+    }
+}
+FN_KERNEL(adam) { each(args, t, adam_piece); }
+
+/* ---- gradients: norm, scale, clamp ---------------------------------------------------------------------------------- */
+
+typedef double dvec __attribute__((vector_size(FN_VBYTES)));
+typedef fn_t narrow __attribute__((vector_size(FN_VBYTES / sizeof(double) * sizeof(fn_t))));
+#define HALVES ((int)(sizeof(dvec) / sizeof(narrow)))    /* dvecs that a vec widens to */
+
+static inline double pick(double a, double b, double sign) { return (b - a) * sign > 0 || b != b ? b : a; }   /* NaN wins */
+
+/* sum |g|^power in double, or for an infinite power the largest (least) |g|, over the n elements of one part */
+static double part_norm(const fn_t *g, int64_t n, double power) {
+    if (power == 1 || power == 2) {
+        dvec sum[2] = {{0}, {0}};
+        for (int64_t i = 0; i < n; i += FN_VL) {
+            const vec v = v_abs(load(g + i, n - i));
+            narrow h[HALVES];
+            memcpy(h, &v, sizeof h);
+            for (int k = 0; k < HALVES; k++) {
+                const dvec d = __builtin_convertvector(h[k], dvec);
+                sum[k] += power == 2 ? d * d : d;
+            }
+        }
+        double lane[FN_VBYTES / sizeof(double)], total = 0;
+        sum[0] += sum[1];
+        memcpy(lane, sum, sizeof lane);
+        for (size_t k = 0; k < sizeof lane / sizeof *lane; k++) total += lane[k];
+        return total;
+    }
+    double total = isinf(power) ? fabs((double)g[0]) : 0;
+    if (!isinf(power)) for (int64_t i = 0; i < n; i++) total += pow(fabs((double)g[i]), power);
+    else for (int64_t i = 1; i < n; i++) total = pick(total, fabs((double)g[i]), power);
+    return total;
+}
+
+static int64_t parts_of(const fn_seg *seg) { return (seg->n + PART - 1) / PART; }
+
+FN_WORK(grad_norm) {
+    (void)threads;
+    const fn_optim_args *a = args;
+    int64_t parts = 0;
+    for (int64_t k = 0; k < a->nseg; k++) parts += parts_of(fn_segs(a) + k);
+    return parts * (int64_t)sizeof(double);
+}
+
+/* norm = (sum |g|^power)^(1/power) over all segments, in parts of PART elements added in order; the power may be +-inf */
+FN_KERNEL(grad_norm) {
+    const fn_optim_args *a = args;
+    const fn_seg *seg = fn_segs(a);
+    const double power = a->s;
+    double *part = a->work;
+    int64_t lo, hi, at = 0;
+    const int64_t parts = FN_NAME(grad_norm_work)(args, t.size) / (int64_t)sizeof(double);
+    fn_share(parts, 1, t, &lo, &hi);
+    for (int64_t k = 0; k < a->nseg && at < hi; at += parts_of(seg + k++)) {
+        const int64_t mine = parts_of(seg + k), first = lo > at ? lo - at : 0, last = hi - at < mine ? hi - at : mine;
+        for (int64_t j = first; j < last; j++) {
+            const int64_t left = seg[k].n - j * PART;
+            part[at + j] = part_norm((const fn_t *)seg[k].g + j * PART, left < PART ? left : PART, power);
+        }
+    }
+    fn_barrier(t);
+    if (t.rank) return;
+    double total = parts ? part[0] : 0;
+    for (int64_t j = 1; j < parts; j++) total = isinf(power) ? pick(total, part[j], power) : total + part[j];
+    *a->norm = power == 2 ? sqrt(total) : isinf(power) ? total : pow(total, 1 / power);
+}
+
+/* g *= min(1, max_norm / (norm + 1e-6)); a norm of NaN makes them NaN */
+static void scale_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
+    const double c = a->s / (*a->norm + 1e-6);
+    const vec f = v_set1((fn_t)c);
+    fn_t *g = seg->g;
+    if (c >= 1) return;
+    for (int64_t i = first; i < last; i += FN_VL) store(g + i, load(g + i, last - i) * f, last - i);
+}
+FN_KERNEL(grad_scale) { each(args, t, scale_piece); }
+
+/* g = min(max(g, -bound), bound), NaN kept */
+static void clamp_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
+    const vec high = v_set1((fn_t)a->s), low = -high;
+    fn_t *g = seg->g;
+    for (int64_t i = first; i < last; i += FN_VL) store(g + i, v_min(high, v_max(low, load(g + i, last - i))), last - i);
+}
+FN_KERNEL(grad_clamp) { each(args, t, clamp_piece); }

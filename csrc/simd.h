@@ -1,0 +1,188 @@
+/* The vector of FN_VL reals and its operations, over GCC vector extensions; an intrinsic only where those have no word.
+ *
+ * v_ is a vector of reals, m_ a mask: integers of the same width, all ones or all zeros. Included by kernel.h. */
+#ifndef FN_SIMD_H
+#define FN_SIMD_H
+#include <string.h>
+
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
+#include <immintrin.h>
+#endif
+#if defined(__AVX512F__)
+#define FN_VBYTES 64
+#elif defined(__AVX2__)
+#define FN_VBYTES 32
+#else
+#define FN_VBYTES 16
+#endif
+
+#if FN_DT == 0
+typedef int32_t fn_i;
+#else
+typedef int64_t fn_i;
+#endif
+#define FN_VL ((int)(FN_VBYTES / sizeof(fn_t)))
+
+typedef fn_t vec __attribute__((vector_size(FN_VBYTES)));
+typedef fn_i mask __attribute__((vector_size(FN_VBYTES)));
+/* Memory of NumPy's is aligned to the element alone. */
+typedef fn_t vec_u __attribute__((vector_size(FN_VBYTES), aligned(sizeof(fn_t)), may_alias));
+
+#define FN_INLINE static inline __attribute__((always_inline, unused))
+
+FN_INLINE vec v_set1(fn_t s) { return s - (vec){0}; }                 /* keeps -0.0, which 0 + s would not */
+FN_INLINE vec v_zero(void) { return (vec){0}; }
+FN_INLINE mask m_set1(fn_i s) { return (mask){0} + s; }
+FN_INLINE vec v_load(const fn_t *p) { return *(const vec_u *)p; }
+FN_INLINE void v_store(fn_t *p, vec v) { *(vec_u *)p = v; }
+
+/* Lanes n and up (1 <= n < FN_VL): loads give zero and touch no memory, stores leave memory alone. */
+#if defined(__AVX512F__)
+#if FN_DT == 0
+FN_INLINE vec v_load_n(const fn_t *p, int n) { return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+FN_INLINE void v_store_n(fn_t *p, vec v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v); }
+#else
+FN_INLINE vec v_load_n(const fn_t *p, int n) { return (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
+FN_INLINE void v_store_n(fn_t *p, vec v, int n) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v); }
+#endif
+#elif defined(__AVX2__)
+#if FN_DT == 0
+FN_INLINE __m256i fn_lanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+FN_INLINE vec v_load_n(const fn_t *p, int n) { return (vec)_mm256_maskload_ps(p, fn_lanes(n)); }
+FN_INLINE void v_store_n(fn_t *p, vec v, int n) { _mm256_maskstore_ps(p, fn_lanes(n), (__m256)v); }
+#else
+FN_INLINE __m256i fn_lanes(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+FN_INLINE vec v_load_n(const fn_t *p, int n) { return (vec)_mm256_maskload_pd(p, fn_lanes(n)); }
+FN_INLINE void v_store_n(fn_t *p, vec v, int n) { _mm256_maskstore_pd(p, fn_lanes(n), (__m256d)v); }
+#endif
+#else
+FN_INLINE vec v_load_n(const fn_t *p, int n) {
+    vec v = v_zero();
+    for (int i = 0; i < n; i++) v[i] = p[i];
+    return v;
+}
+FN_INLINE void v_store_n(fn_t *p, vec v, int n) {
+    for (int i = 0; i < n; i++) p[i] = v[i];
+}
+#endif
+
+FN_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }        /* contracted by -ffp-contract=fast */
+FN_INLINE vec v_select(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
+FN_INLINE mask m_nan(vec a) { return a != a; }
+/* Ordinary minimum and maximum: b where either is NaN, as the instructions have it. */
+#if defined(__AVX512F__) && FN_DT == 0
+FN_INLINE vec v_max(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
+FN_INLINE vec v_min(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
+FN_INLINE vec v_sqrt(vec a) { return (vec)_mm512_sqrt_ps((__m512)a); }
+#elif defined(__AVX512F__)
+FN_INLINE vec v_max(vec a, vec b) { return (vec)_mm512_max_pd((__m512d)a, (__m512d)b); }
+FN_INLINE vec v_min(vec a, vec b) { return (vec)_mm512_min_pd((__m512d)a, (__m512d)b); }
+FN_INLINE vec v_sqrt(vec a) { return (vec)_mm512_sqrt_pd((__m512d)a); }
+#elif defined(__AVX2__) && FN_DT == 0
+FN_INLINE vec v_max(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
+FN_INLINE vec v_min(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
+FN_INLINE vec v_sqrt(vec a) { return (vec)_mm256_sqrt_ps((__m256)a); }
+#elif defined(__AVX2__)
+FN_INLINE vec v_max(vec a, vec b) { return (vec)_mm256_max_pd((__m256d)a, (__m256d)b); }
+FN_INLINE vec v_min(vec a, vec b) { return (vec)_mm256_min_pd((__m256d)a, (__m256d)b); }
+FN_INLINE vec v_sqrt(vec a) { return (vec)_mm256_sqrt_pd((__m256d)a); }
+#else
+FN_INLINE vec v_max(vec a, vec b) { return v_select(a > b, a, b); }
+FN_INLINE vec v_min(vec a, vec b) { return v_select(a < b, a, b); }
+FN_INLINE vec v_sqrt(vec a) {
+    for (int i = 0; i < FN_VL; i++) a[i] = FN_DT == 0 ? (fn_t)sqrtf((float)a[i]) : (fn_t)sqrt((double)a[i]);
+    return a;
+}
+#endif
+FN_INLINE vec v_abs(vec a) { return (vec)((mask)a & ~(mask)v_set1((fn_t)-0.0)); }
+
+/* Sum and largest of the lanes, in halves: always the same tree. Of a NaN and a number v_most takes the one or the other. */
+typedef fn_t fn_v16 __attribute__((vector_size(16)));
+typedef fn_i fn_m16 __attribute__((vector_size(16)));
+#if FN_VBYTES > 16
+typedef fn_t fn_v32 __attribute__((vector_size(32)));
+typedef fn_i fn_m32 __attribute__((vector_size(32)));
+#endif
+FN_INLINE fn_t v_sum(vec a) {
+    fn_v16 q[2];
+#if FN_VBYTES == 64
+    fn_v32 h[2];
+    memcpy(h, &a, sizeof h);
+    h[0] += h[1];
+    memcpy(q, &h[0], sizeof q);
+    q[0] += q[1];
+#elif FN_VBYTES == 32
+    memcpy(q, &a, sizeof q);
+    q[0] += q[1];
+#else
+    q[0] = a;
+#endif
+    return FN_DT == 0 ? (q[0][0] + q[0][2 % (16 / sizeof(fn_t))]) + (q[0][1] + q[0][3 % (16 / sizeof(fn_t))]) : q[0][0] + q[0][1];
+}
+FN_INLINE fn_t fn_more(fn_t a, fn_t b) { return a > b ? a : b; }
+FN_INLINE fn_t v_most(vec a) {
+    fn_v16 q[2];
+#if FN_VBYTES == 64
+    fn_v32 h[2];
+    memcpy(h, &a, sizeof h);
+    const fn_m32 more = h[0] > h[1];
+    h[0] = (fn_v32)((more & (fn_m32)h[0]) | (~more & (fn_m32)h[1]));
+    memcpy(q, &h[0], sizeof q);
+#elif FN_VBYTES == 32
+    memcpy(q, &a, sizeof q);
+#else
+    q[0] = q[1] = a;
+#endif
+    const fn_m16 m = q[0] > q[1];
+    q[0] = (fn_v16)((m & (fn_m16)q[0]) | (~m & (fn_m16)q[1]));
+    return fn_more(fn_more(q[0][0], q[0][2 % (16 / sizeof(fn_t))]), fn_more(q[0][1], q[0][3 % (16 / sizeof(fn_t))]));
+}
+
+/* The FN_PIECES 16-byte pieces at p, p + step, p + 2 step, ... side by side. */
+#define FN_PIECE (16 / (int)sizeof(fn_t))
+#define FN_PIECES (FN_VBYTES / 16)
+FN_INLINE vec v_pieces(const fn_t *p, int64_t step) {
+#if defined(__AVX512F__)
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps((const float *)p));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + step)), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + 2 * step)), 2);
+    return (vec)_mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + 3 * step)), 3);
+#elif defined(__AVX2__)
+    const __m256 v = _mm256_castps128_ps256(_mm_loadu_ps((const float *)p));
+    return (vec)_mm256_insertf128_ps(v, _mm_loadu_ps((const float *)(p + step)), 1);
+#else
+    (void)step;
+    return v_load(p);
+#endif
+}
+
+/* Transpose in place, in every piece, the FN_PIECE x FN_PIECE matrix that piece j of v[0], v[1], ... makes. */
+#if defined(__AVX512F__)
+#define FN_MM(op) _mm512_##op
+#define FN_PS __m512
+#define FN_PD __m512d
+#elif defined(__AVX2__)
+#define FN_MM(op) _mm256_##op
+#define FN_PS __m256
+#define FN_PD __m256d
+#endif
+FN_INLINE void v_transpose_pieces(vec *v) {
+#if FN_DT == 0 && defined(FN_MM)
+    const FN_PS a = (FN_PS)v[0], b = (FN_PS)v[1], c = (FN_PS)v[2], d = (FN_PS)v[3];
+    const FN_PD ab = (FN_PD)FN_MM(unpacklo_ps)(a, b), AB = (FN_PD)FN_MM(unpackhi_ps)(a, b);
+    const FN_PD cd = (FN_PD)FN_MM(unpacklo_ps)(c, d), CD = (FN_PD)FN_MM(unpackhi_ps)(c, d);
+    v[0] = (vec)FN_MM(unpacklo_pd)(ab, cd), v[1] = (vec)FN_MM(unpackhi_pd)(ab, cd);
+    v[2] = (vec)FN_MM(unpacklo_pd)(AB, CD), v[3] = (vec)FN_MM(unpackhi_pd)(AB, CD);
+#elif FN_DT == 0
+    const vec a = v[0], b = v[1], c = v[2], d = v[3];
+    for (int i = 0; i < 4; i++) v[i] = (vec){a[i], b[i], c[i], d[i]};
+#else
+    const vec a = v[0], b = v[1];
+#if defined(FN_MM)
+    v[0] = (vec)FN_MM(unpacklo_pd)((FN_PD)a, (FN_PD)b), v[1] = (vec)FN_MM(unpackhi_pd)((FN_PD)a, (FN_PD)b);
+#else
+    v[0] = (vec){a[0], b[0]}, v[1] = (vec){a[1], b[1]};
+#endif
+#endif
+}
+#endif

@@ -1,0 +1,52 @@
+/* The table of one instruction set, made from ops.inc; compiled once per FN_ISA. */
+#include "kernel.h"
+
+#define KERNEL(name, t) FN_CAT4_(fn_, name, t, FN_ISA)
+#define SCRATCH_none(name, t) NULL
+#define SCRATCH_work(name, t) KERNEL(name##_work, t)
+
+#define REALS(X, name, work) X(f32, FN_F32, name, work) X(f64, FN_F64, name, work)
+#define NUMS(X, name, work) REALS(X, name, work) X(i64, FN_I64, name, work) X(i32, FN_I32, name, work) X(u8, FN_U8, name, work)
+#define ALL(X, name, work) NUMS(X, name, work) X(bool, FN_BOOL, name, work)
+#define INTS(X, name, work) X(i64, FN_I64, name, work) X(i32, FN_I32, name, work) X(u8, FN_U8, name, work) X(bool, FN_BOOL, name, work)
+
+#if defined(FN_PARTIAL)                   /* kernels that are not written yet are NULL */
+#define MAYBE __attribute__((weak))
+#else
+#define MAYBE
+#endif
+#define DECLARE(t, dtype, name, work) \
+    MAYBE void KERNEL(name, t)(const void *args, fn_team team); \
+    MAYBE int64_t KERNEL(name##_work, t)(const void *args, int threads);
+#define FN_OP(name, family, types, flags, work) types(DECLARE, name, work)
+#include "ops.inc"
+#undef FN_OP
+MAYBE double KERNEL(fma_peak, f32)(double seconds);
+
+static int supported(void) {
+#if defined(__AVX512F__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
+           && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+#elif defined(__AVX2__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return 1;
+#endif
+}
+
+#define TEXT(s) #s
+#define TEXT_(s) TEXT(s)
+#define ENTER(t, dtype, name, work) [FN_OP_##name][dtype] = { KERNEL(name, t), SCRATCH_##work(name, t) },
+#define FN_OP(name, family, types, flags, work) types(ENTER, name, work)
+extern const fn_table FN_CAT2_(fn_table_, FN_ISA);
+const fn_table FN_CAT2_(fn_table_, FN_ISA) = {
+    .isa = TEXT_(FN_ISA),
+    .supported = supported,
+    .vector_bytes = FN_VBYTES,
+    .fma_peak = KERNEL(fma_peak, f32),
+    .slot = {
+#include "ops.inc"
+    },
+};

@@ -1,0 +1,600 @@
+# The Cython floor: storages and the array, the one door to the kernels, and what rides on it (tape, recorder, random state).
+#
+# A checked call (in _ops_<family>.pxi) checks shapes, makes outputs with empty(), fills the args struct and passes call().
+# There are no loops over elements here and no mathematics. A call named like a Python builtin has a trailing underscore
+# (sum_ max_ min_ abs_ all_ any_ pow_ round_), so that the builtin keeps its meaning in this module.
+
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_REFCNT
+from cpython.buffer cimport (PyObject_GetBuffer, PyBuffer_Release, PyBUF_STRIDED_RO, PyBUF_FORMAT, PyBUF_WRITABLE)
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdlib cimport malloc, realloc, free
+from libc.string cimport memcpy, memset, memcmp
+
+import logging
+import threading
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER) && !defined(__clang__)
+    #define FN_TLS __declspec(thread)
+    #else
+    #define FN_TLS _Thread_local
+    #endif
+    static FN_TLS int fn_tls_no_grad;             /* 1: this thread records no tape */
+    static FN_TLS PyObject *fn_tls_recorder;      /* borrowed: the recorder open on this thread, or NULL */
+    static FN_TLS uint64_t fn_tls_rng[2];         /* seed and counter of the random op under way, eager */
+    static PyObject *fn_new_object(PyTypeObject *type, PyObject *args) { return type->tp_new(type, args, NULL); }
+    """
+    int fn_tls_no_grad
+    PyObject *fn_tls_recorder
+    uint64_t fn_tls_rng[2]
+    object fn_new_object(PyTypeObject *type, object args)
+
+
+class CaptureError(RuntimeError):
+    """A captured step did something that a replay could not repeat."""
+
+
+# ---- element types ---------------------------------------------------------------------------------------------------
+
+cdef class dtype:
+    """The type of a tensor's elements; the six instances are fastnn.float32, float64, int64, int32, uint8 and bool."""
+    cdef readonly str name
+    cdef readonly int code, itemsize
+    cdef readonly bint is_floating_point
+    is_complex = False
+    is_signed = property(lambda self: self.code < FN_U8)
+
+    def __init__(self, str name, int code, int itemsize, bint is_floating_point):
+        self.name, self.code, self.itemsize, self.is_floating_point = name, code, itemsize, is_floating_point
+
+    def __repr__(self):
+        return "fastnn." + self.name
+
+    def __reduce__(self):
+        return _dtype_of_name, (self.name,)
+
+
+DTYPES = (dtype("float32", FN_F32, 4, True), dtype("float64", FN_F64, 8, True), dtype("int64", FN_I64, 8, False),
+          dtype("int32", FN_I32, 4, False), dtype("uint8", FN_U8, 1, False), dtype("bool", FN_BOOL, 1, False))
+DTYPE_NAMES = tuple(d.name for d in DTYPES)
+cdef int itemsize[FN_DTYPES]
+for _i in range(FN_DTYPES):
+    itemsize[_i] = DTYPES[_i].itemsize
+cdef tuple _FORMATS = (b"f", b"d", b"q", b"i", b"B", b"?")
+
+
+def _dtype_of_name(name):
+    return DTYPES[DTYPE_NAMES.index(name)]
+
+
+class Size(tuple):
+    """The shape of a tensor: a tuple of ints."""
+    __slots__ = ()
+
+    def numel(self):
+        n = 1
+        for s in self:
+            n *= s
+        return n
+
+    def __repr__(self):
+        return f"fastnn.Size({list(self)})"
+
+    def __getitem__(self, key):
+        item = tuple.__getitem__(self, key)
+        return Size(item) if isinstance(key, slice) else item
+
+
+# ---- storages: memory with a version ---------------------------------------------------------------------------------
+
+cdef fn_pool *_general = NULL
+fn_mem_init()
+_general = fn_pool_new()
+if _general == NULL:
+    raise MemoryError("fastnn: no address space for the memory pool")
+fn_run_init()
+
+
+cdef class Storage:
+    """One block of memory, shared by a tensor and its views. Its version counts the writes."""
+    cdef void *ptr
+    cdef int64_t nbytes
+    cdef readonly int64_t version
+    cdef readonly int64_t exports        # writable NumPy or DLPack views alive
+    cdef bint writable, pooled, is_input
+    cdef object owner                    # of foreign memory: keeps it alive
+    cdef dict pack                       # packed forms: key -> (version, TensorBase)
+    cdef int64_t serial                  # of the recording that made it, see Recorder
+    cdef object recording
+    cdef object __weakref__
+
+    def __dealloc__(self):
+        if self.pooled:
+            fn_free(self.ptr)
+
+
+cdef Storage new_storage(int64_t nbytes):
+    cdef Recorder recorder = None
+    cdef fn_pool *pool = _general
+    cdef Storage s
+    if fn_tls_recorder != NULL:
+        recorder = <Recorder>fn_tls_recorder
+        pool = recorder.arena.pool
+    cdef void *block = fn_alloc(pool, nbytes)
+    if block == NULL:
+        raise MemoryError(f"fastnn: cannot allocate {nbytes} bytes")
+    s = Storage.__new__(Storage)
+    s.ptr, s.nbytes, s.writable, s.pooled = block, nbytes, True, True
+    if recorder is not None:
+        s.owner = recorder.arena
+        s.recording = recorder.token
+        s.serial = recorder.name_block()
+    return s
+
+
+cdef class Foreign:
+    """Holds the buffer of an object whose memory a storage borrows."""
+    cdef Py_buffer view
+    cdef bint held
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
+# ---- the array -------------------------------------------------------------------------------------------------------
+
+cdef object _tensor_type = None          # the public class, fastnn.Tensor
+cdef tuple _no_args = ()
+
+
+def set_tensor_type(cls):
+    global _tensor_type
+    _tensor_type = cls
+
+
+cdef class TensorBase:
+    """Shape, strides and a storage, with the autograd fields. fastnn.Tensor adds the methods."""
+    cdef Storage storage
+    cdef int64_t offset, numel_
+    cdef int ndim, dtype_
+    cdef int64_t shape_[FN_DIMS]
+    cdef int64_t stride_[FN_DIMS]
+    cdef bint requires_grad_             # of a leaf
+    cdef bint retains
+    cdef object grad_
+    cdef Node node                       # what made it, read through node_of()
+    cdef int node_index
+    cdef TensorBase base                 # of a view: the tensor whose history it shares
+    cdef int64_t history                 # in-place rewrites of this tensor's graph; of a view: its base's when node was set
+    cdef object __weakref__
+
+    @property
+    def shape(self):
+        cdef int i
+        return Size([self.shape_[i] for i in range(self.ndim)])
+
+    @property
+    def dtype(self):
+        return DTYPES[self.dtype_]
+
+    def dim(self):
+        return self.ndim
+
+    def numel(self):
+        return self.numel_
+
+    def stride(self, dim=None):
+        cdef int i
+        strides = tuple([self.stride_[i] for i in range(self.ndim)])
+        return strides if dim is None else strides[_dim(dim, self.ndim)]
+
+    def storage_offset(self):
+        return self.offset
+
+    def data_ptr(self):
+        host_read("data_ptr()")
+        return <uintptr_t>address(self)
+
+    def is_contiguous(self):
+        return is_dense(self)
+
+    @property
+    def _version(self):
+        return self.storage.version
+
+    @property
+    def _storage(self):
+        return self.storage
+
+    @property
+    def _base(self):
+        return self.base
+
+    @property
+    def requires_grad(self):
+        return self.requires_grad_ or node_of(self) is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        set_requires_grad(self, value)
+
+    @property
+    def is_leaf(self):
+        return node_of(self) is None
+
+    @property
+    def grad_fn(self):
+        return node_of(self)
+
+    @property
+    def grad(self):
+        if fn_tls_recorder != NULL:
+            (<Recorder>fn_tls_recorder).note_grad(self)
+        return self.grad_
+
+    @grad.setter
+    def grad(self, value):
+        cdef TensorBase g
+        if value is not None:
+            if not isinstance(value, TensorBase):
+                raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+            g = value
+            if not same_shape(self, g) or g.dtype_ != self.dtype_:
+                raise RuntimeError(f"grad: assigned gradient has shape {shape_of(g)} and dtype {DTYPES[g.dtype_].name}, but the "
+                                   f"tensor has {shape_of(self)} and {DTYPES[self.dtype_].name}")
+        set_grad(self, value)
+
+    @property
+    def retains_grad(self):
+        return self.retains
+
+    def __len__(self):
+        if self.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape_[0]
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        raise BufferError("use .numpy()")
+
+
+cdef inline void *address(TensorBase t) noexcept:
+    return <char *>t.storage.ptr + t.offset * itemsize[t.dtype_]
+
+
+cdef inline bint same_shape(TensorBase a, TensorBase b) noexcept:
+    return a.ndim == b.ndim and memcmp(a.shape_, b.shape_, a.ndim * sizeof(int64_t)) == 0
+
+
+cdef str shape_of(TensorBase t):
+    cdef int i
+    return str(tuple([t.shape_[i] for i in range(t.ndim)]))
+
+
+cdef int64_t _dim(dim, int ndim) except -1:
+    """dim counted from the front; IndexError as PyTorch words it."""
+    cdef int64_t d = dim, n = max(ndim, 1)
+    if d < -n or d >= n:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {d})")
+    return d + n if d < 0 else d
+
+
+cdef inline TensorBase bare_tensor():
+    """A new instance of the public class, fields to be filled."""
+    return <TensorBase>fn_new_object(<PyTypeObject *>_tensor_type, _no_args)
+
+
+cdef int64_t count(int ndim, const int64_t *shape) except -1:
+    cdef int64_t n = 1
+    cdef int i
+    cdef bint zero = False
+    for i in range(ndim):
+        if shape[i] < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {shape[i]}: {[shape[j] for j in range(ndim)]}")
+        zero = zero or shape[i] == 0
+    if zero:
+        return 0
+    for i in range(ndim):
+        if shape[i] > (<int64_t>1 << 58) // n:
+            raise RuntimeError(f"tensor of shape {[shape[j] for j in range(ndim)]} has more elements than an int64 byte count can hold")
+        n *= shape[i]
+    return n
+
+
+cdef void row_major(TensorBase t) noexcept:
+    cdef int64_t s = 1
+    cdef int i
+    for i in range(t.ndim - 1, -1, -1):
+        t.stride_[i] = s
+        s *= t.shape_[i] if t.shape_[i] > 1 else 1
+
+
+cdef TensorBase empty(int dtype, int ndim, const int64_t *shape):
+    """A fresh row-major tensor of any values."""
+    if ndim > FN_DIMS:
+        raise RuntimeError(f"a tensor has at most {FN_DIMS} dimensions, got {ndim}")
+    cdef int64_t n = count(ndim, shape)
+    cdef TensorBase t = bare_tensor()
+    t.storage = new_storage(n * itemsize[dtype])
+    t.numel_, t.ndim, t.dtype_ = n, ndim, dtype
+    memcpy(t.shape_, shape, ndim * sizeof(int64_t))
+    row_major(t)
+    return t
+
+
+cdef TensorBase empty_as(TensorBase x, int dtype):
+    """A fresh tensor of x's shape, in x's stride order if x fills its memory without gaps, else row-major."""
+    cdef TensorBase t = empty(dtype, x.ndim, x.shape_)
+    if not is_dense(x) and fills(x):
+        memcpy(t.stride_, x.stride_, x.ndim * sizeof(int64_t))
+    return t
+
+
+cdef bint is_dense(TensorBase t) noexcept:
+    """Row-major without gaps."""
+    cdef int64_t s = 1
+    cdef int i
+    if t.numel_ == 0:
+        return True
+    for i in range(t.ndim - 1, -1, -1):
+        if t.shape_[i] != 1:
+            if t.stride_[i] != s:
+                return False
+            s *= t.shape_[i]
+    return True
+
+
+cdef bint fills(TensorBase t) noexcept:
+    """Without gaps or overlaps, in any order of dimensions."""
+    cdef int64_t want = 1
+    cdef int i, found
+    cdef unsigned done = 0
+    if t.numel_ == 0:
+        return False
+    while True:
+        found = -1
+        for i in range(t.ndim):
+            if not done & (1u << i) and t.shape_[i] != 1 and t.stride_[i] == want:
+                found = i
+        if found < 0:
+            break
+        done |= 1u << found
+        want *= t.shape_[found]
+    return want == t.numel_
+
+
+cdef TensorBase dense(TensorBase t):
+    return t if is_dense(t) else contiguous(t)
+
+
+cdef TensorBase alias(TensorBase x, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset):
+    """A view of x's storage; offset in elements from its start. Gradients come by attach(); history is shared with x's base."""
+    cdef TensorBase t = bare_tensor()
+    cdef int i
+    t.storage, t.offset, t.ndim, t.dtype_, t.numel_ = x.storage, offset, ndim, x.dtype_, 1
+    for i in range(ndim):
+        t.shape_[i], t.stride_[i] = shape[i], stride[i]
+        t.numel_ *= shape[i]
+    t.base = x if x.base is None else x.base
+    t.history = t.base.history
+    return t
+
+
+cpdef TensorBase detach(TensorBase x):
+    """The same elements without a gradient."""
+    cdef TensorBase t = alias(x, x.ndim, x.shape_, x.stride_, x.offset)
+    t.base, t.history = None, 0
+    return t
+
+
+def make_subclass(cls, TensorBase data, bint requires_grad=False):
+    """An instance of cls that shares data's storage, a leaf."""
+    cdef TensorBase t = TensorBase.__new__(cls)
+    set_data(t, data)
+    if requires_grad:
+        set_requires_grad(t, True)
+    return t
+
+
+def set_data(TensorBase t, TensorBase data):
+    """t.data = data: t takes data's storage and geometry; history stays."""
+    t.storage, t.offset, t.numel_, t.ndim, t.dtype_ = data.storage, data.offset, data.numel_, data.ndim, data.dtype_
+    memcpy(t.shape_, data.shape_, sizeof(t.shape_))
+    memcpy(t.stride_, data.stride_, sizeof(t.stride_))
+    touch()
+
+
+# ---- pointers, and what the recorder must know of them -----------------------------------------------------------------
+
+cdef const void *rd(TensorBase t) except NULL:
+    cdef void *p = address(t)
+    if fn_tls_recorder != NULL:
+        (<Recorder>fn_tls_recorder).note(t.storage, p)
+    return p
+
+
+cdef void *wr(TensorBase t) except NULL:
+    cdef void *p = address(t)
+    cdef Storage s = t.storage
+    cdef int i
+    if not s.writable:
+        raise ValueError(f"cannot write to a tensor of shape {shape_of(t)} whose NumPy memory is read-only")
+    for i in range(t.ndim):
+        if t.stride_[i] == 0 and t.shape_[i] > 1:
+            raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory "
+                               f"location (shape {shape_of(t)}, stride {t.stride()}). Please clone() the tensor before performing the operation.")
+    if fn_tls_recorder != NULL:
+        if s.is_input:
+            raise CaptureError(f"capture: the step writes to its input of shape {shape_of(t)}; clone() it first")
+        (<Recorder>fn_tls_recorder).note(s, p)
+        (<Recorder>fn_tls_recorder).note_write(s)
+    s.version += 1
+    return p
+
+
+cdef void *fresh(TensorBase t) except NULL:
+    cdef void *p = address(t)
+    if fn_tls_recorder != NULL:
+        (<Recorder>fn_tls_recorder).note(t.storage, p)
+    return p
+
+
+# ---- the door --------------------------------------------------------------------------------------------------------
+
+cdef int _threads = fn_threads_default()
+cdef double _EAGER_GRAIN = 6000          # ns of work for each thread that a region of its own pays for
+cdef double _REPLAY_GRAIN = 1500         # the same inside a program's region, where a barrier is all it costs
+cdef double _KEEP_GIL = 50000            # ns of work below which the GIL is kept
+
+
+def set_num_threads(n):
+    """Threads that an operation may use, 1 or more."""
+    global _threads
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+    if n < 1:
+        raise RuntimeError(f"set_num_threads: expected a positive number of threads, got {n}")
+    _threads = min(<int>min(n, 1 << 20), FN_MAX_THREADS)
+    touch()
+
+
+def get_num_threads():
+    """Threads that an operation may use."""
+    return _threads
+
+
+cdef inline int team_for(double work, double grain) noexcept:
+    if work < 2 * grain or _threads == 1:
+        return 1
+    return <int>min(work / grain, <double>_threads)
+
+
+cdef int call(int op, int dtype, void *args, size_t bytes, double work) except -1:
+    """Run op now; if this thread has a recorder open, append it. work: rough ns on one thread."""
+    cdef const fn_slot *slot = &fn_table_now().slot[op][dtype]
+    cdef fn_call c
+    cdef Recorder recorder = <Recorder>fn_tls_recorder if fn_tls_recorder != NULL else None
+    cdef Storage scratch = None
+    cdef int64_t need
+    if slot.kernel == NULL:
+        raise NotImplementedError(f'"{fn_ops[op].name.decode()}" not implemented for {DTYPE_NAMES[dtype]}')
+    if slot.scratch != NULL:
+        need = slot.scratch(args, team_for(work, _REPLAY_GRAIN))
+        if need > 0:
+            scratch = new_storage(need)
+            (<void **>args)[0] = scratch.ptr
+            if recorder is not None:
+                recorder.note(scratch, scratch.ptr)
+    c.kernel, c.args, c.op, c.flags, c.dtype = slot.kernel, args, op, fn_ops[op].flags, dtype
+    c.threads = team_for(work, _EAGER_GRAIN)
+    if work < _KEEP_GIL:
+        fn_run(&c, 1, c.threads)
+    else:
+        with nogil:
+            fn_run(&c, 1, c.threads)
+    if recorder is not None:
+        recorder.append(&c, bytes, work)
+    return 0
+
+
+cdef int host_read(str what) except -1:
+    """The host wants values: fine when eager, an error while recording (or, if not strict, the end of the recording)."""
+    if fn_tls_recorder != NULL:
+        (<Recorder>fn_tls_recorder).refuse(f"capture: {what} inside a captured step reads values on the host; a replay would not repeat it")
+    return 0
+
+
+def host_reads(str what):
+    host_read(what)
+
+
+# ---- random state ----------------------------------------------------------------------------------------------------
+
+cdef class Generator:
+    """Random numbers by (seed, counter): each random operation takes one count.
+
+    Example:
+        >>> import fastnn
+        >>> g = fastnn.Generator().manual_seed(1)
+        >>> g.initial_seed()
+        1
+    """
+    cdef uint64_t seed_
+    cdef uint64_t counter_
+
+    def __init__(self, device="cpu"):
+        self.seed_, self.counter_ = 67280421310721, 0
+
+    def manual_seed(self, seed):
+        host_read("manual_seed()")
+        self.seed_ = <uint64_t>(int(seed) & 0xFFFFFFFFFFFFFFFF)
+        self.counter_ = 0
+        return self
+
+    def seed(self):
+        import secrets
+        self.manual_seed(secrets.randbits(63))
+        return self.seed_
+
+    def initial_seed(self):
+        return self.seed_
+
+    def get_state(self):
+        """(seed, counter): two integers."""
+        return self.seed_, self.counter_
+
+    def set_state(self, state):
+        host_read("set_state()")
+        seed, counter = state
+        self.seed_, self.counter_ = seed, counter
+        return self
+
+    def __reduce__(self):
+        return _generator_of_state, (self.seed_, self.counter_)
+
+
+def _generator_of_state(seed, counter):
+    return Generator().set_state((seed, counter))
+
+
+default_generator = Generator()
+_of_thread = threading.local()
+
+
+def use_generator(g):
+    """Let g take default_generator's place on this thread (None: no longer), as loader workers do; returns what did before."""
+    before = getattr(_of_thread, "generator", None)
+    _of_thread.generator = g
+    return before
+
+
+cdef int take_count(Generator g, const uint64_t **rng, int64_t *offset) except -1:
+    """One count of g for one random op: rng points to (seed, counter) and the op adds offset to the counter."""
+    if g is default_generator:
+        g = getattr(_of_thread, "generator", None) or g
+    if fn_tls_recorder != NULL:
+        (<Recorder>fn_tls_recorder).take_count(g, rng, offset)
+    else:
+        fn_tls_rng[0], fn_tls_rng[1] = g.seed_, g.counter_
+        rng[0], offset[0] = fn_tls_rng, 0
+    g.counter_ += 1
+    return 0
+
+
+include "_autograd.pxi"
+include "_capture.pxi"
+include "_exchange.pxi"
+include "_ops_shape.pxi"
+include "_ops_copy.pxi"
+include "_ops_elem.pxi"
+include "_ops_act.pxi"
+include "_ops_reduce.pxi"
+include "_ops_index.pxi"
+include "_ops_gemm.pxi"
+include "_ops_softmax.pxi"
+include "_ops_loss.pxi"
+include "_ops_random.pxi"
+include "_ops_optim.pxi"
+include "_info.pxi"

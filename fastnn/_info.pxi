@@ -1,0 +1,76 @@
+# What this build and this machine are, and doors for the tests.
+
+
+def isas():
+    """Instruction sets that are compiled in and that this machine runs, slowest first."""
+    return [fn_table_at(i).isa.decode() for i in range(fn_table_count()) if fn_table_at(i).supported()]
+
+
+def isas_compiled():
+    """Instruction sets that are compiled in."""
+    return [fn_table_at(i).isa.decode() for i in range(fn_table_count())]
+
+
+def get_isa():
+    """The instruction set in use."""
+    return fn_table_now().isa.decode()
+
+
+def set_isa(str name):
+    """Use another instruction set from now on."""
+    if fn_table_force(name.encode()) != 0:
+        raise ValueError(f"FASTNN_ISA: {name!r} is not one of {isas()}, which this build carries and this machine runs")
+    touch()
+
+
+def threading_kind():
+    """'openmp', or 'threads' in a build without an OpenMP runtime."""
+    return fn_run_kind().decode()
+
+
+def fma_peak(double seconds=0.05):
+    """Measured GFLOP/s of one thread's float32 multiply-adds."""
+    cdef double g
+    with nogil:
+        g = fn_table_now().fma_peak(seconds)
+    return g
+
+
+def run_costs(threads=None):
+    """Measured (parallel region, barrier) in ns."""
+    cdef double region, barrier
+    cdef int n = _threads if threads is None else threads
+    with nogil:
+        fn_run_costs(&region, &barrier, n)
+    return region, barrier
+
+
+def memory_info():
+    """Bytes of the general pool: in use, highest in use, resident; and the number of its calls."""
+    cdef fn_pool_stats s = fn_pool_info(_general)
+    return {"in_use": s.in_use, "peak_in_use": s.peak_in_use, "resident": s.resident, "calls": s.calls}
+
+
+def reset_peak_memory():
+    """Start the high-water mark anew."""
+    fn_pool_reset_peak(_general)
+
+
+def empty_cache():
+    """Give memory that no tensor uses back to the system."""
+    fn_pool_trim(_general, 0)
+
+
+def flush_denormals(bint on):
+    """This thread's mode outside kernels; returns the old one."""
+    return bool(fn_flush_denormals(on))
+
+
+def ops():
+    """(name, family, flags) of every operation, from csrc/ops.inc."""
+    return [(fn_ops[i].name.decode(), fn_ops[i].family.decode(), fn_ops[i].flags) for i in range(FN_OPS)]
+
+
+def guard_words_whole(TensorBase t):
+    """In debug builds: is nothing written outside t's block?"""
+    return not t.storage.pooled or fn_block_check(t.storage.ptr) == 0

@@ -1,0 +1,2 @@
+"""Tools around training: `utils.data`."""
+from . import data
