@@ -120,9 +120,9 @@ typedef struct {
 typedef struct {
     void *work;
     void *y;                     /* forward: loss, scalar or (rows, inner) */
-    void *total;                 /* (1): sum of the weights of the counted rows; written forward, read backward */
+    void *total;                 /* (1): what mean divides by; written forward, read backward; not used if reduction is 0 */
     void *dx;                    /* backward; like x */
-    void *prob;                  /* (rows, C, inner): log-softmax of x, written forward and read backward (cross_entropy) */
+    void *prob;                  /* (rows, C, inner): softmax of x, written forward if not null, read backward (cross_entropy) */
     const void *x;               /* (rows, C, inner) dense; mse: (rows) */
     const void *target;          /* int64 (rows, inner), or reals like x if soft; mse: like x */
     const void *weight;          /* (C) or null */

@@ -6,6 +6,7 @@
 #endif
 
 #define UNROLL _Pragma("GCC unroll 16")
+#define AHEAD 16                 /* rows of B fetched ahead of their use */
 
 typedef void (*tile_fn)(const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b);
 

@@ -45,6 +45,32 @@ FN_INLINE void transpose_plain(fn_t *y, int64_t ys, const fn_t *x, int64_t xs, i
         for (int64_t j = 0; j < w; j++) y[i * ys + j] = x[i + j * xs];
 }
 
+#if FN_DT == 0 || FN_DT == 3
+typedef fn_t quad __attribute__((vector_size(16)));
+typedef fn_t quad_u __attribute__((vector_size(16), aligned(sizeof(fn_t)), may_alias));
+
+/* 4 x 4 in registers */
+FN_INLINE void transpose_quad(fn_t *y, int64_t ys, const fn_t *x, int64_t xs) {
+    const quad a = *(const quad_u *)x, b = *(const quad_u *)(x + xs), c = *(const quad_u *)(x + 2 * xs), d = *(const quad_u *)(x + 3 * xs);
+    const quad ab = {a[0], b[0], a[1], b[1]}, AB = {a[2], b[2], a[3], b[3]};
+    const quad cd = {c[0], d[0], c[1], d[1]}, CD = {c[2], d[2], c[3], d[3]};
+    *(quad_u *)y = (quad){ab[0], ab[1], cd[0], cd[1]};
+    *(quad_u *)(y + ys) = (quad){ab[2], ab[3], cd[2], cd[3]};
+    *(quad_u *)(y + 2 * ys) = (quad){AB[0], AB[1], CD[0], CD[1]};
+    *(quad_u *)(y + 3 * ys) = (quad){AB[2], AB[3], CD[2], CD[3]};
+}
+
+static void transpose_tile(fn_t *y, int64_t ys, const fn_t *x, int64_t xs, int64_t h, int64_t w) {
+    const int64_t h4 = h & ~3, w4 = w & ~3;
+    for (int64_t i = 0; i < h4; i += 4)
+        for (int64_t j = 0; j < w4; j += 4) transpose_quad(y + i * ys + j, ys, x + i + j * xs, xs);
+    transpose_plain(y + w4, ys, x + w4 * xs, xs, h4, w - w4);
+    transpose_plain(y + h4 * ys, ys, x + h4, xs, h - h4, w);
+}
+#else
+#define transpose_tile transpose_plain
+#endif
+
 static void transpose(const fn_copy_args *p, int64_t d, fn_team t) {
     const int64_t ndim = p->ndim, last = ndim - 1, ys = p->y_s[d], xs = p->x_s[last], H = p->n[d], W = p->n[last];
     int64_t th = 32, tw = 32, tiles[FN_DIMS], at[FN_DIMS], lo, hi;
@@ -57,7 +83,11 @@ static void transpose(const fn_copy_args *p, int64_t d, fn_team t) {
         at[d] *= th;
         at[last] *= tw;
         const int64_t h = H - at[d] < th ? H - at[d] : th, w = W - at[last] < tw ? W - at[last] : tw;
-        transpose_plain((fn_t *)p->y + elem_offset(ndim, at, p->y_s), ys, (const fn_t *)p->x + elem_offset(ndim, at, p->x_s), xs, h, w);
+        fn_t *y = (fn_t *)p->y + elem_offset(ndim, at, p->y_s);
+        const fn_t *x = (const fn_t *)p->x + elem_offset(ndim, at, p->x_s);
+        if (w == 3 && ys == 3) transpose_plain(y, 3, x, xs, h, 3);           /* planes to pixels */
+        else if (h == 3 && xs == 3) transpose_plain(y, ys, x, 3, 3, w);      /* and back */
+        else transpose_tile(y, ys, x, xs, h, w);
     }
 }
 

@@ -41,12 +41,12 @@ FN_KERNEL(dropout_fwd) {
     const fn_dropout_args *a = args;
     const uint64_t seed = a->rng[0], draw = a->rng[1] + (uint64_t)a->offset;
     const double p = 1 - a->p;
-    const int64_t run = a->run;
+    const int64_t run = a->run, chunk = run == 1 ? CHUNK : PHILOX_WORDS;
     uint8_t *keep = a->mask;
     int64_t lo, hi;
-    fn_share(a->n / run, CHUNK, t, &lo, &hi);
+    fn_share(a->n / run, chunk, t, &lo, &hi);
     for (int64_t i = lo, end; i < hi; i = end) {
-        end = hi - i < CHUNK ? hi : i + CHUNK;
+        end = hi - i < chunk ? hi : i + chunk;
         int64_t j = i;
         for (; j + PHILOX_WORDS <= end; j += PHILOX_WORDS) philox_below(keep + j, p, seed, draw, (uint64_t)j / 4);
         if (j < end) {

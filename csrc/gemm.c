@@ -11,12 +11,22 @@
 #include "vmath.h"
 
 enum { ROWS, COLS, DOTS };
-#define LANES (1024 / (int)sizeof(fn_t))           /* of a block of v */
-#define BLOCK_BYTES (512 * 1024)                   /* of a block of v: half of a second-level cache */
-#define DEPTH (1536 / (int)sizeof(fn_t))           /* of k, in one pass over a tile: FN_ROWS2 rows of s stay in the first level */
-#define STRIP (2 * FN_ROWS2)                       /* rows between visits to the epilogue */
-#define COPY_LANES (4 * FN_NR)                     /* a tile of s is worth copying when so many lanes pass over it */
-#define PACK_ROWS (2 * FN_ROWS2)                   /* v is worth packing when more rows pass over it */
+#ifndef LANES
+#define LANES (2048 / (int)sizeof(fn_t))           /* of a block of v */
+#define BLOCK_BYTES (FN_VBYTES * 16 * 1024)        /* of a block of v: what a second-level cache holds */
+#define DEPTH (1024 / (int)sizeof(fn_t))           /* of k, in one pass over a tile: its rows of s stay in the first level */
+#define STRIP (5 * FN_ROWS2)                       /* rows between visits to the epilogue */
+#define COPY_LANES (4 * FN_NR)                     /* rows of s that lie along r are turned when so many lanes pass over them */
+#define PACK_ROWS 140
+#define AHEAD 8                                    /* rows of v fetched ahead of packing */
+#endif
+#ifdef SEG
+#include <x86intrin.h>
+extern uint64_t seg_last, seg_min[100000]; extern int seg_i;
+#define SEGMENT { uint64_t now_ = __rdtsc(); uint64_t d_ = now_ - seg_last; if (d_ < seg_min[seg_i]) seg_min[seg_i] = d_; seg_i++; seg_last = now_; }
+#else
+#define SEGMENT
+#endif
 #define GROUP 16                                   /* rows of the long operand that DOTS takes at once */
 #define OUT (GROUP + FN_PIECE)                     /* apart in its buffer, with room for the last piece */
 #define MAX_PARTS 16
@@ -72,7 +82,7 @@ static plan plan_of(const fn_gemm_args *g) {
     p.depth = most(BLOCK_BYTES / (int64_t)sizeof(fn_t) / p.lanes, 1);
     p.depth = most(over(p.part_K, over(p.part_K, p.depth) + !p.part_K), 1);
     p.v_room = p.depth * (p.pack ? p.lanes : p.packed || p.L % FN_VL == 0 ? 0 : FN_VL);
-    p.s_room = p.lanes >= COPY_LANES ? up(FN_ROWS2 * (least(p.depth, DEPTH) + FN_VL), FN_VL) : 0;
+    p.s_room = p.s_r == 1 && p.s_k != 1 && p.lanes >= COPY_LANES ? STRIP * (least(p.depth, DEPTH) + 2 * FN_VL) : 0;
     p.t_room = STRIP * (p.form == COLS ? p.lanes : FN_VL) + FN_VL;
     p.bytes = up((p.v_room + p.s_room + p.t_room) * (int64_t)sizeof(fn_t), FN_ALIGN);
     return p;
@@ -125,13 +135,25 @@ static void copy_rows(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t 
 
 /* Panels of `width` lanes, each (K, width): lane j of row k at y + j/width*panel + k*width + j%width; the last vector is padded. */
 static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int64_t v_k, int64_t v_l, int64_t K, int64_t lanes) {
-    for (int64_t j = 0; j < lanes; j += width, y += panel, v += width * v_l) {
+    int64_t j = 0;
+    if (v_l == 1 && width == FN_NR) {              /* a whole row at a time, as it lies in memory */
+        for (int64_t k = 0; k < K; k++)
+            for (j = 0; j + FN_NR <= lanes; j += FN_NR) {
+                __builtin_prefetch(v + (k + AHEAD) * v_k + j), __builtin_prefetch(v + (k + AHEAD) * v_k + j + FN_VL);
+                fn_t *const z = y + j / FN_NR * panel + k * FN_NR;
+                const vec lo = v_load(v + k * v_k + j), hi = v_load(v + k * v_k + j + FN_VL);
+                v_store(z, lo), v_store(z + FN_VL, hi);
+            }
+    }
+    for (; j < lanes; j += width) {
         const int64_t n = least(width, lanes - j);
-        if (v_l == 1) copy_rows(y, width, v, v_k, K, n, 1);
-        else if (v_k == 1) transpose(y, width, v, v_l, n, K, 1);
+        const fn_t *const x = v + j * v_l;
+        fn_t *const z = y + j / width * panel;
+        if (v_l == 1) copy_rows(z, width, x, v_k, K, n, 1);
+        else if (v_k == 1) transpose(z, width, x, v_l, n, K, 1);
         else
             for (int64_t k = 0; k < K; k++)
-                for (int64_t i = 0; i < up(n, FN_VL); i++) y[k * width + i] = i < n ? v[k * v_k + i * v_l] : 0;
+                for (int64_t i = 0; i < up(n, FN_VL); i++) z[k * width + i] = i < n ? x[k * v_k + i * v_l] : 0;
     }
 }
 
@@ -186,7 +208,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                 if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
                 b[1].b = v_work, b[1].b_k = FN_VL;
             }
-            const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, STRIP), copy = n >= COPY_LANES;
+            const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, STRIP), copy = s_r == 1 && s_k != 1 && n >= COPY_LANES;
             for (int64_t i = 0; i < strips; i++) {
                 const int64_t r = r0 + (r1 - r0) * i / strips, rn = r0 + (r1 - r0) * (i + 1) / strips - r;
                 fn_t *const c_i = c + r * c_r + l * c_l;
@@ -214,21 +236,16 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                 }
                 for (int64_t pass = 0; pass < passes; pass++) {
                     const int64_t k0 = ks * pass / passes, kn = ks * (pass + 1) / passes - k0;
-                    const int64_t tiles = copy ? over(rn, FN_ROWS2) : 1, lds = s_k == 1 || s_r != 1 ? kn + FN_VL : FN_ROWS2;
-                    for (int64_t tile = 0; tile < tiles; tile++) {
-                        const int64_t q = rn * tile / tiles, m = rn * (tile + 1) / tiles - q;
-                        const fn_t *a = s + (r + q) * s_r + (k + k0) * s_k;
-                        int64_t a_m = s_r, a_k = s_k;
-                        if (copy && s_k == 1) copy_rows(s_work, lds, a, s_r, m, kn, 0), a = s_work, a_m = lds;
-                        else if (copy && s_r == 1) copy_rows(s_work, lds, a, s_k, kn, m, 0), a = s_work, a_k = lds;
-                        for (int w = 0; w < 2; w++) {
-                            if (!b[w].n) continue;
-                            fn_brgemm x = b[w];
-                            x.c += q * x.ldc, x.a = a, x.a_m = a_m, x.a_k = a_k, x.b += k0 * x.b_k, x.m = m, x.k = kn;
-                            x.init = pass ? x.c : from[w] ? from[w] + q * ld_from[w] : 0, x.ld_init = pass ? x.ldc : ld_from[w];
-                            x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
-                            FN_NAME(brgemm)(&x);
-                        }
+                    const fn_t *const s_i = s + r * s_r + (k + k0) * s_k;
+                    const int64_t lds = up(kn, FN_VL) + FN_VL;
+                    if (copy) transpose(s_work, lds, s_i, s_k, kn, rn, 1);
+                    for (int w = 0; w < 2; w++) {
+                        if (!b[w].n) continue;
+                        fn_brgemm x = b[w];
+                        x.a = copy ? s_work : s_i, x.a_m = copy ? lds : s_r, x.a_k = copy ? 1 : s_k, x.b += k0 * x.b_k, x.m = rn, x.k = kn;
+                        x.init = pass ? x.c : from[w], x.ld_init = pass ? x.ldc : ld_from[w];
+                        x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
+                        FN_NAME(brgemm)(&x);
                     }
                 }
                 if (last && soft) {
@@ -237,6 +254,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                 }
                 if (cols) transpose(c_i, c_l, T, ldt, rn, n, 0);
                 else if (rest) copy_rows(c_i + whole, c_r, T, ldt, rn, rest, 0);
+                SEGMENT
             }
         } while ((k += ks) < K);
     }

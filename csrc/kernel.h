@@ -43,7 +43,7 @@ static inline int64_t fn_at(int64_t i, int64_t nd, const int64_t *n, const int64
     for (int64_t d = nd - 1; d > 0; d--) at += i % n[d] * s[d], i /= n[d];
     return nd ? at + i * s[0] : 0;
 }
-static inline void fn_offsets(int64_t *o, int64_t i, int64_t count, int64_t nd, const int64_t *n, const int64_t *s) {
+static __attribute__((noinline, unused)) void fn_offsets(int64_t *o, int64_t i, int64_t count, int64_t nd, const int64_t *n, const int64_t *s) {
     int64_t c[FN_DIMS] = {0}, at = 0;
     for (int64_t d = nd - 1; d >= 0; d--) c[d] = i % n[d], i /= n[d], at += c[d] * s[d];
     for (int64_t k = 0; k < count; k++) {

@@ -61,9 +61,13 @@ FN_INLINE void reduce_parts(const fn_loss_args *a, parting ps, fn_team t, part_b
     *(fn_t *)a->y = (fn_t)(a->reduction == MEAN ? loss / total : loss);
 }
 
-FN_INLINE fn_t gradient_of(const fn_loss_args *a, int64_t item) {
+/* dL: the same for all items (mean, sum), or one for each. */
+FN_INLINE fn_t gradient(const fn_loss_args *a) {
     const fn_t *const dy = a->dy;
-    return a->reduction == NONE ? dy[item] : a->reduction == MEAN ? dy[0] / *(const fn_t *)a->total : dy[0];
+    return a->reduction == NONE ? 0 : a->reduction == MEAN ? dy[0] / *(const fn_t *)a->total : dy[0];
+}
+FN_INLINE fn_t gradient_of(const fn_loss_args *a, int64_t item, fn_t all) {
+    return a->reduction == NONE ? ((const fn_t *)a->dy)[item] : all;
 }
 FN_INLINE int counts(const fn_loss_args *a, int64_t class) { return class != a->ignore_index; }
 FN_INLINE int valid(const fn_loss_args *a, int64_t class) { return class >= 0 && class < a->C; }
@@ -117,12 +121,17 @@ FN_INLINE void entropy_columns(const fn_loss_args *a, int64_t r, int64_t j, int 
     const fn_t *const x = (const fn_t *)a->x + at, *const w = a->weight, *const t = (const fn_t *)a->target + at;
     fn_t *const p = a->prob ? (fn_t *)a->prob + at : NULL;
     const fn_t e = (fn_t)a->smoothing, e_c = (fn_t)(a->smoothing / (double)C);
-    vec max = v_set1((fn_t)-INFINITY), sum = v_zero(), q = v_zero(), qx = v_zero();
-    for (int64_t c = 0; c < C; c++) max = v_max(v_get(x + c * step, m), max);
+    fn_t tile[COLUMN_TILE * FN_VL] __attribute__((aligned(FN_ALIGN)));
+    const int tiled = C <= COLUMN_TILE;
+    const fn_t *const u = tiled ? tile : x;
+    fn_t *const v = tiled ? tile : p;
+    const int64_t hop = tiled ? FN_VL : step;
+    vec q = v_zero(), qx = v_zero(), sum = v_zero();
+    const vec max = column_max(x, C, step, m, tiled ? tile : NULL);
     for (int64_t c = 0; c < C; c++) {
-        const vec d = v_get(x + c * step, m) - max, y = v_exp_neg(d);
+        const vec d = v_get(u + c * hop, m) - max, y = v_exp_neg(d);
         sum += y;
-        if (p) v_put(p + c * step, y, m);
+        if (p) v_put(v + c * hop, y, m);
         if (kind == PLAIN) continue;
         vec wc = v_set1(w ? w[c] : 1);
         if (kind == SOFT) wc = soft_q(v_get(t + c * step, m), wc, e, e_c);
@@ -130,7 +139,7 @@ FN_INLINE void entropy_columns(const fn_loss_args *a, int64_t r, int64_t j, int 
         qx = v_fma(wc, d, qx);
     }
     const vec scale = v_set1(1) / sum;
-    for (int64_t c = 0; p && c < C; c++) v_put(p + c * step, v_get(p + c * step, m) * scale, m);
+    for (int64_t c = 0; p && c < C; c++) v_put(p + c * step, v_get(v + c * hop, m) * scale, m);
     v_store(it->max, max);
     v_store(it->log, sum);
     v_store(it->q, q);
@@ -188,20 +197,20 @@ FN_KERNEL(cross_entropy_fwd) {
 /* dx = scale p - every w, less `at` where the class is t; scale, at, every are those of the item (none: zeros, whatever p is). */
 typedef struct { fn_t scale, at, every; int64_t t; int none; } slope;
 
-FN_INLINE slope slope_of(const fn_loss_args *a, int64_t item, fn_t W) {
+FN_INLINE slope slope_of(const fn_loss_args *a, int64_t item, fn_t all, fn_t W) {
     const int64_t t = ((const int64_t *)a->target)[item];
     if (!counts(a, t)) return (slope){0, 0, 0, -1, 1};
-    const fn_t g = valid(a, t) ? gradient_of(a, item) : (fn_t)NAN, w = valid(a, t) ? weight_of(a, t) : 1;
+    const fn_t g = valid(a, t) ? gradient_of(a, item, all) : (fn_t)NAN, w = valid(a, t) ? weight_of(a, t) : 1;
     const fn_t at = (fn_t)(1 - a->smoothing) * w * g, every = (fn_t)(a->smoothing / (double)a->C) * g;
     return (slope){at + every * W, at, every, valid(a, t) ? t : -1, 0};
 }
 
-FN_INLINE void entropy_row_bwd(const fn_loss_args *a, int64_t row, fn_t W, const int kind) {
+FN_INLINE void entropy_row_bwd(const fn_loss_args *a, int64_t row, fn_t all, fn_t W, const int kind) {
     const int64_t C = a->C;
     const fn_t *const p = (const fn_t *)a->prob + row * C, *const w = a->weight, *const t = (const fn_t *)a->target + row * C;
     fn_t *const dx = (fn_t *)a->dx + row * C;
     const fn_t e = (fn_t)a->smoothing, e_c = (fn_t)(a->smoothing / (double)C);
-    const slope s = kind == SOFT ? (slope){0, 0, gradient_of(a, row), -1, 0} : slope_of(a, row, W);
+    const slope s = kind == SOFT ? (slope){0, 0, gradient_of(a, row, all), -1, 0} : slope_of(a, row, all, W);
     if (s.none) {
         memset(dx, 0, (size_t)C * sizeof *dx);
         return;
@@ -222,12 +231,13 @@ FN_INLINE void entropy_row_bwd(const fn_loss_args *a, int64_t row, fn_t W, const
             if (kind == SOFT) wc = soft_q(v_get(t + c, m), wc, e, e_c);
             d -= every * wc;
         }
+        if (C <= FN_VL) d -= v_select(m_lanes() == m_set1((fn_i)s.t), v_set1(s.at), v_zero());
         v_put(dx + c, d, m);
     }
-    if (s.t >= 0) dx[s.t] -= s.at;
+    if (C > FN_VL && s.t >= 0) dx[s.t] -= s.at;
 }
 
-FN_INLINE void entropy_columns_bwd(const fn_loss_args *a, int64_t r, int64_t j, int m, fn_t W, const int kind) {
+FN_INLINE void entropy_columns_bwd(const fn_loss_args *a, int64_t r, int64_t j, int m, fn_t all, fn_t W, const int kind) {
     const int64_t C = a->C, step = a->inner, at = r * C * step + j;
     const fn_t *const p = (const fn_t *)a->prob + at, *const w = a->weight, *const t = (const fn_t *)a->target + at;
     fn_t *const dx = (fn_t *)a->dx + at;
@@ -236,7 +246,8 @@ FN_INLINE void entropy_columns_bwd(const fn_loss_args *a, int64_t r, int64_t j, 
     vec scale = v_zero(), every = v_zero();
     mask none = m_set1(0);
     for (int k = 0; k < m; k++) {
-        s[k] = kind == SOFT ? (slope){0, 0, gradient_of(a, r * step + j + k), -1, 0} : slope_of(a, r * step + j + k, W);
+        const int64_t i = r * step + j + k;
+        s[k] = kind == SOFT ? (slope){0, 0, gradient_of(a, i, all), -1, 0} : slope_of(a, i, all, W);
         scale[k] = s[k].scale, every[k] = s[k].every, none[k] = -s[k].none;
     }
     if (kind == SOFT) {
@@ -260,6 +271,7 @@ FN_INLINE void entropy_columns_bwd(const fn_loss_args *a, int64_t r, int64_t j, 
 FN_INLINE void entropy_bwd(const fn_loss_args *a, fn_team t, const int kind) {
     const parting ps = entropy_parts(a);
     const int64_t inner = a->inner;
+    const fn_t all = ps.count ? gradient(a) : 0;
     fn_t W = 0;
     for (int64_t c = 0; kind == SMOOTH && c < a->C; c++) W += weight_of(a, c);
     int64_t lo, hi;
@@ -267,10 +279,10 @@ FN_INLINE void entropy_bwd(const fn_loss_args *a, fn_team t, const int kind) {
     for (int64_t i = lo; i < hi; i++) {
         const part p = part_at(a, ps, i);
         if (inner == 1)
-            for (int64_t j = p.j0; j < p.j1; j++) entropy_row_bwd(a, j, W, kind);
+            for (int64_t j = p.j0; j < p.j1; j++) entropy_row_bwd(a, j, all, W, kind);
         else
             for (int64_t j = p.j0; j < p.j1; j += FN_VL)
-                entropy_columns_bwd(a, p.r, j, (int)(p.j1 - j < FN_VL ? p.j1 - j : FN_VL), W, kind);
+                entropy_columns_bwd(a, p.r, j, (int)(p.j1 - j < FN_VL ? p.j1 - j : FN_VL), all, W, kind);
     }
 }
 FN_KERNEL(cross_entropy_bwd) {
@@ -313,6 +325,7 @@ FN_KERNEL(nll_bwd) {
     const fn_loss_args *a = args;
     const int64_t C = a->C, inner = a->inner;
     const parting ps = entropy_parts(a);
+    const fn_t all = ps.count ? gradient(a) : 0;
     fn_t *const dx = a->dx;
     int64_t lo, hi;
     fn_share(ps.count, 1, t, &lo, &hi);
@@ -325,7 +338,7 @@ FN_KERNEL(nll_bwd) {
             const int64_t i = p.r * inner + j, class = ((const int64_t *)a->target)[i];
             if (!counts(a, class)) continue;
             fn_t *const d = inner == 1 ? dx + j * C : dx + p.r * C * inner + j;
-            if (valid(a, class)) d[class * inner] = -gradient_of(a, i) * weight_of(a, class);
+            if (valid(a, class)) d[class * inner] = -gradient_of(a, i, all) * weight_of(a, class);
             else
                 for (int64_t c = 0; c < C; c++) d[c * inner] = (fn_t)NAN;
         }
@@ -368,7 +381,7 @@ FN_KERNEL(mse_bwd) {
     fn_t *const dx = a->dx;
     int64_t lo, hi;
     fn_share(a->rows, 64, t, &lo, &hi);
-    const vec g = a->reduction == NONE || lo == hi ? v_zero() : v_set1(2 * gradient_of(a, 0));
+    const vec g = v_set1(lo < hi ? 2 * gradient(a) : 0);
     for (int64_t i = lo; i < hi; i += FN_VL) {
         const int m = (int)(hi - i < FN_VL ? hi - i : FN_VL);
         const vec d = v_get(x + i, m) - v_get(target + i, m);

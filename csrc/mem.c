@@ -3,7 +3,8 @@
  * A range holds two heaps that grow upward, small blocks apart from large ones so that a long-lived scalar pins no large hole.
  * A heap's pages come and go in granules: `touched` has a bit for each that may hold pages. A granule is touched when a block
  * first reaches into it and given back only while no block does, so steady reuse costs neither system calls nor page faults.
- * A block is a header line followed by its payload; neighbours merge when freed, and the space above the last block is bare.
+ * Neighbouring free blocks merge, and the space above the last block is bare. What is known of a block lies apart from it, since
+ * a capture's replay writes where its arena's freed blocks were.
  *
  * What is resident stays below 5/4 of the recent peak in use (and a little for the granules): growth beyond that first gives free
  * granules back, and so does the end of a window. A window ends when 32 times its peak was allocated, which is some steps. */
@@ -22,18 +23,19 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-#define POISON(p, n) __asan_poison_memory_region(p, n)
-#define UNPOISON(p, n) __asan_unpoison_memory_region(p, n)
 #else
-#define POISON(p, n) ((void)(p), (void)(n))
-#define UNPOISON(p, n) ((void)(p), (void)(n))
+#define __asan_poison_memory_region(p, n) ((void)(p), (void)(n))
+#define __asan_unpoison_memory_region(p, n) ((void)(p), (void)(n))
 #endif
 
 enum { SMALL, LARGE, HEAPS };
-enum { HEADER = FN_ALIGN, SMALL_MOST = 32 << 10, BINS = 512, LOOKS = 16, FREE = -1, GUARD = 0xA5, STALE = 0xFF };
+enum { SMALL_MOST = 32 << 10, BINS = 512, LOOKS = 16, FREE = -1, GUARD = 0xA5, STALE = 0xFF };
+#define MB ((int64_t)1 << 20)
+#define SLACK (8 * MB)
+/* Sizes and places are multiples of a unit: a line, and for large blocks an odd number of them, so that equal places in neighbouring
+ * arrays do not meet in one set of the cache. */
+static const int64_t unit[HEAPS] = { FN_ALIGN, 33 * FN_ALIGN };
 static const int granule_shift[HEAPS] = { 16, 21 };       /* 64 KB of ordinary pages; 2 MB, a huge page */
-#define SLACK ((int64_t)8 << 20)
-#define MAGIC 0x6b636f6c626e6640u
 #if defined(FN_GUARD)
 enum { TAIL = FN_ALIGN };                                 /* bytes of guard after what was asked for, at least */
 #else
@@ -41,21 +43,26 @@ enum { TAIL = 0 };
 #endif
 
 typedef struct block block;
-struct block {                   /* the header line */
-    fn_pool *pool;
-    block *before;               /* neighbour below; NULL for the first */
-    block *next, *prev;          /* in its bin, while free */
-    int64_t size;                /* header included; a multiple of FN_ALIGN */
+struct block {
+    char *at;
+    int64_t size;                /* a multiple of its heap's unit */
     int64_t asked;               /* bytes, or FREE */
     int64_t heap;
-    uint64_t magic;
+    block *below, *above;        /* neighbours */
+    block *next, *prev;          /* in its bin, while free; next: among the spare ones, while unused */
 };
-_Static_assert(sizeof(block) == HEADER, "the header is one line");
+
+typedef struct {                 /* an array in the head of the range, its pages had as it grows */
+    char *base;
+    int64_t ready;               /* bytes */
+} column;
 
 typedef struct {
     char *base, *end, *top;      /* the range, and where its bare space begins */
     block *last;                 /* the block that ends at top; never free */
+    int64_t unit;
     int shift;
+    column map;                  /* uint32_t for each unit: number of the block that starts there */
     uint64_t *touched;
     int64_t high, most;          /* granules from `high` up are untouched; the highest that ever was */
     uint64_t filled[BINS / 64];  /* which bins hold blocks */
@@ -76,16 +83,21 @@ static void lock_off(lock *l) { pthread_mutex_unlock(l); }
 static lock pools_lock = PTHREAD_MUTEX_INITIALIZER;
 #endif
 
-struct fn_pool {                 /* lies at the start of its own range, followed by the bits of both heaps */
+struct fn_pool {                 /* lies at the start of its own range: [pool and bits | blocks | maps | small heap | large heap] */
     lock lock;
-    fn_pool *next, *prev;        /* all pools, for fork */
+    fn_pool *next, *prev;        /* all pools */
     void *map;
-    int64_t map_bytes, dropped, blocks;
+    int64_t map_bytes, dropped;
+    column blocks;               /* block, by number */
+    block *spare;                /* unused ones among the first `made` */
+    int64_t made, alive;
     int64_t in_use, resident, peak, calls;           /* peak: since fn_pool_reset_peak */
     int64_t window_peak, last_peak, window_bytes;    /* of this window and of the one before; allocated in this one */
     heap heap[HEAPS];
 };
 static fn_pool *pools;
+/* The pool made first is the general one; the others are arenas of captures, whose freed blocks a replay still writes. */
+static fn_pool *general;
 
 /* ---- the system's pages ------------------------------------------------------------------------------------------- */
 
@@ -97,7 +109,7 @@ static int64_t sensible_range(void) {
 static void *reserve(int64_t bytes) { return VirtualAlloc(NULL, bytes, MEM_RESERVE, PAGE_NOACCESS); }
 static void unreserve(void *p, int64_t bytes) { (void)bytes, VirtualFree(p, 0, MEM_RELEASE); }
 static int commit(void *p, int64_t bytes) { return VirtualAlloc(p, bytes, MEM_COMMIT, PAGE_READWRITE) ? 0 : -1; }
-static void give_back(void *p, int64_t bytes) { VirtualFree(p, bytes, MEM_DECOMMIT); }
+static void give_back(void *p, int64_t bytes) { VirtualAlloc(p, bytes, MEM_RESET, PAGE_READWRITE); }
 static void prefer_huge(void *p, int64_t bytes) { (void)p, (void)bytes; }
 #else
 /* Twice the machine's memory; of a limited address space a quarter for the first pool and little for the others. */
@@ -174,7 +186,7 @@ static void trim(fn_pool *p, int64_t excess) {
         excess -= give_range(p, h, h->top, h->end, excess);
         for (int i = BINS - 1, least = bin_of((int64_t)1 << h->shift); i >= least && excess > 0; i--)
             for (block *b = h->bin[i]; b && excess > 0; b = b->next)
-                excess -= give_range(p, h, (char *)b + HEADER, (char *)b + b->size, excess);
+                excess -= give_range(p, h, b->at, b->at + b->size, excess);
     }
 }
 
@@ -237,46 +249,123 @@ static block *best_fit(const heap *h, int64_t size) {
         i += __builtin_ctzll(word);
         block *best = NULL, *b = h->bin[i];
         for (int k = 0; b && k < LOOKS; k++, b = b->next)
-            if (b->size >= size && (!best || b->size < best->size || (b->size == best->size && b < best))) best = b;
+            if (b->size >= size && (!best || b->size < best->size || (b->size == best->size && b->at < best->at))) best = b;
         if (best) return best;
         i++;
     }
     return NULL;
 }
 
-static block *above(const heap *h, const block *b) {
-    char *next = (char *)b + b->size;
-    return next < h->top ? (block *)next : NULL;
+/* ---- the books: which block starts where ------------------------------------------------------------------------------ */
+
+static int grow(column *c, int64_t bytes) {
+    if (bytes <= c->ready) return 0;
+    const int64_t more = (bytes - c->ready + 65535) >> 16 << 16;
+    if (commit(c->base + c->ready, more)) return -1;
+    c->ready += more;
+    return 0;
 }
 
-/* Free b, which no bin holds: joined with its free neighbours, or with the bare space if it is the last. */
-static void release(heap *h, block *b) {
-    block *up = above(h, b), *down = b->before;
-    if (up && up->asked == FREE) {
-        bin_take(h, up);
-        b->size += up->size;
-        up = above(h, b);
-    }
-    if (down && down->asked == FREE) {
-        bin_take(h, down);
-        down->size += b->size;
-        b = down;
-    }
-    if (up) {
-        up->before = b;
-        bin_put(h, b);
-        POISON((char *)b + HEADER, b->size - HEADER);
+static uint32_t *entry(const heap *h, const char *at) { return (uint32_t *)h->map.base + (at - h->base) / h->unit; }
+
+/* A block at `at`, entered in the books; NULL: no memory for them. */
+static block *open_block(fn_pool *p, heap *h, char *at, int64_t size) {
+    block *b = p->spare;
+    if (grow(&h->map, ((at - h->base) / h->unit + 1) * (int64_t)sizeof(uint32_t))) return NULL;
+    if (b) {
+        p->spare = b->next;
     } else {
-        h->top = (char *)b;
-        h->last = b->before;
-        POISON(b, b->size);
+        if (grow(&p->blocks, (p->made + 1) * (int64_t)sizeof(block))) return NULL;
+        b = (block *)p->blocks.base + p->made++;
     }
+    *b = (block){ .at = at, .size = size, .heap = h - p->heap };
+    *entry(h, at) = (uint32_t)(b - (block *)p->blocks.base);
+    return b;
 }
 
-/* ---- the door ------------------------------------------------------------------------------------------------------ */
+static void close_block(fn_pool *p, block *b) {
+    b->next = p->spare;
+    p->spare = b;
+}
+
+static block *block_at(const fn_pool *p, const void *at) {
+    const heap *h = p->heap + ((const char *)at >= p->heap[LARGE].base ? LARGE : SMALL);
+    return (block *)p->blocks.base + *entry(h, at);
+}
+
+/* Low takes in its neighbour above, which no bin holds. */
+static void join(fn_pool *p, block *low) {
+    block *b = low->above;
+    low->size += b->size;
+    low->above = b->above;
+    if (low->above) low->above->below = low;
+    else p->heap[low->heap].last = low;
+    close_block(p, b);
+}
+
+static void split(fn_pool *p, heap *h, block *b, int64_t size) {
+    block *r = b->size - size < h->unit ? NULL : open_block(p, h, b->at + size, b->size - size);
+    if (!r) return;
+    b->size = size;
+    r->below = b;
+    r->above = b->above;
+    b->above = r;
+    r->above->below = r;         /* there is one: the last block is never free */
+    bin_put(h, r);
+}
+
+/* Free b: joined with its free neighbours, or with the bare space if it is the last. */
+static void release(fn_pool *p, block *b) {
+    heap *h = p->heap + b->heap;
+    if (p == general) __asan_poison_memory_region(b->at, b->size);
+    if (b->above && b->above->asked == FREE) {
+        bin_take(h, b->above);
+        join(p, b);
+    }
+    if (b->below && b->below->asked == FREE) {
+        b = b->below;
+        bin_take(h, b);
+        join(p, b);
+    }
+    if (b->above) {
+        bin_put(h, b);
+        return;
+    }
+    h->top = b->at;
+    h->last = b->below;
+    if (h->last) h->last->above = NULL;
+    close_block(p, b);
+}
+
+/* A block of `size` bytes with its pages, or NULL. */
+static block *carve(fn_pool *p, heap *h, int64_t size) {
+    block *b = best_fit(h, size);
+    if (b) {
+        bin_take(h, b);
+        if (touch(p, h, b->at, b->at + size)) {
+            bin_put(h, b);
+            return NULL;
+        }
+        split(p, h, b, size);
+        return b;
+    }
+    if (h->end - h->top < size || !(b = open_block(p, h, h->top, size))) return NULL;
+    h->top += size;
+    if (touch(p, h, b->at, h->top)) {
+        h->top = b->at;
+        close_block(p, b);
+        return NULL;
+    }
+    b->below = h->last;
+    if (h->last) h->last->above = b;
+    return h->last = b;
+}
+
+/* ---- the door ------------------------------------------------------------------------------------------------------------ */
 
 static void join_pools(fn_pool *p) {
     lock_on(&pools_lock);
+    if (!general) general = p;
     p->next = pools;
     if (pools) pools->prev = p;
     pools = p;
@@ -285,45 +374,50 @@ static void join_pools(fn_pool *p) {
 
 static void destroy(fn_pool *p) {
     lock_on(&pools_lock);
+    if (p == general) general = NULL;
     if (p->prev) p->prev->next = p->next;
     else pools = p->next;
     if (p->next) p->next->prev = p->prev;
     lock_off(&pools_lock);
-    for (heap *h = p->heap; h < p->heap + HEAPS; h++) UNPOISON(h->base, h->most << h->shift);
+    for (heap *h = p->heap; h < p->heap + HEAPS; h++) __asan_unpoison_memory_region(h->base, h->most << h->shift);
     unreserve(p->map, p->map_bytes);
 }
 
+static int64_t up_to(int64_t bytes, int64_t grain) { return (bytes + grain - 1) / grain * grain; }
+
 fn_pool *fn_pool_new(void) {
-    const int64_t unit = (int64_t)1 << granule_shift[LARGE], least = 16 * unit;
+    const int64_t grain = 2 * MB, least = 64 * MB;
     int64_t bytes = sensible_range();
-    if (bytes < least) bytes = least;
     void *map = NULL;
-    for (; bytes >= least && !(map = reserve(bytes)); bytes /= 2) {}
+    for (bytes = bytes < least ? least : bytes; bytes >= least && !(map = reserve(bytes)); bytes /= 2) {}
     if (!map) return NULL;
-    /* [pool and bits | small heap | large heap], each from a multiple of unit */
-    char *start = (char *)(((uintptr_t)map + unit - 1) / unit * unit);
-    const int64_t units = ((char *)map + bytes - start) / unit;
-    const int64_t bits[HEAPS] = { (units / 16 + 1) * (unit >> granule_shift[SMALL]), units };
-    const int64_t words = (bits[SMALL] + 63) / 64 + (bits[LARGE] + 63) / 64;
-    const int64_t head = (sizeof(fn_pool) + words * 8 + unit - 1) / unit;
-    if (commit(start, sizeof(fn_pool) + words * 8)) {
+    /* A block of the small heap is a line at least, and so is what is known of it. */
+    const int64_t small = up_to(bytes / 16, grain), bits[HEAPS] = { small >> granule_shift[SMALL], bytes >> granule_shift[LARGE] };
+    const int64_t words[HEAPS] = { bits[SMALL] / 64 + 1, bits[LARGE] / 64 + 1 };
+    const int64_t head = up_to((int64_t)sizeof(fn_pool) + 8 * (words[SMALL] + words[LARGE]), 65536);
+    char *at = (char *)map + (-(uintptr_t)map & 65535);
+    if (commit(at, head)) {
         unreserve(map, bytes);
         return NULL;
     }
-    fn_pool *p = (fn_pool *)start;       /* fresh pages are zero */
-    char *edge[HEAPS + 1] = { start + head * unit, start + (head + units / 16 + 1) * unit, start + units * unit };
-    uint64_t *touched = (uint64_t *)(p + 1);
-    for (int i = 0; i < HEAPS; i++) {
-        heap *h = p->heap + i;
-        h->base = h->top = edge[i];
-        h->end = edge[i + 1];
-        h->shift = granule_shift[i];
-        h->touched = touched;
-        touched += (bits[i] + 63) / 64;
-    }
-    prefer_huge(edge[LARGE], edge[HEAPS] - edge[LARGE]);
+    fn_pool *p = (fn_pool *)at;          /* fresh pages are zero */
     p->map = map;
     p->map_bytes = bytes;
+    p->heap[SMALL].touched = (uint64_t *)(p + 1);
+    p->heap[LARGE].touched = p->heap[SMALL].touched + words[SMALL];
+    p->blocks.base = at += head;
+    p->heap[SMALL].map.base = at += small;
+    p->heap[LARGE].map.base = at += up_to(small / unit[SMALL] * (int64_t)sizeof(uint32_t), 65536);
+    at += up_to(bytes / unit[LARGE] * (int64_t)sizeof(uint32_t), 65536);
+    at += -(uintptr_t)at & (uintptr_t)(grain - 1);
+    for (heap *h = p->heap; h < p->heap + HEAPS; h++) {
+        const int i = (int)(h - p->heap);
+        h->unit = unit[i];
+        h->shift = granule_shift[i];
+        h->base = h->top = at;
+        at = h->end = at + (i == SMALL ? small : ((char *)map + bytes - at) / grain * grain);
+    }
+    prefer_huge(p->heap[LARGE].base, p->heap[LARGE].end - p->heap[LARGE].base);
     lock_init(&p->lock);
     join_pools(p);
     return p;
@@ -332,55 +426,21 @@ fn_pool *fn_pool_new(void) {
 void fn_pool_drop(fn_pool *p) {
     lock_on(&p->lock);
     p->dropped = 1;
-    const int empty = p->blocks == 0;
+    const int empty = p->alive == 0;
     lock_off(&p->lock);
     if (empty) destroy(p);
 }
 
-/* A block of `size` bytes with its pages, or NULL. */
-static block *carve(fn_pool *p, int heap_index, int64_t size) {
-    heap *h = p->heap + heap_index;
-    block *b = best_fit(h, size);
-    if (b) {
-        const int64_t rest = b->size - size;
-        const int split = rest >= 2 * HEADER;
-        bin_take(h, b);
-        if (touch(p, h, (char *)b, (char *)b + size + (split ? HEADER : 0))) {
-            bin_put(h, b);
-            return NULL;
-        }
-        UNPOISON(b, size + (split ? HEADER : 0));
-        if (split) {
-            block *r = (block *)((char *)b + size), *up = above(h, b);
-            *r = (block){ .pool = p, .before = b, .size = rest, .heap = heap_index, .magic = MAGIC };
-            b->size = size;
-            if (up) up->before = r;
-            bin_put(h, r);
-        }
-        return b;
-    }
-    if (h->end - h->top < size) return NULL;
-    b = (block *)h->top;
-    h->top += size;
-    if (touch(p, h, (char *)b, h->top)) {
-        h->top = (char *)b;
-        return NULL;
-    }
-    UNPOISON(b, size);
-    *b = (block){ .pool = p, .before = h->last, .size = size, .heap = heap_index, .magic = MAGIC };
-    h->last = b;
-    return b;
-}
-
 void *fn_alloc(fn_pool *p, int64_t bytes) {
     if (bytes < 0 || bytes >= p->map_bytes) return NULL;
-    const int64_t least = bytes + TAIL < FN_ALIGN ? FN_ALIGN : bytes + TAIL;
-    const int64_t size = (HEADER + least + FN_ALIGN - 1) / FN_ALIGN * FN_ALIGN;
+    const int64_t least = bytes + TAIL ? bytes + TAIL : 1;
+    heap *h = p->heap + (least <= SMALL_MOST ? SMALL : LARGE);
+    const int64_t size = up_to(least, h->unit);
     lock_on(&p->lock);
     const int64_t window_peak = p->window_peak;
     p->in_use += size;
     if (p->in_use > p->window_peak) p->window_peak = p->in_use;
-    block *b = carve(p, size <= SMALL_MOST ? SMALL : LARGE, size);
+    block *b = carve(p, h, size);
     if (!b) {
         p->in_use -= size;
         p->window_peak = window_peak;
@@ -388,56 +448,65 @@ void *fn_alloc(fn_pool *p, int64_t bytes) {
         return NULL;
     }
     p->in_use += b->size - size;
-    if (p->in_use > p->window_peak) p->window_peak = p->in_use;
     if (p->in_use > p->peak) p->peak = p->in_use;
-    p->blocks++;
+    p->alive++;
     p->calls++;
     p->window_bytes += b->size;
     if (p->window_bytes > 32 * p->window_peak) {
         p->last_peak = p->window_peak;
         p->window_peak = p->in_use;
         p->window_bytes = 0;
-        const int64_t excess = p->resident - allowed(p);
-        if (excess > 0) trim(p, excess);
+        trim(p, p->resident - allowed(p));
     }
     b->asked = bytes;
+    char *at = b->at;
+    const int64_t tail = b->size - bytes;
     lock_off(&p->lock);
-    char *payload = (char *)b + HEADER;
+    __asan_unpoison_memory_region(at, bytes + tail);
 #if defined(FN_GUARD)
-    memset(payload, STALE, bytes);
-    memset(payload + bytes, GUARD, b->size - HEADER - bytes);
+    memset(at, STALE, bytes);
+    memset(at + bytes, GUARD, tail);
 #endif
-    POISON(payload + bytes, b->size - HEADER - bytes);
-    return payload;
+    if (p == general) __asan_poison_memory_region(at + bytes, tail);
+    return at;
 }
 
-static block *block_of(const void *payload) { return (block *)((char *)payload - HEADER); }
+fn_pool *fn_pool_of(const void *at) {
+    fn_pool *p = general;
+    if (p && fn_pool_contains(p, at)) return p;
+    lock_on(&pools_lock);
+    for (p = pools; p && !fn_pool_contains(p, at); p = p->next) {}
+    lock_off(&pools_lock);
+    return p;
+}
 
-void fn_free(void *payload) {
-    if (!payload) return;
-    block *b = block_of(payload);
-    fn_pool *p = b->pool;
-#if defined(FN_GUARD)
-    memset(payload, STALE, b->asked);
-#endif
+void fn_free(void *at) {
+    if (!at) return;
+    fn_pool *p = fn_pool_of(at);
     lock_on(&p->lock);
+    block *b = block_at(p, at);
+#if defined(FN_GUARD)
+    memset(at, STALE, b->asked);
+#endif
     p->in_use -= b->size;
     p->calls++;
-    const int gone = --p->blocks == 0 && p->dropped;
-    release(p->heap + b->heap, b);
+    release(p, b);
+    const int gone = --p->alive == 0 && p->dropped;
     lock_off(&p->lock);
     if (gone) destroy(p);
 }
-
-fn_pool *fn_pool_of(const void *payload) { return block_of(payload)->pool; }
 
 int fn_pool_contains(const fn_pool *p, const void *address) {
     return (const char *)address >= (const char *)p->map && (const char *)address < (const char *)p->map + p->map_bytes;
 }
 
-int64_t fn_block_bytes(const void *payload) {
-    const block *b = block_of(payload);
-    return TAIL ? b->asked : b->size - HEADER;
+int64_t fn_block_bytes(const void *at) {
+    fn_pool *p = fn_pool_of(at);
+    lock_on(&p->lock);
+    const block *b = block_at(p, at);
+    const int64_t bytes = TAIL ? b->asked : b->size;
+    lock_off(&p->lock);
+    return bytes;
 }
 
 void fn_pool_trim(fn_pool *p, int64_t keep_bytes) {
@@ -459,12 +528,18 @@ void fn_pool_reset_peak(fn_pool *p) {
     lock_off(&p->lock);
 }
 
-int fn_block_check(const void *payload) {
-    const block *b = block_of(payload);
-    if (TAIL && (b->magic != MAGIC || b->asked < 0)) return -1;
-#if defined(FN_GUARD) && !defined(__SANITIZE_ADDRESS__)      /* under the sanitizer the tail may not be read, nor need be */
-    for (const uint8_t *g = (const uint8_t *)payload + b->asked; g < (const uint8_t *)b + b->size; g++)
-        if (*g != GUARD) return -1;
+int fn_block_check(const void *at) {
+#if defined(FN_GUARD) && !defined(__SANITIZE_ADDRESS__)      /* the sanitizer watches the tail itself */
+    fn_pool *p = fn_pool_of(at);
+    if (p != general) return 0;
+    lock_on(&p->lock);
+    const block *b = block_at(p, at);
+    const uint8_t *tail = (const uint8_t *)at + b->asked, *end = (const uint8_t *)at + b->size;
+    lock_off(&p->lock);
+    for (; tail < end; tail++)
+        if (*tail != GUARD) return -1;
+#else
+    (void)at;
 #endif
     return 0;
 }

@@ -112,7 +112,7 @@ FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
 
 /* acc[j] takes x[at[r] + j] over the nr <= ROWS rows; mean holds a value for each column. */
 FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w,
-                     const fn_t *mean) {
+                    const fn_t *mean) {
     const vec e = v_set1((fn_t)neutral(op));
     vec m[4] = {e, e, e, e};
     fn_t part[WIDE];
@@ -154,7 +154,7 @@ FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
 }
 
 FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w,
-                     const fn_t *mean) {
+                    const fn_t *mean) {
     (void)mean;
     for (int64_t r = 0; r < nr; r++)
         for (int64_t j = 0; j < w; j++) acc[j] = join(op, acc[j], x[at[r] + j]);
@@ -163,13 +163,12 @@ FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int6
 
 typedef struct {
     acc_t (*line)(const fn_t *x, int64_t n, fn_t mean);
-    void (*rows)(acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w,
-                     const fn_t *mean);
+    void (*rows)(acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w, const fn_t *mean);
 } kind;
 #define KIND(op) \
     static acc_t line_##op(const fn_t *x, int64_t n, fn_t mean) { return line(op, x, n, mean); } \
-    static void rows_##op(acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w,
-                     const fn_t *mean) { \
+    static void rows_##op(acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w, \
+                          const fn_t *mean) { \
         rows(op, acc, x, at, nr, w, mean); \
     } \
     static const kind kind_##op = { line_##op, rows_##op };
@@ -316,8 +315,8 @@ ONCE void finish(const int op, const fn_reduce_args *a, const plan *p, int64_t u
     for (int64_t j = 0; j < w / p->fold; j++) store(op, a->y, at + j * s, acc[j], a->scale);
 }
 
-/* sumdev2 sums first, for the mean; `first` is that, or f itself. */
-ONCE void reduce(const int op, const kind *first, const kind *f, const void *args, fn_team t, int whole) {
+/* sumdev2 sums first, for the mean: by f0, which else is f itself. */
+ONCE void reduce(const int op, const kind *f0, const kind *f, const void *args, fn_team t, int whole) {
     const fn_reduce_args *a = args;
     const plan p = planned(a, whole);
     const int lead = op == SUMDEV2 ? SUM : op;
@@ -327,7 +326,7 @@ ONCE void reduce(const int op, const kind *first, const kind *f, const void *arg
     if (p.parts == 1) {
         fn_share(p.units, 1, t, &lo, &hi);
         for (int64_t u = lo; u < hi; u++) {
-            item(lead, first, acc, a, &p, u, 0, mean);
+            item(lead, f0, acc, a, &p, u, 0, mean);
             total(lead, acc, acc, &p);
             if (op == SUMDEV2) {
                 means(mean, acc, &p);
@@ -339,7 +338,7 @@ ONCE void reduce(const int op, const kind *first, const kind *f, const void *arg
         return;
     }
     fn_share(p.units * p.parts, 1, t, &lo, &hi);
-    for (int64_t i = lo; i < hi; i++) item(lead, first, part + i * p.width, a, &p, i / p.parts, i % p.parts, mean);
+    for (int64_t i = lo; i < hi; i++) item(lead, f0, part + i * p.width, a, &p, i / p.parts, i % p.parts, mean);
     fn_barrier(t);
     if (op == SUMDEV2) {
         acc_t *dev = part + p.units * p.parts * p.width;
@@ -385,7 +384,18 @@ REDUCTION(sumdev2, SUM, SUMDEV2)
 FN_INLINE int beats(const int op, acc_t v, acc_t best) {
     return (op == MAX ? v > best : v < best) || (IS_NAN(v) && !IS_NAN(best));
 }
-FN_INLINE int same(acc_t v, acc_t best) { return v == best || (IS_NAN(v) && IS_NAN(best)); }
+FN_INLINE int same(fn_t v, fn_t best) { return v == best || (IS_NAN(v) && IS_NAN(best)); }
+
+/* The first of n elements that is `best`; one is. Looks at 32 at once, which needs no early exit. */
+static int64_t first(const fn_t *x, int64_t n, fn_t best) {
+    int64_t k = 0;
+    for (int hit = 0; k + 32 <= n; k += 32) {
+        for (int i = 0; i < 32; i++) hit |= same(x[k + i], best);
+        if (hit) break;
+    }
+    while (!same(x[k], best)) k++;
+    return k;
+}
 
 /* The best block is found by values alone, and searched once when it is known. */
 ONCE void arg(const int op, const kind *f, const void *args, fn_team t) {
@@ -407,9 +417,7 @@ ONCE void arg(const int op, const kind *f, const void *args, fn_team t) {
             }
             const int64_t each = (p.run + BLOCK - 1) / BLOCK;
             const fn_t *s = stretch(a, &p, x, block[0], &n, buf);
-            int64_t k = 0;
-            while (k < n - 1 && !same(s[k], best[0])) k++;
-            y[0] = block[0] / each * p.run + block[0] % each * BLOCK + k;
+            y[0] = block[0] / each * p.run + block[0] % each * BLOCK + first(s, n, (fn_t)best[0]);
             continue;
         }
         for (int64_t b = 0; b < p.blocks; b++) {
@@ -424,7 +432,7 @@ ONCE void arg(const int op, const kind *f, const void *args, fn_team t) {
             const int64_t from = block[j] * ROWS, nr = MIN2(ROWS, p.red - from);
             int64_t k = 0;
             fn_offsets(at, from, nr, a->nred, a->r_n, a->r_x);
-            while (k < nr - 1 && !same(x[at[k] + j * p.cs], best[j])) k++;
+            while (k < nr - 1 && !same(x[at[k] + j * p.cs], (fn_t)best[j])) k++;
             y[j * a->o_y[a->nout - 1]] = from + k;
         }
     }

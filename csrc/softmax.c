@@ -19,12 +19,10 @@
     const int64_t o = (u) / groups, j = (u) % groups * FN_VL, at = o * n * inner + j; \
     const int m = (int)(inner - j < FN_VL ? inner - j : FN_VL)
 
-/* Largest value of m columns. */
-FN_INLINE vec column_max(const fn_t *x, int64_t n, int64_t inner, int m) {
-    vec most = v_set1((fn_t)-INFINITY);
-    for (int64_t i = 0; i < n; i++) most = v_max(v_get(x + i * inner, m), most);
-    return most;
-}
+#define TILED \
+    fn_t tile[COLUMN_TILE * FN_VL] __attribute__((aligned(FN_ALIGN))); \
+    const int tiled = n <= COLUMN_TILE; \
+    const int64_t hop = tiled ? FN_VL : inner
 
 /* ---- softmax --------------------------------------------------------------------------------------------- */
 
@@ -46,17 +44,20 @@ FN_KERNEL(softmax_fwd) {
             row_scale(y + r * n, n, 1 / sum);
         }
     } else {
+        TILED;
         for (int64_t u = lo; u < hi; u++) {
             COLUMNS(u);
-            const vec most = column_max(x + at, n, inner, m);
+            const vec most = column_max(x + at, n, inner, m, tiled ? tile : NULL);
+            const fn_t *const p = tiled ? tile : x + at;
+            fn_t *const e = tiled ? tile : y + at;
             vec s = v_zero();
             for (int64_t i = 0; i < n; i++) {
-                const vec e = v_exp_neg(v_get(x + at + i * inner, m) - most);
-                v_put(y + at + i * inner, e, m);
-                s += e;
+                const vec v = v_exp_neg(v_get(p + i * hop, m) - most);
+                v_put(e + i * hop, v, m);
+                s += v;
             }
             s = v_set1(1) / s;
-            for (int64_t i = 0; i < n; i++) v_put(y + at + i * inner, v_get(y + at + i * inner, m) * s, m);
+            for (int64_t i = 0; i < n; i++) v_put(y + at + i * inner, v_get(e + i * hop, m) * s, m);
         }
     }
 }
@@ -115,13 +116,15 @@ FN_KERNEL(log_softmax_fwd) {
             }
         }
     } else {
+        TILED;
         for (int64_t u = lo; u < hi; u++) {
             COLUMNS(u);
-            const vec most = column_max(x + at, n, inner, m);
+            const vec most = column_max(x + at, n, inner, m, tiled ? tile : NULL);
+            const fn_t *const p = tiled ? tile : x + at;
             vec s = v_zero();
-            for (int64_t i = 0; i < n; i++) s += v_exp_neg(v_get(x + at + i * inner, m) - most);
+            for (int64_t i = 0; i < n; i++) s += v_exp_neg(v_get(p + i * hop, m) - most);
             s = v_log(s);
-            for (int64_t i = 0; i < n; i++) v_put(y + at + i * inner, v_get(x + at + i * inner, m) - most - s, m);
+            for (int64_t i = 0; i < n; i++) v_put(y + at + i * inner, v_get(p + i * hop, m) - most - s, m);
         }
     }
 }
@@ -174,11 +177,13 @@ FN_KERNEL(logsumexp) {
             v_put(y + r, v_get(most, rows) + v_log(v_get(sum, rows)), rows);
         }
     } else {
+        TILED;
         for (int64_t u = lo; u < hi; u++) {
             COLUMNS(u);
-            vec most = column_max(x + at, n, inner, m), s = v_zero();
+            vec most = column_max(x + at, n, inner, m, tiled ? tile : NULL), s = v_zero();
+            const fn_t *const p = tiled ? tile : x + at;
             most = v_select(v_abs(most) < inf, most, v_zero());
-            for (int64_t i = 0; i < n; i++) s += v_exp(v_get(x + at + i * inner, m) - most);
+            for (int64_t i = 0; i < n; i++) s += v_exp(v_get(p + i * hop, m) - most);
             v_put(y + o * inner + j, most + v_log(s), m);
         }
     }

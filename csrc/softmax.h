@@ -1,15 +1,17 @@
-/* One row of n >= 1 values, next to each other: its largest value, and exp(x - max) with its sum. For softmax.c and loss.c. */
+/* A row of n >= 1 values next to each other, and FN_VL columns side by side: the largest value, exp(x - max) and its sum.
+ * For softmax.c and loss.c. */
 #ifndef FN_SOFTMAX_H
 #define FN_SOFTMAX_H
 #include "vmath.h"
 
 static const fn_i FN_LANE[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-FN_INLINE mask m_first(int n) {                          /* lanes below n */
+FN_INLINE mask m_lanes(void) {                           /* 0, 1, 2, ... */
     mask lane;
     memcpy(&lane, FN_LANE, sizeof lane);
-    return lane < m_set1(n);
+    return lane;
 }
+FN_INLINE mask m_first(int n) { return m_lanes() < m_set1(n); }
 FN_INLINE vec v_load_or(const fn_t *p, int n, fn_t other) { return v_select(m_first(n), v_load_n(p, n), v_set1(other)); }
 
 FN_INLINE fn_t row_max(const fn_t *x, int64_t n) {
@@ -56,5 +58,18 @@ FN_INLINE vec v_get(const fn_t *p, int m) { return m == FN_VL ? v_load(p) : v_lo
 FN_INLINE void v_put(fn_t *p, vec v, int m) {
     if (m == FN_VL) v_store(p, v);
     else v_store_n(p, v, m);
+}
+
+/* Largest value of each of m columns, n values `step` apart. Copied to the tile, FN_VL to a value, if there is one: up to
+ * COLUMN_TILE values the later passes then stay in the first-level cache, where a step of a power of two would not let them. */
+enum { COLUMN_TILE = 128 };
+FN_INLINE vec column_max(const fn_t *x, int64_t n, int64_t step, int m, fn_t *tile) {
+    vec most = v_set1((fn_t)-INFINITY);
+    for (int64_t i = 0; i < n; i++) {
+        const vec v = v_get(x + i * step, m);
+        if (tile) v_put(tile + i * FN_VL, v, m);
+        most = v_max(v, most);
+    }
+    return most;
 }
 #endif

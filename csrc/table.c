@@ -10,18 +10,13 @@
 #define ALL(X, name, work) NUMS(X, name, work) X(bool, FN_BOOL, name, work)
 #define INTS(X, name, work) X(i64, FN_I64, name, work) X(i32, FN_I32, name, work) X(u8, FN_U8, name, work) X(bool, FN_BOOL, name, work)
 
-#if defined(FN_PARTIAL)                   /* kernels that are not written yet are NULL */
-#define MAYBE __attribute__((weak))
-#else
-#define MAYBE
-#endif
 #define DECLARE(t, dtype, name, work) \
-    MAYBE void KERNEL(name, t)(const void *args, fn_team team); \
-    MAYBE int64_t KERNEL(name##_work, t)(const void *args, int threads);
+    void KERNEL(name, t)(const void *args, fn_team team); \
+    int64_t KERNEL(name##_work, t)(const void *args, int threads);
 #define FN_OP(name, family, types, flags, work) types(DECLARE, name, work)
 #include "ops.inc"
 #undef FN_OP
-MAYBE double KERNEL(fma_peak, f32)(double seconds);
+double KERNEL(fma_peak, f32)(double seconds);
 
 static int supported(void) {
 #if defined(__AVX512F__)

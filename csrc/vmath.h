@@ -88,12 +88,17 @@ static const fn_t
                    0x1.c1b789c5dacb4p-33, -0x1.5ad75cc55d620p-38};
 #endif
 
+#if defined(__clang__)
+#define FN_UNROLL _Pragma("unroll")
+#else
+#define FN_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 /* sum of c[i] x^i */
 #define v_poly(x, c) v_horner(x, c, (int)(sizeof(c) / sizeof(c[0])))
 FN_INLINE vec v_horner(vec x, const fn_t *c, int n) {
     vec y = v_set1(c[n - 1]);
-#pragma GCC unroll 32
-    for (int i = n - 2; i >= 0; i--) y = v_fma(y, x, v_set1(c[i]));
+    FN_UNROLL for (int i = n - 2; i >= 0; i--) y = v_fma(y, x, v_set1(c[i]));
     return y;
 }
 FN_INLINE vec v_sign_of(vec y, vec x) { return (vec)((mask)v_abs(y) | ((mask)x & (mask)v_set1((fn_t)-0.0))); }
@@ -184,17 +189,19 @@ FN_INLINE vec v_erf(vec x) {
 FN_INLINE vec v_sincos(vec x, fn_word quarter) {
     const vec a = v_abs(x), t = v_fma(a, v_set1(FN_2_PI), v_set1(FN_ROUND)), n = t - v_set1(FN_ROUND), one = v_set1(1);
     const vec r0 = v_fma(n, v_set1(-FN_PIO2[0]), a), w1 = n * v_set1(FN_PIO2[1]), r1 = r0 - w1;
-    const vec low = v_fma(n, v_set1(-FN_PIO2[3]), v_fma(n, v_set1(-FN_PIO2[2]), (r0 - r1) - w1)), r = r1 + low;
+    const vec w2 = n * v_set1(FN_PIO2[2]), r2 = r1 - w2, lost = ((r0 - r1) - w1) + ((r1 - r2) - w2);
+    const vec r = r2 + v_fma(n, v_set1(-FN_PIO2[3]), lost);
     const vec z = r * r, h = v_set1((fn_t)0.5) * z, w = one - h;
     const vec s = v_fma(r * z, v_poly(z, FN_SIN_C), r), c = w + v_fma(z * z, v_poly(z, FN_COS_C), (one - w) - h);
     const vbits q = (vbits)t + quarter;
-    vec y = v_select((mask)-(q & 1), c, s);
+    vec y = v_select((mask)-(q & 1), c, s);              /* odd quadrants take the cosine */
     y = (vec)((vbits)y ^ ((q & 2) << (sizeof(fn_t) * 8 - 2)));
     if (!quarter) y = (vec)((mask)y ^ ((mask)x & (mask)v_set1((fn_t)-0.0)));
     const mask far = a > v_set1(FN_TRIG_MAX);
-    fn_i any = 0;
-    for (int i = 0; i < FN_VL; i++) any |= far[i];
-    if (__builtin_expect(any != 0, 0))
+    int64_t any[FN_VBYTES / 8], all = 0;
+    memcpy(any, &far, sizeof any);
+    for (int i = 0; i < FN_VBYTES / 8; i++) all |= any[i];
+    if (__builtin_expect(all != 0, 0))
         for (int i = 0; i < FN_VL; i++)
             if (far[i]) y[i] = (fn_t)(quarter ? cos((double)x[i]) : sin((double)x[i]));
     return y;

@@ -560,6 +560,16 @@ cdef class Captured:
                 "eager": [e.eager for e in self.entries if e.eager is not None], "recordings": self.recordings, "replays": self.replays,
                 "arena_bytes": stats.resident, "operations": [e.program.n for e in self.entries if e.program is not None]}
 
+    def operations(self):
+        """Of each program: the (name, dtype name) of its operations, in order."""
+        cdef Entry e
+        cdef int64_t i
+        programs = []
+        for e in self.entries:
+            if e.program is not None:
+                programs.append([(fn_ops[e.program.calls[i].op].name.decode(), DTYPE_NAMES[e.program.calls[i].dtype]) for i in range(e.program.n)])
+        return programs
+
 
 cdef tuple _signature(tuple args, dict kwargs):
     """The part of a key that the call itself shows."""

@@ -74,3 +74,26 @@ def ops():
 def guard_words_whole(TensorBase t):
     """In debug builds: is nothing written outside t's block?"""
     return not t.storage.pooled or fn_block_check(t.storage.ptr) == 0
+
+
+def set_work_grains(double eager, double replay):
+    """ns of work that makes a thread worth its while, in an eager call and in a program; returns the old pair. Tests set it near 0, so that
+    small operations use all threads."""
+    global _EAGER_GRAIN, _REPLAY_GRAIN
+    old = _EAGER_GRAIN, _REPLAY_GRAIN
+    _EAGER_GRAIN, _REPLAY_GRAIN = max(eager, 1e-9), max(replay, 1e-9)
+    touch()
+    return old
+
+
+def _check_environment():
+    """What the C floor would pass over in silence is an error of the import."""
+    import os
+    isa, threads = os.environ.get("FASTNN_ISA"), os.environ.get("FASTNN_NUM_THREADS")
+    if isa:
+        set_isa(isa)
+    if threads and not (threads.isascii() and threads.isdigit() and int(threads) > 0):
+        raise ValueError(f"FASTNN_NUM_THREADS: expected a positive number, but got {threads!r}")
+
+
+_check_environment()

@@ -86,11 +86,10 @@ def _layout(obj):
         end = at + t.numel() * t.dtype.itemsize
         header[name] = {"dtype": _CODES[t.dtype.name], "shape": list(t.shape), "data_offsets": [at, end]}
         at = end
-    text = json.dumps(header, ensure_ascii=False).encode("utf-8", "surrogatepass")
     try:
-        text.decode()
-    except UnicodeDecodeError:
-        raise ValueError("save: a string or key holds half of a surrogate pair, which UTF-8 cannot carry") from None
+        text = json.dumps(header, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"save: the key of a tensor holds half of a surrogate pair, which UTF-8 cannot carry: {error}") from None
     text += b" " * (-(len(text) + 8) % 64)
     if len(text) > _HEADER_LIMIT:
         raise ValueError(f"save: the structure takes {len(text)} bytes, the format's limit is {_HEADER_LIMIT}")

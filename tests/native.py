@@ -1,6 +1,7 @@
 """Small C libraries for the tests of the C floors: compiled from csrc/ and tests/ when first asked for, loaded with ctypes."""
 import ctypes
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -41,3 +42,13 @@ def build(name, sources, flags=()):
 
 def load(name, sources, flags=()):
     return ctypes.CDLL(str(build(name, tuple(sources), tuple(flags))))
+
+
+@functools.cache
+def setup_py():
+    """setup.py as a module; it runs nothing when imported."""
+    pytest.importorskip("setuptools")
+    spec = importlib.util.spec_from_file_location("fastnn_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

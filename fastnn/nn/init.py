@@ -17,7 +17,8 @@ def calculate_gain(nonlinearity, param=None):
     """The factor that keeps the variance through a nonlinearity; param is the slope of leaky_relu (0.01).
 
     Example:
-        >>> round(calculate_gain("relu"), 3)
+        >>> from fastnn.nn import init
+        >>> round(init.calculate_gain("relu"), 3)
         1.414
     """
     if nonlinearity == "linear" or nonlinearity.startswith("conv"):

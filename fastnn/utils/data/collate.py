@@ -53,6 +53,7 @@ def default_collate(batch):
         TypeError: samples hold something else.
 
     Example:
+        >>> from fastnn.utils.data import default_collate
         >>> default_collate([(1, "a"), (2, "b")])
         [tensor([1, 2]), ['a', 'b']]
     """
@@ -74,6 +75,6 @@ def default_collate(batch):
     if isinstance(first, Sequence):
         if any(len(item) != len(first) for item in batch):
             raise RuntimeError("each element in list of batch should be of equal size")
-        columns = [default_collate(list(column)) for column in zip(*batch)]
+        columns = [default_collate(column) for column in zip(*batch)]
         return columns if isinstance(first, tuple) and not hasattr(first, "_fields") else _rebuild(first, columns)
     raise TypeError(f"default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {type(first)}")

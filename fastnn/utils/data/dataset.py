@@ -55,6 +55,7 @@ class TensorDataset(Dataset):
 
     Example:
         >>> import fastnn
+        >>> from fastnn.utils.data import TensorDataset
         >>> data = TensorDataset(fastnn.zeros(5, 2), fastnn.arange(5))
         >>> len(data), data[3][1].item()
         (5, 3)
@@ -140,6 +141,7 @@ def random_split(dataset, lengths, generator=default_generator):
 
     Example:
         >>> import fastnn
+        >>> from fastnn.utils.data import random_split
         >>> [len(part) for part in random_split(range(10), [0.7, 0.3], generator=fastnn.Generator())]
         [7, 3]
     """

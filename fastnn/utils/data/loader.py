@@ -6,7 +6,7 @@ from ..._core import Generator, default_generator
 from ...ops.random import randint
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset, gatherer_of
-from .sampler import BatchSampler, RandomSampler, SequentialSampler, _Ordered
+from .sampler import BatchSampler, Ordered, RandomSampler, SequentialSampler
 
 
 def get_worker_info():
@@ -71,8 +71,8 @@ class DataLoader:
 
     Example:
         >>> import fastnn
-        >>> data = TensorDataset(fastnn.arange(5))
-        >>> [batch[0].tolist() for batch in fastnn.utils.data.DataLoader(data, batch_size=2)]
+        >>> from fastnn.utils.data import DataLoader, TensorDataset
+        >>> [batch[0].tolist() for batch in DataLoader(TensorDataset(fastnn.arange(5)), batch_size=2)]
         [[0, 1], [2, 3], [4]]
     """
 
@@ -119,6 +119,7 @@ class DataLoader:
             multiprocessing_context = multiprocessing.get_context(multiprocessing_context)
         self.multiprocessing_context = multiprocessing_context
         self.collate_fn = collate_fn if collate_fn is not None else default_convert if batch_sampler is None else default_collate
+        self._source = batch_sampler.sampler if type(batch_sampler) is BatchSampler else sampler if batch_sampler is None else batch_sampler
         self._pool = None
         self._start, self._taken = None, 0           # of the epoch under way: generator state at its beginning, batches taken
         self._resume = None
@@ -133,7 +134,7 @@ class DataLoader:
 
     def _random(self):
         """The generator that permutations come from."""
-        return getattr(self.sampler, "generator", None) or self.generator or default_generator
+        return getattr(self._source, "generator", None) or self.generator or default_generator
 
     def __iter__(self):
         g, resume, self._resume = self._random(), self._resume, None
@@ -141,9 +142,9 @@ class DataLoader:
         if resume is not None:
             g = (Generator() if g is default_generator else g).set_state(self._start)
         skip = self._taken
-        ordered = type(self.batch_sampler) is BatchSampler and isinstance(self.sampler, _Ordered)
-        order = self.sampler.order(g) if ordered else None
-        gather = gatherer_of(self.dataset) if ordered and self.collate_fn is default_collate and self.worker_init_fn is None else None
+        order = self._source.order(g) if isinstance(self._source, Ordered) and type(self._source).__iter__ is Ordered.__iter__ else None
+        plain = order is not None and self.batch_sampler is not None and self.collate_fn is default_collate and self.worker_init_fn is None
+        gather = gatherer_of(self.dataset) if plain else None
         return self._count(self._gathered(gather, order, skip) if gather is not None else self._fetched(order, g, skip))
 
     def _count(self, batches):
@@ -160,8 +161,8 @@ class DataLoader:
             batches.close()
 
     def _gathered(self, gather, order, skip):
-        size, n = self.batch_size, order.shape[0]
-        for lo in range(skip * size, n - size + 1 if self.drop_last else n, size):
+        size, n = self.batch_sampler.batch_size, order.shape[0]
+        for lo in range(skip * size, n - size + 1 if self.batch_sampler.drop_last else n, size):
             yield gather(order[lo:lo + size])
 
     def _fetched(self, order, g, skip):
@@ -171,12 +172,14 @@ class DataLoader:
             fetch = _FetchStream(self.dataset, self.collate_fn, self.batch_size, self.drop_last)
         else:
             fetch = _FetchSamples(self.dataset, self.collate_fn, batched)
-            indices = (self.batch_sampler.batches(order.tolist()) if order is not None else self.batch_sampler if batched else self.sampler)
+            indices = order.tolist() if order is not None else self._source
+            if batched and self._source is not self.batch_sampler:
+                indices = self.batch_sampler.batches(indices)
             indices = islice(enumerate(indices), skip, None)
         if self.num_workers:
             return self._from_workers(fetch, seed, None if self.stream else indices, skip)
         if self.stream:
-            return islice_closing(fetch(None), skip)
+            return _behind(fetch(None), skip)
         from .workers import fetch_with
         return (fetch_with(seed, number, fetch, some) for number, some in indices)
 
@@ -185,13 +188,12 @@ class DataLoader:
         pool = self._pool
         if pool is None or not pool.alive():
             pool = Pool(self.num_workers, self.multiprocessing_context, self.dataset, fetch, self.worker_init_fn)
-            owner = self if self.persistent_workers else None
-            if owner is not None:
+            if self.persistent_workers:
                 self._pool = pool
                 weakref.finalize(self, pool.stop)
         try:
             if self.stream:
-                yield from islice_closing(pool.stream(seed, self.prefetch_factor, self.timeout), skip)
+                yield from _behind(pool.stream(seed, self.prefetch_factor, self.timeout), skip)
             else:
                 yield from pool.fetch(seed, indices, self.prefetch_factor, self.timeout)
         finally:
@@ -219,7 +221,7 @@ class DataLoader:
         self._start, self._taken = self._resume or (None, 0)
 
 
-def islice_closing(batches, skip):
+def _behind(batches, skip):
     """batches behind the first `skip`; closing this closes them."""
     try:
         for _ in islice(batches, skip):

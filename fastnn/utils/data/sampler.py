@@ -21,7 +21,9 @@ class Sampler:
         raise NotImplementedError("Subclasses of Sampler should implement __iter__.")
 
 
-class _Ordered(Sampler):
+class Ordered(Sampler):
+    """Base of the samplers below."""
+
     generator = None
 
     def order(self, generator=None):
@@ -32,7 +34,7 @@ class _Ordered(Sampler):
         return iter(self.order(self.generator or default_generator).tolist())
 
 
-class SequentialSampler(_Ordered):
+class SequentialSampler(Ordered):
     """0, 1, 2, ..."""
 
     def __init__(self, data_source):
@@ -55,7 +57,7 @@ def _boolean(name, value):
         raise TypeError(f"{name} should be a boolean value, but got {name}={value}")
 
 
-class RandomSampler(_Ordered):
+class RandomSampler(Ordered):
     """A permutation anew for each epoch, or independent draws (replacement).
 
     Args:
@@ -87,7 +89,7 @@ class RandomSampler(_Ordered):
         return self.num_samples
 
 
-class SubsetRandomSampler(_Ordered):
+class SubsetRandomSampler(Ordered):
     """The given indices in random order."""
 
     def __init__(self, indices, generator=None):
@@ -101,7 +103,7 @@ class SubsetRandomSampler(_Ordered):
         return len(self.indices)
 
 
-class WeightedRandomSampler(_Ordered):
+class WeightedRandomSampler(Ordered):
     """num_samples draws with probability proportional to weights.
 
     With replacement, by inverting the distribution function; without, the num_samples largest log(u) / w (Efraimidis and
@@ -140,6 +142,7 @@ class BatchSampler(Sampler):
     """Lists of batch_size indices from another sampler; the last may be shorter unless drop_last.
 
     Example:
+        >>> from fastnn.utils.data import BatchSampler, SequentialSampler
         >>> list(BatchSampler(SequentialSampler(range(5)), 2, False))
         [[0, 1], [2, 3], [4]]
     """

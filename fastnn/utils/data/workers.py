@@ -8,11 +8,11 @@ import queue
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, TimeoutError
 
 from ..._core import Generator, set_num_threads, use_generator
 
-_me = threading.local()                  # of a worker: info, fetch, batches
+_me = threading.local()                  # of a worker: info, fetch, init, batches
 
 
 class WorkerInfo:
@@ -33,8 +33,9 @@ def get_worker_info():
 class ThreadLane:
     """A daemon thread and its queue."""
 
-    def __init__(self):
+    def __init__(self, setup):
         self.tasks = queue.SimpleQueue()
+        self.submit(_set_up, setup)
         threading.Thread(target=_serve, args=(self.tasks,), name="fastnn-loader", daemon=True).start()
 
     def submit(self, function, *args):
@@ -43,54 +44,52 @@ class ThreadLane:
         return future
 
     def stop(self):
-        while not self.tasks.empty():
-            try:
-                self.tasks.get_nowait()
-            except queue.Empty:
-                break
         self.tasks.put(None)
 
 
 def _serve(tasks):
     while (task := tasks.get()) is not None:
         future, function, args = task
-        try:
-            future.set_result(function(*args))
-        except BaseException as error:
-            future.set_exception(error)
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
         task = future = function = args = None
 
 
 class ProcessLane:
     """A process, by concurrent.futures."""
 
-    def __init__(self, context):
+    def __init__(self, setup, context):
         from concurrent.futures import ProcessPoolExecutor
-        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_in_process)
+        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_in_process, initargs=(setup,))
         self.submit = self.pool.submit
 
     def stop(self):
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _in_process():
+def _set_up(setup):
+    _me.info, _me.fetch, _me.init = setup
+
+
+def _in_process(setup):
     import signal
+    _set_up(setup)
     signal.signal(signal.SIGINT, signal.SIG_IGN)      # Ctrl-C is the parent's to handle
     set_num_threads(1)
 
 
 # ---- what runs in a worker -------------------------------------------------------------------------------------------
 
-def _start(number, count, dataset, fetch, init):
-    _me.info, _me.fetch = WorkerInfo(id=number, num_workers=count, seed=0, dataset=dataset), fetch
-    if init is not None:
-        init(number)
-
-
 def _begin(seed):
     """An epoch begins; random numbers of this worker come from `seed`."""
     _me.info.seed, _me.batches = seed + _me.info.id, None
     use_generator(Generator().set_state((seed, _me.info.id << 40)))
+    init, _me.init = _me.init, None
+    if init is not None:
+        init(_me.info.id)
 
 
 def _fetch(seed, number, indices):
@@ -122,8 +121,8 @@ class Pool:
 
     def __init__(self, count, context, dataset, fetch, init):
         self.pid = os.getpid()
-        self.lanes = [ThreadLane() if context is None else ProcessLane(context) for _ in range(count)]
-        self.started = [lane.submit(_start, i, count, dataset, fetch, init) for i, lane in enumerate(self.lanes)]
+        setups = [(WorkerInfo(id=i, num_workers=count, seed=0, dataset=dataset), fetch, init) for i in range(count)]
+        self.lanes = [ThreadLane(setup) if context is None else ProcessLane(setup, context) for setup in setups]
 
     def alive(self):
         """Is it of this process? Threads do not come along through a fork."""
@@ -138,30 +137,36 @@ class Pool:
         """Results of (number, indices) pairs in order, at most `ahead` of them per lane under way."""
         self._begin(seed)
         pending, batches, turn = deque(), iter(batches), 0
-        while True:
-            while len(pending) < ahead * len(self.lanes) and (task := next(batches, None)) is not None:
-                pending.append(self.lanes[turn % len(self.lanes)].submit(_fetch, seed, *task))
-                turn += 1
-            if not pending:
-                return
-            yield _result(pending.popleft(), timeout)
+        try:
+            while True:
+                while len(pending) < ahead * len(self.lanes) and (task := next(batches, None)) is not None:
+                    pending.append(self.lanes[turn % len(self.lanes)].submit(_fetch, seed, *task))
+                    turn += 1
+                if not pending:
+                    return
+                yield _result(pending.popleft(), timeout)
+        finally:
+            for future in pending:
+                future.cancel()
 
     def stream(self, seed, ahead, timeout):
         """Batches of an IterableDataset, a turn for each lane that has more."""
         self._begin(seed)
         pending = deque((lane, lane.submit(_advance)) for _ in range(ahead) for lane in self.lanes)
-        while pending:
-            lane, future = pending.popleft()
-            batch = _result(future, timeout)
-            if batch is not None:
-                pending.append((lane, lane.submit(_advance)))
-                yield batch[0]
+        try:
+            while pending:
+                lane, future = pending.popleft()
+                batch = _result(future, timeout)
+                if batch is not None:
+                    pending.append((lane, lane.submit(_advance)))
+                    yield batch[0]
+        finally:
+            for _, future in pending:
+                future.cancel()
 
     def _begin(self, seed):
-        begun = [lane.submit(_begin, seed) for lane in self.lanes]
-        for future in self.started + begun:
+        for future in [lane.submit(_begin, seed) for lane in self.lanes]:
             _result(future, 0)
-        self.started = []
 
 
 def _result(future, timeout):

@@ -1,0 +1,34 @@
+PYTHON ?= python
+TESTS ?= tests
+ASAN = build/asan
+
+.PHONY: build test fast asan threads bench lint clean
+
+build:                                  # in place, incremental
+	$(PYTHON) setup.py build_ext --inplace
+
+test: build
+	$(PYTHON) -m pytest -q $(TESTS)
+
+fast: build
+	$(PYTHON) -m pytest -q -x -m "not slow" $(TESTS)
+
+asan:                                   # address and undefined-behaviour sanitizers, guard words; beside the build in place
+	FASTNN_SANITIZE=address,undefined $(PYTHON) setup.py -q build --build-base $(ASAN) --build-lib $(ASAN)/lib
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath $(ASAN)/lib) $(PYTHON) -m pytest -q -p no:cacheprovider $(TESTS)
+
+threads:                                # the same tests on the plain-thread twin of run.c
+	FASTNN_NO_OPENMP=1 $(PYTHON) setup.py -q build --build-base build/threads --build-lib build/threads/lib
+	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath build/threads/lib) $(PYTHON) -m pytest -q -p no:cacheprovider $(TESTS)
+
+bench: build
+	$(PYTHON) -m pytest -q --benchmark-enable benchmarks
+
+lint:                                   # C without a warning; Python by ruff
+	FASTNN_WERROR=1 $(PYTHON) setup.py -q build --build-base build/lint --build-lib build/lint/lib
+	$(PYTHON) -m ruff check fastnn tests benchmarks setup.py
+
+clean:
+	rm -rf build dist *.egg-info fastnn/_core.c fastnn/_core.*.so

@@ -1,0 +1,15 @@
+"""The same workloads under pytest-benchmark: `python -m pytest benchmarks --benchmark-enable`."""
+import pytest
+
+from workloads import WORKLOADS
+
+
+@pytest.mark.parametrize("library", ["fastnn", "fastnn_captured"])
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workload(benchmark, name, library):
+    make = getattr(WORKLOADS[name], library, None)
+    if make is None:
+        pytest.skip(f"{name} has no {library} form")
+    call, result = make()
+    result()
+    benchmark(call)

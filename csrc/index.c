@@ -1,0 +1,267 @@
+/* Reading and writing by integer indices, and sorting; the formulas stand in args.h.
+ *
+ * Writers: each thread owns destinations and sees all sources in ascending order, so that of several values for one place
+ * the last stays, and sums have one order, whatever the team. It owns columns of the rows where they are wide, else the
+ * rows that begin in its range of the destination. */
+#include "kernel.h"
+#include <string.h>
+
+#ifndef FN_INLINE
+#define FN_INLINE static inline __attribute__((always_inline, unused))
+#endif
+#define MIN2(a, b) ((a) < (b) ? (a) : (b))
+#define MAX2(a, b) ((a) > (b) ? (a) : (b))
+#define BAD INT64_MIN            /* the place of an index out of range */
+
+enum { READ, WRITE, ADD };
+enum { PLACES = 256 };           /* worked out at a time */
+
+FN_INLINE int64_t product(int64_t nd, const int64_t *n) {
+    int64_t all = 1;
+    for (int64_t d = 0; d < nd; d++) all *= n[d];
+    return all;
+}
+
+FN_INLINE fn_t plus(fn_t a, fn_t b) {
+#if FN_REAL
+    return a + b;
+#else
+    return (fn_t)((uint64_t)a + (uint64_t)b);
+#endif
+}
+
+/* d[k] = or += s[k] */
+FN_INLINE void move(const int op, fn_t *restrict d, int64_t ds, const fn_t *restrict s, int64_t ss, int64_t n) {
+    if (op == ADD && ds == 1 && ss == 1)
+        for (int64_t k = 0; k < n; k++) d[k] = plus(d[k], s[k]);
+    else if (op == ADD)
+        for (int64_t k = 0; k < n; k++) d[k * ds] = plus(d[k * ds], s[k * ss]);
+    else if (ds == 1 && ss == 1 && n > 4) memcpy(d, s, (size_t)n * sizeof(fn_t));
+    else
+        for (int64_t k = 0; k < n; k++) d[k * ds] = s[k * ss];
+}
+
+/* ---- take, put, put_add: rows -------------------------------------------------------------------------------------------- */
+
+/* at[k]: where row i + k begins in the indexed array. */
+static __attribute__((noinline)) void places(int64_t *at, const fn_index_args *a, int64_t i, int64_t count) {
+    int64_t o[PLACES];
+    for (int64_t k = 0; k < count; k++) at[k] = 0;
+    for (int64_t d = 0; d < a->nidx; d++) {
+        const int64_t *idx = a->idx[d], n = a->extent[d], step = a->step[d];
+        fn_offsets(o, i, count, a->ni, a->i_n, a->i_idx[d]);
+        for (int64_t k = 0; k < count; k++) {
+            const int64_t j = idx[o[k]] + (idx[o[k]] < 0 ? n : 0);
+            at[k] = at[k] != BAD && (uint64_t)j < (uint64_t)n ? at[k] + j * step : BAD;
+        }
+    }
+}
+
+/* Elements f0 to f1 of one row of J runs of L. READ: y is dense, x indexed; WRITE, ADD: the reverse. */
+static void row(const int op, const fn_index_args *a, fn_t *y, const fn_t *x, int64_t J, int64_t L, int64_t f0, int64_t f1) {
+    const int64_t last = a->nj - 1, *ys = op == READ ? a->j_dense : a->j_at, *xs = op == READ ? a->j_at : a->j_dense;
+    const int64_t yl = a->nj ? ys[last] : 1, xl = a->nj ? xs[last] : 1;
+    if (J == 1) {
+        move(op, y + f0 * yl, yl, x + f0 * xl, xl, f1 - f0);
+        return;
+    }
+    for (int64_t f = f0, n; f < f1; f += n) {
+        const int64_t r = f / L, j = f % L;
+        n = MIN2(L - j, f1 - f);
+        move(op, y + fn_at(r, last, a->j_n, ys) + j * yl, yl, x + fn_at(r, last, a->j_n, xs) + j * xl, xl, n);
+    }
+}
+
+FN_KERNEL(take) {
+    const fn_index_args *a = args;
+    const fn_t *x = a->x;
+    fn_t *y = a->y;
+    const int64_t I = product(a->ni, a->i_n), L = a->nj ? a->j_n[a->nj - 1] : 1, R = product(a->nj, a->j_n), J = L ? R / L : 0;
+    static const fn_t zero = 0;
+    int64_t from[PLACES], to[PLACES], lo, hi;
+    fn_share(I * R, 16, t, &lo, &hi);
+    if (lo >= hi) return;
+    const int64_t end = (hi + R - 1) / R;
+    for (int64_t i = lo / R, n; i < end; i += n) {
+        n = MIN2(PLACES, end - i);
+        places(from, a, i, n);
+        fn_offsets(to, i, n, a->ni, a->i_n, a->i_dense);
+        for (int64_t k = 0; k < n; k++) {
+            const int64_t f0 = MAX2(lo - (i + k) * R, 0), f1 = MIN2(hi - (i + k) * R, R);
+            if (from[k] != BAD) row(READ, a, y + to[k], x + from[k], J, L, f0, f1);
+            else
+                for (int64_t f = f0; f < f1; f++) y[to[k] + fn_at(f, a->nj, a->j_n, a->j_dense)] = zero;
+        }
+    }
+}
+
+static __attribute__((noinline, noclone)) void put(const int op, const void *args, fn_team t) {
+    const fn_index_args *a = args;
+    const fn_t *x = a->x;
+    fn_t *y = a->y;
+    const int64_t I = product(a->ni, a->i_n), L = a->nj ? a->j_n[a->nj - 1] : 1, R = product(a->nj, a->j_n), J = L ? R / L : 0;
+    int64_t from[PLACES], to[PLACES], span = 1, f0 = 0, f1 = R, y0 = 0, y1;
+    for (int64_t d = 0; d < a->nidx; d++) span += (a->extent[d] - 1) * a->step[d];
+    y1 = span;
+    if (R >= 16 * t.size) fn_share(R, 16, t, &f0, &f1);
+    else fn_share(span, 1, t, &y0, &y1);
+    if (f0 >= f1 || y0 >= y1) return;
+    for (int64_t i = 0, n; i < I; i += n) {
+        n = MIN2(PLACES, I - i);
+        places(to, a, i, n);
+        fn_offsets(from, i, n, a->ni, a->i_n, a->i_dense);
+        for (int64_t k = 0; k < n; k++) {
+            if (to[k] < y0 || to[k] >= y1) continue;
+            row(op, a, y + to[k], x + from[k], J, L, f0, f1);
+        }
+    }
+}
+
+FN_KERNEL(put) { put(WRITE, args, t); }
+#if !FN_BOOLEAN
+FN_KERNEL(put_add) { put(ADD, args, t); }
+#endif
+
+/* ---- gather, scatter, scatter_add: one coordinate replaced ----------------------------------------------------------- */
+
+/* P lines of K elements along `axis`. Lines never meet, so each is one thread's; if there are too few of them, the team
+ * shares the places in a line that are written. */
+static __attribute__((noinline, noclone)) void along(const int op, const void *args, fn_team t) {
+    const fn_index_args *a = args;
+    const fn_t *x = a->x;
+    fn_t *y = a->y;
+    const int64_t axis = a->axis, K = a->i_n[axis], *idx = a->idx[0], ks = a->i_idx[0][axis], kd = a->i_dense[axis];
+    const int64_t extent = a->extent[0], step = a->step[0];
+    int64_t nd = 0, n[FN_DIMS], s_idx[FN_DIMS], s_dense[FN_DIMS], s_at[FN_DIMS];
+    for (int64_t d = 0; d < a->ni; d++) {
+        if (d == axis) continue;
+        n[nd] = a->i_n[d], s_idx[nd] = a->i_idx[0][d], s_dense[nd] = a->i_dense[d], s_at[nd] = a->j_at[d];
+        nd++;
+    }
+    const int64_t P = product(nd, n), many = axis == a->ni - 1 && K >= 16 ? 1 : PLACES;
+    int64_t p0 = 0, p1 = P, k0 = 0, k1 = K, y0 = 0, y1 = extent, i_p[PLACES], d_p[PLACES], at_p[PLACES];
+    if (P >= t.size) fn_share(P, 1, t, &p0, &p1);
+    else if (op == READ) fn_share(K, 16, t, &k0, &k1);
+    else fn_share(extent, 1, t, &y0, &y1);
+    for (int64_t p = p0, c; p < p1; p += c) {
+        c = MIN2(many, p1 - p);
+        fn_offsets(i_p, p, c, nd, n, s_idx);
+        fn_offsets(d_p, p, c, nd, n, s_dense);
+        fn_offsets(at_p, p, c, nd, n, s_at);
+        for (int64_t k = k0; k < k1; k++)
+            for (int64_t q = 0; q < c; q++) {
+                int64_t j = idx[i_p[q] + k * ks];
+                j += j < 0 ? extent : 0;
+                const int64_t at = at_p[q] + j * step, dense = d_p[q] + k * kd;
+                if (op == READ) y[dense] = (uint64_t)j < (uint64_t)extent ? x[at] : 0;
+                else if (j >= y0 && j < y1) y[at] = op == ADD ? plus(y[at], x[dense]) : x[dense];
+            }
+    }
+}
+
+FN_KERNEL(gather) { along(READ, args, t); }
+FN_KERNEL(scatter) { along(WRITE, args, t); }
+#if !FN_BOOLEAN
+FN_KERNEL(scatter_add) { along(ADD, args, t); }
+
+/* ---- sort: each row stable by radix, the byte of least weight first ---------------------------------------------------- */
+
+#if FN_DT == 1 || FN_DT == 2
+typedef uint64_t rank_t;         /* ascends as the values do; NaN is the greatest, and -0 equals 0 */
+#define TOP ((rank_t)1 << 63)
+#else
+typedef uint32_t rank_t;
+#define TOP ((rank_t)1 << 31)
+#endif
+enum { BYTES = FN_DT == 4 ? 1 : sizeof(rank_t), INSERT = 32 };
+
+FN_INLINE rank_t rank_of(fn_t x) {
+#if FN_REAL
+    rank_t bits = 0;
+    if (x != x) return ~bits;
+    if (x != 0) memcpy(&bits, &x, sizeof bits);
+    return bits & TOP ? ~bits : bits | TOP;
+#elif FN_DT == 4
+    return x;
+#else
+    return (rank_t)x ^ TOP;
+#endif
+}
+
+/* order: the n ranks r ascending; order and r are followed by n elements of space each. Returns where the result stands. */
+static const int64_t *sorted(rank_t *r, int64_t *order, int64_t n) {
+    if (n <= INSERT) {
+        for (int64_t i = 1; i < n; i++) {
+            const rank_t v = r[i];
+            int64_t j = i;
+            for (; j > 0 && r[j - 1] > v; j--) r[j] = r[j - 1], order[j] = order[j - 1];
+            r[j] = v, order[j] = i;
+        }
+        return order;
+    }
+    int64_t begin[BYTES][256] = {{0}};
+    for (int64_t i = 0; i < n; i++)
+        for (int b = 0; b < BYTES; b++) begin[b][r[i] >> 8 * b & 255]++;
+    rank_t *r_to = r + n;
+    int64_t *to = order + n;
+    for (int b = 0; b < BYTES; b++) {
+        int64_t *at = begin[b], sum = 0;
+        if (at[r[0] >> 8 * b & 255] == n) continue;
+        for (int v = 0; v < 256; v++) sum += at[v], at[v] = sum - at[v];
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t k = at[r[i] >> 8 * b & 255]++;
+            r_to[k] = r[i], to[k] = order[i];
+        }
+        rank_t *const r_was = r;
+        int64_t *const was = order;
+        r = r_to, order = to, r_to = r_was, to = was;
+    }
+    return order;
+}
+
+FN_KERNEL(sort) {
+    const fn_index_args *a = args;
+    const int64_t n = a->i_n[1];
+    const rank_t flip = a->flag ? ~(rank_t)0 : 0;
+    int64_t *order = (int64_t *)a->work + 2 * n * t.rank, lo, hi;
+    rank_t *r = (rank_t *)((int64_t *)a->work + 2 * n * t.size) + 2 * n * t.rank;
+    fn_share(a->i_n[0], 1, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) {
+        const fn_t *x = (const fn_t *)a->x + i * n;
+        fn_t *y = (fn_t *)a->y + i * n;
+        for (int64_t k = 0; k < n; k++) r[k] = rank_of(x[k]) ^ flip, order[k] = k;
+        const int64_t *got = sorted(r, order, n);
+        for (int64_t k = 0; k < n; k++) y[k] = x[got[k]];
+        memcpy(a->order + i * n, got, (size_t)n * sizeof *got);
+    }
+}
+
+FN_WORK(sort) {
+    const fn_index_args *a = args;
+    return 2 * a->i_n[1] * threads * (int64_t)(sizeof(int64_t) + sizeof(rank_t));
+}
+#endif
+
+/* ---- nonzero -------------------------------------------------------------------------------------------------------------------- */
+
+FN_KERNEL(nonzero) {
+    const fn_index_args *a = args;
+    const fn_t *x = a->x;
+    const int64_t ni = a->ni, L = ni ? a->i_n[ni - 1] : 1, lines = ni ? product(ni - 1, a->i_n) : 1;
+    int64_t *y = a->y, count = 0, c[FN_DIMS];
+    if (t.rank) return;
+    if (!y) {
+        for (int64_t i = 0; i < lines * L; i++) count += x[i] != 0;
+        a->order[0] = count;
+        return;
+    }
+    for (int64_t p = 0; p < lines; p++, x += L) {
+        int64_t rest = p;
+        for (int64_t d = ni - 2; d >= 0; d--) c[d] = rest % a->i_n[d], rest /= a->i_n[d];
+        for (int64_t k = 0; k < L; k++) {
+            if (x[k] == 0) continue;
+            for (int64_t d = 0; d < ni - 1; d++) *y++ = c[d];
+            if (ni) *y++ = k;
+        }
+    }
+}

@@ -1,0 +1,290 @@
+# Losses: cross_entropy, nll and mse, forward and backward. Reductions: 0 none, 1 mean, 2 sum.
+
+cdef extern from "fn.h":
+    enum: FN_OP_cross_entropy_fwd, FN_OP_cross_entropy_bwd, FN_OP_nll_fwd, FN_OP_nll_bwd, FN_OP_mse_fwd, FN_OP_mse_bwd
+
+cdef extern from "args.h":
+    ctypedef struct fn_loss_args:
+        void *y
+        void *total
+        void *dx
+        void *prob
+        const void *x
+        const void *target
+        const void *weight
+        const void *dy
+        int64_t rows, C, inner, reduction, ignore_index, soft
+        double smoothing
+
+cdef enum: _NONE, _MEAN, _SUM
+
+
+cdef str _class_axes(int ndim):
+    return "(C)" if ndim == 1 else "(N,C)" if ndim == 2 else "(N,C,...)"
+
+
+cdef bint _class_last(TensorBase x) noexcept:
+    """Does (N, C, d...) lie in memory as (N, d..., C)?"""
+    cdef int64_t want = x.shape_[1]
+    cdef int i
+    if x.shape_[1] != 1 and x.stride_[1] != 1:
+        return False
+    for i in range(x.ndim - 1, -1, -1):
+        if i != 1 and x.shape_[i] != 1:
+            if x.stride_[i] != want:
+                return False
+            want *= x.shape_[i]
+    return True
+
+
+cdef TensorBase _class_rows(TensorBase x, fn_loss_args *a):
+    """x as (rows, C, inner): as it lies if it is row-major or has its classes innermost, else copied."""
+    if x.ndim > 2 and x.numel_ and not is_dense(x) and _class_last(x):
+        a.C, a.inner = x.shape_[1], 1
+        a.rows = x.numel_ // a.C
+        return x
+    a.rows, a.C, a.inner = (1 if x.ndim == 1 else x.shape_[0]), x.shape_[0 if x.ndim == 1 else 1], 1
+    cdef int i
+    for i in range(2, x.ndim):
+        a.inner *= x.shape_[i]
+    return dense(x)
+
+
+cdef int _check_classes(str name, TensorBase x, TensorBase target) except -1:
+    """target holds a class for every item of x."""
+    cdef int i
+    cdef bint fit = target.ndim == max(x.ndim - 1, 0)
+    rule = f"{name}: input {_class_axes(x.ndim)}={shape_of(x)} needs a target of classes of shape "
+    if x.ndim == 0:
+        raise ValueError(f"Expected 1 or more dimensions (got 0): {name}: the input is a 0-d tensor")
+    if target.dtype_ != FN_I64 and target.dtype_ != FN_U8:
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {DTYPE_NAMES[target.dtype_]}: {name} takes classes as int64")
+    want = tuple([x.shape_[i] for i in range(x.ndim) if i != (1 if x.ndim > 1 else 0)])
+    if x.ndim > 1 and target.ndim and target.shape_[0] != x.shape_[0]:
+        raise ValueError(f"Expected input batch_size ({x.shape_[0]}) to match target batch_size ({target.shape_[0]}): {rule}{want}, got {shape_of(target)}")
+    for i in range(1, target.ndim):
+        fit = fit and target.shape_[i] == x.shape_[i + 1]
+    if not fit:
+        raise RuntimeError(f"{rule}{want}, got {shape_of(target)}")
+    return 0
+
+
+cdef int _check_range(str name, TensorBase x, TensorBase target, int64_t C, int64_t ignore_index) except -1:
+    """Every class of target, which is dense int64, is ignore_index or one of 0..C-1."""
+    cdef const int64_t *t = <const int64_t *>rd(target)
+    cdef int64_t i, n = target.numel_
+    cdef bint bad = False
+    for i in range(n):
+        bad |= (<uint64_t>t[i] >= <uint64_t>C) & (t[i] != ignore_index)
+    if not bad:
+        return 0
+    for i in range(n):
+        if (t[i] < 0 or t[i] >= C) and t[i] != ignore_index:
+            raise IndexError(f"Target {t[i]} is out of bounds. {name}: target {shape_of(target)} holds class {t[i]} at flat index {i}, but input "
+                             f"{_class_axes(x.ndim)}={shape_of(x)} has C={C}, so classes are 0..{C - 1} (or ignore_index={ignore_index})")
+
+
+def class_range(TensorBase target):
+    """(least, greatest) of int64 classes; (0, -1) of none. For checks: a recorder does not mind."""
+    cdef TensorBase t = dense(target)
+    cdef const int64_t *p = <const int64_t *>rd(t)
+    cdef int64_t i, least = 0, greatest = -1
+    for i in range(t.numel_):
+        if i == 0:
+            least = greatest = p[0]
+        least = min(least, p[i])
+        greatest = max(greatest, p[i])
+    return least, greatest
+
+
+def all_within(TensorBase x, double low, double high):
+    """Are all elements of a real x in [low, high]? NaN is not. For checks: a recorder does not mind."""
+    cdef TensorBase t = dense(x)
+    cdef const float *f = <const float *>rd(t)
+    cdef const double *d = <const double *>f
+    cdef int64_t i
+    cdef bint inside = True
+    if t.dtype_ == FN_F32:
+        for i in range(t.numel_):
+            inside &= (f[i] >= low) & (f[i] <= high)
+    else:
+        for i in range(t.numel_):
+            inside &= (d[i] >= low) & (d[i] <= high)
+    return inside
+
+
+cdef TensorBase _class_weight(str name, TensorBase x, TensorBase weight, int64_t C):
+    if weight is None:
+        return None
+    if weight.ndim != 1 or weight.shape_[0] != C:
+        raise RuntimeError(f"weight tensor should be defined either for all {C} classes or no classes but got weight tensor of shape: "
+                           f"{list(weight.shape)} ({name}: input {_class_axes(x.ndim)}={shape_of(x)} has C={C})")
+    if weight.dtype_ != x.dtype_:
+        raise RuntimeError(f"expected scalar type {DTYPE_NAMES[x.dtype_]} but found {DTYPE_NAMES[weight.dtype_]}: {name}: weight must have input's type")
+    return dense(weight)
+
+
+cdef TensorBase _loss_output(TensorBase x, TensorBase items, TensorBase total, fn_loss_args *a):
+    """y: a scalar beside total, or without reduction like items."""
+    cdef TensorBase y
+    if total is None:
+        y = empty(x.dtype_, items.ndim, items.shape_)
+    else:
+        y = empty(x.dtype_, 0, NULL)
+        a.total = fresh(total)
+    a.y = fresh(y)
+    return y
+
+
+# ---- cross_entropy -----------------------------------------------------------------------------------------------------
+
+def cross_entropy(TensorBase x, TensorBase target, TensorBase weight, int reduction, ignore_index, double smoothing, bint want_prob):
+    """(y, prob, target, weight, total): the loss of logits x, and what its backward takes; prob is softmax(x), if it is wanted."""
+    cdef fn_loss_args a
+    cdef TensorBase y, prob = None, total = None if reduction == _NONE else empty(x.dtype_, 0, NULL), given = x, items
+    memset(&a, 0, sizeof(a))
+    a.reduction, a.smoothing, a.ignore_index = reduction, smoothing, ignore_index
+    if not 0 <= smoothing <= 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {smoothing}")
+    a.soft = same_shape(x, target)
+    if a.soft:
+        if target.dtype_ > FN_F64:
+            raise RuntimeError(f"Expected floating point type for target with class probabilities, got {DTYPE_NAMES[target.dtype_]}: cross_entropy: "
+                               f"input {shape_of(x)} and target have the same shape")
+        if target.dtype_ != x.dtype_:
+            raise RuntimeError(f"cross_entropy: class probabilities are {DTYPE_NAMES[target.dtype_]}, but input is {DTYPE_NAMES[x.dtype_]}")
+        if a.ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
+        if x.ndim == 0:
+            raise RuntimeError("cross_entropy: input has no dimension of classes (got a 0-d tensor)")
+    else:
+        _check_classes("cross_entropy", x, target)
+    _check_real(x, "cross_entropy")
+    x = _class_rows(x, &a)
+    weight = _class_weight("cross_entropy", x, weight, a.C)
+    if a.soft:
+        target = in_layout_of(target, x)
+        items = select(x, 1 if x.ndim > 1 else 0, 0) if a.C and reduction == _NONE else x
+    else:
+        target = items = dense(cast(target, DTYPES[FN_I64]))
+        _check_range("cross_entropy", given, target, a.C, a.ignore_index)
+    y = _loss_output(x, items, total, &a)
+    if want_prob:
+        prob = empty_as(x, x.dtype_)
+        a.prob = fresh(prob)
+    a.x, a.target = rd(x), rd(target)
+    if weight is not None:
+        a.weight = rd(weight)
+    if a.C == 0:
+        a.rows = 0
+        if reduction == _NONE:
+            fill_into(y, 0)
+    call(FN_OP_cross_entropy_fwd, x.dtype_, &a, sizeof(a), x.numel_ * (0.15 * itemsize[x.dtype_]) + 15 * a.rows * a.inner)
+    return y, prob, target, weight, total
+
+
+def cross_entropy_backward(TensorBase dy, TensorBase prob, TensorBase target, TensorBase weight, TensorBase total, int reduction, ignore_index,
+                           double smoothing):
+    """dx from dy and what the forward call gave."""
+    cdef fn_loss_args a
+    cdef TensorBase dx = empty_as(prob, prob.dtype_)
+    memset(&a, 0, sizeof(a))
+    if prob.numel_ == 0:
+        return dx
+    _class_rows(prob, &a)
+    a.reduction, a.smoothing, a.ignore_index, a.soft = reduction, smoothing, ignore_index, same_shape(prob, target)
+    dy = dense(dy)
+    a.dx, a.prob, a.target, a.dy = fresh(dx), <void *>rd(prob), rd(target), rd(dy)
+    if weight is not None:
+        a.weight = rd(weight)
+    if total is not None:
+        a.total = <void *>rd(total)
+    call(FN_OP_cross_entropy_bwd, dx.dtype_, &a, sizeof(a), dx.numel_ * (0.06 * itemsize[dx.dtype_]) + 4 * a.rows * a.inner)
+    return dx
+
+
+# ---- nll ---------------------------------------------------------------------------------------------------------------
+
+def nll_loss(TensorBase x, TensorBase target, TensorBase weight, int reduction, ignore_index):
+    """(y, target, weight, total): the loss of log-probabilities x, and what its backward takes."""
+    cdef fn_loss_args a
+    cdef TensorBase y, total = None if reduction == _NONE else empty(x.dtype_, 0, NULL), given = x
+    memset(&a, 0, sizeof(a))
+    a.reduction, a.ignore_index = reduction, ignore_index
+    _check_classes("nll_loss", x, target)
+    _check_real(x, "nll_loss")
+    x = _class_rows(x, &a)
+    weight = _class_weight("nll_loss", x, weight, a.C)
+    target = dense(cast(target, DTYPES[FN_I64]))
+    _check_range("nll_loss", given, target, a.C, a.ignore_index)
+    y = _loss_output(x, target, total, &a)
+    a.x, a.target = rd(x), rd(target)
+    if weight is not None:
+        a.weight = rd(weight)
+    call(FN_OP_nll_fwd, x.dtype_, &a, sizeof(a), 3 * target.numel_)
+    return y, target, weight, total
+
+
+def nll_loss_backward(TensorBase dy, shape, TensorBase target, TensorBase weight, TensorBase total, int reduction, ignore_index):
+    """dx of that shape from dy and what the forward call gave."""
+    cdef fn_loss_args a
+    cdef int64_t n[FN_DIMS]
+    cdef int i
+    cdef TensorBase dx
+    memset(&a, 0, sizeof(a))
+    for i in range(len(shape)):
+        n[i] = shape[i]
+    dx = empty(dy.dtype_, len(shape), n)
+    if dx.numel_ == 0:
+        return dx
+    _class_rows(dx, &a)
+    a.reduction, a.ignore_index = reduction, ignore_index
+    dy = dense(dy)
+    a.dx, a.target, a.dy = fresh(dx), rd(target), rd(dy)
+    if weight is not None:
+        a.weight = rd(weight)
+    if total is not None:
+        a.total = <void *>rd(total)
+    call(FN_OP_nll_bwd, dx.dtype_, &a, sizeof(a), dx.numel_ * itemsize[dx.dtype_] * _BYTE_NS + 3 * target.numel_)
+    return dx
+
+
+# ---- mse ---------------------------------------------------------------------------------------------------------------
+
+cdef int _mse_args(fn_loss_args *a, TensorBase x, TensorBase target, int reduction) except -1:
+    memset(a, 0, sizeof(a[0]))
+    a.rows, a.C, a.inner, a.reduction = x.numel_, 1, 1, reduction
+    a.x, a.target = rd(x), rd(target)
+    return 0
+
+
+def mse_loss(TensorBase x, TensorBase target, int reduction):
+    """(y, x, target, total): the loss of x and target of one shape and type, and what its backward takes."""
+    cdef fn_loss_args a
+    cdef TensorBase y, total = None if reduction == _NONE else empty(x.dtype_, 0, NULL)
+    if not same_shape(x, target) or x.dtype_ != target.dtype_:
+        raise RuntimeError(f"mse_loss: input {shape_of(x)} of {DTYPE_NAMES[x.dtype_]} and target {shape_of(target)} of {DTYPE_NAMES[target.dtype_]} differ")
+    _check_real(x, "mse_loss")
+    x = _filling(x)
+    target = in_layout_of(target, x)
+    _mse_args(&a, x, target, reduction)
+    if reduction == _NONE:
+        y = empty_as(x, x.dtype_)
+        a.y = fresh(y)
+    else:
+        y = _loss_output(x, x, total, &a)
+    call(FN_OP_mse_fwd, x.dtype_, &a, sizeof(a), 3 * x.numel_ * itemsize[x.dtype_] * _BYTE_NS)
+    return y, x, target, total
+
+
+def mse_loss_backward(TensorBase dy, TensorBase x, TensorBase target, TensorBase total, int reduction):
+    """dx from dy and what the forward call gave; that of target is -dx."""
+    cdef fn_loss_args a
+    cdef TensorBase dx = empty_as(x, x.dtype_)
+    dy = in_layout_of(dy, x) if reduction == _NONE else dense(dy)
+    _mse_args(&a, x, target, reduction)
+    a.dx, a.dy = fresh(dx), rd(dy)
+    if total is not None:
+        a.total = <void *>rd(total)
+    call(FN_OP_mse_bwd, x.dtype_, &a, sizeof(a), 3 * x.numel_ * itemsize[x.dtype_] * _BYTE_NS)
+    return dx

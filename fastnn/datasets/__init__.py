@@ -1,0 +1,4 @@
+"""Datasets by name."""
+from .digits import Digits
+
+__all__ = ["Digits"]

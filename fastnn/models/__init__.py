@@ -1,0 +1,4 @@
+"""Models by name."""
+from .mlp import MLP
+
+__all__ = ["MLP"]

@@ -1,0 +1,340 @@
+"""Functions of networks: activations, softmax, dropout, losses, with PyTorch's names, arguments and defaults."""
+import warnings
+
+from .. import _core
+from .._core import attach, needs_grad
+from ..ops import activation, random
+from ..ops.create import arange, int64
+from ..ops.matmul import linear  # noqa: F401
+from ..ops.promote import promote, reduce_to
+from ..ops.shape import broadcast_tensors, unsqueeze
+
+# ---- activations -----------------------------------------------------------------------------------------------------
+
+
+def relu(input, inplace=False):
+    """y = max(x, 0). See `fastnn.relu`."""
+    return input.relu_() if inplace else activation.relu(input)
+
+
+def relu_(input):
+    """`relu` in place."""
+    return input.relu_()
+
+
+def sigmoid(input):
+    """y = 1 / (1 + exp(-x)). See `fastnn.sigmoid`."""
+    return activation.sigmoid(input)
+
+
+def tanh(input):
+    """y = tanh(x). See `fastnn.tanh`."""
+    return activation.tanh(input)
+
+
+def _softmax_dim(name, dim, ndim):
+    if dim is not None:
+        return dim
+    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.", stacklevel=3)
+    return 0 if ndim in (0, 1, 3) else 1
+
+
+def softmax(input, dim=None, _stacklevel=3, dtype=None):
+    """exp(x) / sum exp(x) along `dim`. See `fastnn.softmax`; without dim PyTorch's old choice is taken, with its warning."""
+    return activation.softmax(input, _softmax_dim("softmax", dim, input.dim()), dtype)
+
+
+def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
+    """x - log sum exp(x) along `dim`. See `fastnn.log_softmax`; without dim as `softmax`."""
+    return activation.log_softmax(input, _softmax_dim("log_softmax", dim, input.dim()), dtype)
+
+
+def dropout(input, p=0.5, training=True, inplace=False):
+    """x with each element zero with probability p and the others divided by 1 - p; x itself when not training.
+
+    Errors: ValueError for p outside [0, 1].
+    """
+    return input.dropout_(p, training) if inplace else random.dropout(input, p, training)
+
+
+def one_hot(tensor, num_classes=-1):
+    """int64 (..., num_classes) with a 1 at each class and 0 elsewhere.
+
+    Args:
+        tensor: int64 classes of any shape, 0..num_classes-1.
+        num_classes: -1 for one more than the largest class.
+
+    Errors: RuntimeError for another type, a negative class, or one too large.
+
+    Example:
+        >>> import fastnn.nn.functional as F
+        >>> F.one_hot(fastnn.tensor([0, 2]), 3)
+        tensor([[1, 0, 0],
+                [0, 0, 1]])
+    """
+    if tensor.dtype != int64:
+        raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype}.")
+    if tensor.numel() == 0 and num_classes <= 0:
+        raise RuntimeError(f"Can not infer total number of classes from empty tensor of shape {tuple(tensor.shape)}.")
+    if num_classes == -1:
+        _core.host_reads("one_hot() without num_classes")
+    low, high = _core.class_range(tensor)
+    if low < 0:
+        raise RuntimeError(f"Class values must be non-negative. one_hot: the smallest is {low}")
+    if num_classes == -1:
+        num_classes = high + 1
+    elif high >= num_classes:
+        raise RuntimeError(f"Class values must be smaller than num_classes. one_hot: num_classes={num_classes}, but the largest class is {high}")
+    return _core.cast(_core.eq(unsqueeze(tensor, -1), arange(num_classes)), int64)
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+_REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
+
+
+def _reduction(name, reduction, size_average=None, reduce=None):
+    if size_average is not None or reduce is not None:
+        raise NotImplementedError(f"{name}: size_average and reduce: not supported; use reduction='mean', 'sum' or 'none'")
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return _REDUCTIONS[reduction]
+
+
+def _reduced(losses, code):
+    return losses if code == 0 else losses.mean() if code == 1 else losses.sum()
+
+
+def _constant_weight(name, weight):
+    if weight is not None and needs_grad(weight):
+        raise RuntimeError(f"The function '{name}' is not differentiable with respect to argument 'weight'. This input cannot have requires_grad True.")
+
+
+def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0):
+    """L = -sum_c q_c log softmax(x)_c, where q is w_t at class t and 0 elsewhere, or w times the given probabilities.
+
+    With smoothing e the target is mixed with the even distribution: (1 - e) target + e / C. mean divides by the sum of w_t over the targets
+    that are not ignored; for probabilities by the number of items. If all are ignored, mean is NaN.
+
+    Args:
+        input: logits, (C), (N, C) or (N, C, d1, ...).
+        target: int64 classes of shape (), (N) or (N, d1, ...), each 0..C-1 or ignore_index; or probabilities of input's shape.
+        weight: (C), a factor for each class.
+        reduction: 'mean', 'sum' or 'none' (then the result has the shape of the classes).
+        label_smoothing: e in [0, 1].
+
+    Errors: ValueError for another batch size or reduction; IndexError for a class out of range; RuntimeError for other shapes and types.
+
+    Example:
+        >>> import fastnn.nn.functional as F
+        >>> F.cross_entropy(fastnn.zeros(2, 4), fastnn.tensor([0, 3]))
+        tensor(1.3863)
+    """
+    code = _reduction("cross_entropy", reduction, size_average, reduce)
+    if target.dtype.is_floating_point and target.shape == input.shape:
+        if target.dtype != input.dtype:
+            input, target = promote("cross_entropy", input, target)
+        if needs_grad(target, weight):
+            return _soft_cross_entropy(input, target, weight, code, label_smoothing)
+    else:
+        _constant_weight("nll_loss_forward", weight)
+    y, *saved = _core.cross_entropy(input, target, weight, code, ignore_index, label_smoothing, needs_grad(input))
+    return attach(y, _cross_entropy_backward, (input,), tuple(saved), (code, ignore_index, label_smoothing))
+
+
+def _cross_entropy_backward(node, dy):
+    return (_core.cross_entropy_backward(dy, *node.saved, *node.meta),)
+
+
+def _soft_cross_entropy(input, target, weight, code, e):
+    """The same from differentiable parts: for targets or weights that have a gradient themselves."""
+    dim = 1 if input.dim() > 1 else 0
+    q = target * (1 - e) + e / max(input.shape[dim], 1)
+    if weight is not None:
+        q = q * weight.view(*(-1 if d == dim else 1 for d in range(input.dim())))
+    return _reduced(-(q * activation.log_softmax(input, dim)).sum(dim), code)
+
+
+def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+    """L = -w_t x_t: the negative log-likelihood of class t under log-probabilities x. Arguments and errors as `cross_entropy`.
+
+    Example:
+        >>> import fastnn.nn.functional as F
+        >>> F.nll_loss(fastnn.tensor([[-1., -2.], [-3., -4.]]), fastnn.tensor([0, 1]))
+        tensor(2.5000)
+    """
+    code = _reduction("nll_loss", reduction, size_average, reduce)
+    _constant_weight("nll_loss_forward", weight)
+    y, *saved = _core.nll_loss(input, target, weight, code, ignore_index)
+    return attach(y, _nll_loss_backward, (input,), tuple(saved), (tuple(input.shape), code, ignore_index))
+
+
+def _nll_loss_backward(node, dy):
+    shape, *options = node.meta
+    return (_core.nll_loss_backward(dy, shape, *node.saved, *options),)
+
+
+def _pair(name, input, target):
+    """input and target of one shape and one type, with gradients."""
+    if target.shape != input.shape:
+        warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead to incorrect "
+                      "results due to broadcasting. Please ensure they have the same size.", stacklevel=3)
+        input, target = broadcast_tensors(input, target)
+    return (input, target) if input.dtype == target.dtype else promote(name, input, target)
+
+
+def _weighted(name, losses, weight, code):
+    """weight times each loss; mean divides by the sum of weight."""
+    if weight.shape != losses.shape:
+        raise ValueError(f"Weights and input must have the same size. {name}: weight {tuple(weight.shape)}, losses {tuple(losses.shape)}")
+    losses = losses * weight
+    return losses if code == 0 else losses.sum() if code == 2 else losses.sum() / weight.sum()
+
+
+def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
+    """L = (x - t)^2, averaged over all elements, summed, or each for itself. Both may have a gradient.
+
+    Shapes are broadcast, with a warning, as in PyTorch. With `weight`, like input, L = w (x - t)^2 and mean divides by the sum of w.
+
+    Errors: ValueError for another reduction or a weight of another shape; RuntimeError for shapes that cannot be broadcast;
+    NotImplementedError for integers.
+
+    Example:
+        >>> import fastnn.nn.functional as F
+        >>> F.mse_loss(fastnn.tensor([1., 2.]), fastnn.tensor([3., 2.]))
+        tensor(2.)
+    """
+    code = _reduction("mse_loss", reduction, size_average, reduce)
+    x, t = _pair("mse_loss", input, target)
+    fused = code if weight is None else 0
+    y, *saved = _core.mse_loss(x, t, fused)
+    y = attach(y, _mse_loss_backward, (x, t), tuple(saved), fused)
+    return y if weight is None else _weighted("mse_loss", y, weight, code)
+
+
+def _mse_loss_backward(node, dy):
+    dx = _core.mse_loss_backward(dy, *node.saved, node.meta)
+    return (dx if node.needs[0] else None, _core.neg(dx) if node.needs[1] else None)
+
+
+def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
+    """L = |x - t|. Arguments and errors as `mse_loss`."""
+    code = _reduction("l1_loss", reduction, size_average, reduce)
+    x, t = _pair("l1_loss", input, target)
+    losses = (x - t).abs()
+    return _reduced(losses, code) if weight is None else _weighted("l1_loss", losses, weight, code)
+
+
+def _huber(x, t, delta):
+    """d = |x - t|, m = min(d, delta): m (d - m / 2) is d^2 / 2 near 0 and delta (d - delta / 2) far out."""
+    d = (x - t).abs()
+    m = d.clamp(max=delta)
+    return m * (d - m * 0.5)
+
+
+def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
+    """L = d^2 / (2 beta) where d = |x - t| is below beta, else d - beta / 2; beta 0 is `l1_loss`. Other arguments as `mse_loss`.
+
+    Errors: RuntimeError for beta below 0.
+    """
+    code = _reduction("smooth_l1_loss", reduction, size_average, reduce)
+    if beta < 0:
+        raise RuntimeError(f"smooth_l1_loss does not support negative values for beta. (beta={beta})")
+    x, t = _pair("smooth_l1_loss", input, target)
+    return _reduced((x - t).abs() if beta == 0 else _huber(x, t, beta) / beta, code)
+
+
+def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
+    """L = d^2 / 2 where d = |x - t| is below delta, else delta (d - delta / 2). Other arguments as `mse_loss`; mean counts elements.
+
+    Errors: RuntimeError for delta not above 0. Source: Huber, Robust Estimation of a Location Parameter, 1964.
+    """
+    code = _reduction("huber_loss", reduction)
+    if delta <= 0:
+        raise RuntimeError(f"huber_loss does not support non-positive values for delta. (delta={delta})")
+    x, t = _pair("huber_loss", input, target)
+    losses = _huber(x, t, delta)
+    return _reduced(losses if weight is None else _weighted("huber_loss", losses, weight, 0), code)
+
+
+def _events(name, input, target):
+    """input and target of one real type, with gradients; they must have one shape."""
+    if target.shape != input.shape:
+        raise ValueError(f"{name}: Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})")
+    return promote(name, input, target, real=True)
+
+
+def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
+    """L = -w (t log x + (1 - t) log(1 - x)), each logarithm at least -100.
+
+    Args:
+        input: probabilities, any shape. target: like input. weight: a factor that broadcasts to input.
+
+    Errors: ValueError for another shape; RuntimeError for an input outside [0, 1].
+
+    Example:
+        >>> import fastnn.nn.functional as F
+        >>> F.binary_cross_entropy(fastnn.tensor([0.5]), fastnn.tensor([1.]))
+        tensor(0.6931)
+    """
+    code = _reduction("binary_cross_entropy", reduction, size_average, reduce)
+    x, t = _events("binary_cross_entropy", input, target)
+    if not _core.all_within(x, 0, 1):
+        raise RuntimeError("all elements of input should be between 0 and 1: binary_cross_entropy takes probabilities, "
+                           "binary_cross_entropy_with_logits takes logits")
+    yes, no = _core.clamp(_core.log(x), -100), _core.clamp(_core.log1p(_core.neg(x)), -100)
+    y = _core.sub(_core.mul(_core.sub(t, 1), no), _core.mul(t, yes))
+    losses = attach(y, _binary_cross_entropy_backward, (x, t), (x, t, yes, no))
+    return _reduced(losses if weight is None else losses * weight, code)
+
+
+def _binary_cross_entropy_backward(node, dy):
+    """dx = dy (x - t) / (x (1 - x)), the divisor at least 1e-12; dt = dy (log(1 - x) - log x)"""
+    x, t, yes, no = node.saved
+    dx = dt = None
+    if node.needs[0]:
+        spread = _core.clamp(_core.mul(x, _core.sub(1, x)), 1e-12)
+        dx = _core.mul(dy, _core.div(_core.sub(x, t), spread))
+    if node.needs[1]:
+        dt = _core.mul(dy, _core.sub(no, yes))
+    return dx, dt
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None):
+    """L = -w (p t log s + (1 - t) log(1 - s)), s = sigmoid(x), without forming s: w ((1 - t) x + (1 + (p - 1) t) log(1 + exp(-x))).
+
+    Args:
+        input: logits, any shape. target: like input, in [0, 1].
+        weight: w, a factor that broadcasts to input. pos_weight: p, a factor of the positive part, broadcast likewise.
+
+    Errors: ValueError for another shape.
+
+    Example:
+        >>> import fastnn.nn.functional as F
+        >>> F.binary_cross_entropy_with_logits(fastnn.tensor([0.]), fastnn.tensor([1.]))
+        tensor(0.6931)
+    """
+    code = _reduction("binary_cross_entropy_with_logits", reduction, size_average, reduce)
+    x, t = _events("binary_cross_entropy_with_logits", input, target)
+    # log(1 + exp(-x)) = log1p(exp(-|x|)) + max(-x, 0)
+    low = _core.add(_core.log1p(_core.exp(_core.neg(_core.abs_(x)))), _core.relu(_core.neg(x)))
+    y, p = _core.add(_core.mul(_core.sub(1, t), x), low), None
+    if pos_weight is not None:
+        _, p = promote("binary_cross_entropy_with_logits", x, pos_weight)
+        y = _core.add(y, _core.mul(_core.mul(_core.sub(p, 1), t), low))
+    losses = attach(y, _logits_backward, (x, t, p), (x, t, p, low))
+    return _reduced(losses if weight is None else losses * weight, code)
+
+
+def _logits_backward(node, dy):
+    """q = p t:  dx = dy ((1 - t + q) s - q);  dt = dy ((p - 1) log(1 + exp(-x)) - x);  dp = dy t log(1 + exp(-x))"""
+    x, t, p, low = node.saved
+    dx = dt = dp = None
+    if node.needs[0]:
+        s, q = _core.sigmoid(x), t if p is None else _core.mul(t, p)
+        dx = _core.mul(dy, _core.sub(s if p is None else _core.mul(_core.add(_core.sub(1, t), q), s), q))
+    if node.needs[1]:
+        dt = _core.mul(dy, _core.neg(x) if p is None else _core.sub(_core.mul(_core.sub(p, 1), low), x))
+    if node.needs[2]:
+        dp = reduce_to(_core.mul(dy, _core.mul(t, low)), p.shape)
+    return dx, dt, dp

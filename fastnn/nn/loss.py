@@ -1,0 +1,65 @@
+"""Losses as layers; see nn.functional for their formulas. `reduction` is 'mean', 'sum' or 'none'."""
+from . import functional as F
+from .module import Module
+
+
+class _Loss(Module):
+    def __init__(self, size_average=None, reduce=None, reduction="mean"):
+        super().__init__()
+        if size_average is not None or reduce is not None:
+            raise NotImplementedError(f"{type(self).__name__}: size_average and reduce: not supported, use reduction")
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"{reduction} is not a valid value for reduction")
+        self.reduction = reduction
+
+
+class _ClassLoss(_Loss):
+    def __init__(self, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+
+
+class MSELoss(_Loss):
+    """(input - target)^2
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.MSELoss()(fastnn.tensor([1., 3.]), fastnn.tensor([0., 0.]))
+        tensor(5.)
+    """
+
+    def forward(self, input, target):
+        return F.mse_loss(input, target, reduction=self.reduction)
+
+
+class NLLLoss(_ClassLoss):
+    """-weight[c] input[c] for log-probabilities and classes c; the mean is over the weights."""
+
+    def forward(self, input, target):
+        return F.nll_loss(input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+class CrossEntropyLoss(_ClassLoss):
+    """NLLLoss of the log-softmax of the input; targets are classes or probabilities.
+
+    Args:
+        weight: of each class, (C). ignore_index: a class that counts for nothing.
+        label_smoothing: in [0, 1], the part of the target spread evenly over all classes.
+
+    Shape:
+        input (C), (N, C) or (N, C, d1, ...); target () , (N) or (N, d1, ...) for classes, else as input.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.CrossEntropyLoss()(fastnn.zeros(2, 4), fastnn.tensor([0, 3]))
+        tensor(1.3863)
+    """
+
+    def __init__(self, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0):
+        super().__init__(weight, size_average, ignore_index, reduce, reduction)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input, target):
+        return F.cross_entropy(input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction,
+                               label_smoothing=self.label_smoothing)

@@ -1,0 +1,6 @@
+"""The training loop, what hooks into it, and pictures of it."""
+from . import plots
+from .callbacks import Callback, Checkpoint, EarlyStopping, GradientClipping, History, ProgressBar
+from .loop import Run, evaluate, fit
+
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "GradientClipping", "History", "ProgressBar", "Run", "evaluate", "fit", "plots"]

@@ -1,0 +1,56 @@
+"""Fixtures of all tests. Each test finds the library as a fresh process would: instruction set, threads, modes, seed."""
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+if "PYTHONSAFEPATH" not in os.environ and not [*ROOT.glob("fastnn/_core.*.so"), *ROOT.glob("fastnn/_core.*.pyd")]:
+    sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]         # no build in this checkout: take the installed package,
+    os.environ["PYTHONSAFEPATH"] = "1"                                       # here and in the processes that tests start
+
+import fastnn
+from fastnn import _core
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes seconds; `make fast` leaves it out")
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """The library's state is put back after each test."""
+    before = _core.get_isa(), fastnn.get_num_threads(), fastnn.get_default_dtype(), fastnn.default_generator.get_state()
+    yield
+    _core.set_grad_mode(True)
+    if _core.get_isa() != before[0]:
+        _core.set_isa(before[0])
+    if fastnn.get_num_threads() != before[1]:
+        fastnn.set_num_threads(before[1])
+    fastnn.set_default_dtype(before[2])
+    fastnn.default_generator.set_state(before[3])
+
+
+@pytest.fixture(params=_core.isas())
+def isa(request):
+    """Each instruction set that this machine runs."""
+    _core.set_isa(request.param)
+    return request.param
+
+
+@pytest.fixture(params=(1, 2, 3, 7))
+def threads(request):
+    """Teams of several sizes, also for work that would not be shared out otherwise."""
+    grains = _core.set_work_grains(0, 0)
+    fastnn.set_num_threads(request.param)
+    yield request.param
+    _core.set_work_grains(*grains)
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch on one thread, where it is installed."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
+    torch.set_num_threads(1)
+    return torch

@@ -1,0 +1,150 @@
+"""The commands, as a user types them."""
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import fastnn
+from fastnn import cli
+
+COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,images_per_second,seconds"
+
+
+def command(*args, **env):
+    return subprocess.run([sys.executable, "-m", "fastnn", *map(str, args)], capture_output=True, text=True, env={**os.environ, **env}, timeout=120)
+
+
+def parameters(folder):
+    return {k: v.numpy().tobytes() for k, v in fastnn.load(os.path.join(folder, "checkpoint.safetensors"))["model"].items()}
+
+
+def curves(folder):
+    """history.csv without the columns that are times."""
+    with open(os.path.join(folder, "history.csv"), newline="") as file:
+        return [row[:6] for row in csv.reader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A short training that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert cli.main(["train", "--epochs", "3", "--seed", "5", "--quiet", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_train_reaches_97_percent_in_time(tmp_path):
+    start = time.monotonic()
+    done = command("train", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 20
+    lines = done.stdout.splitlines()
+    assert len(lines) == 42 and lines[0].startswith("epoch  1/40  train loss ") and "held-out images after 40 epochs" in lines[40]
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert rows[0] == COLUMNS and len(rows) == 41 and float(rows[-1].split(",")[4]) >= 0.97
+    wanted = {"checkpoint.safetensors", "history.csv"} | ({"loss.png"} if "loss.png: pip" not in done.stdout else set())
+    assert set(os.listdir(tmp_path)) == wanted
+
+
+def test_same_bits_for_any_threads_and_resumed_between_epochs(whole, tmp_path):
+    for threads in (1, 3):
+        out = tmp_path / str(threads)
+        assert cli.main(["train", "--epochs", "2", "--seed", "5", "--quiet", "--threads", str(threads), "--out", str(out)]) == 0
+        assert cli.main(["train", "--resume", "--epochs", "3", "--quiet", "--out", str(out)]) == 0
+        assert parameters(out) == parameters(whole) and curves(out) == curves(whole)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+@pytest.mark.parametrize("how, code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_interrupted_or_killed_in_the_middle_of_an_epoch(whole, tmp_path, how, code):
+    """A slow bar gives the time to stop between two steps; the resumed training ends with the bits of the undisturbed one."""
+    script = f"""if True:
+        import os, sys, time
+        from fastnn import cli, train
+        def step_end(self, run):
+            if run.step == 31:
+                print("here", flush=True)
+                time.sleep({0.3 if how == signal.SIGINT else 30})
+        train.ProgressBar.step_end = step_end
+        sys.exit(cli.main(sys.argv[1:]))
+    """
+    process = subprocess.Popen([sys.executable, "-c", script, "train", "--epochs", "3", "--seed", "5", "--checkpoint-steps", "5", "--out", str(tmp_path)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while (line := process.stdout.readline()) != "here\n":
+        assert line, process.stderr.read()
+    process.send_signal(how)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    state = fastnn.load(tmp_path / "checkpoint.safetensors")
+    assert state["step"] == (31 if how == signal.SIGINT else 30) and state["epoch"] == 1 and 0 < state["batch"] < 23
+    if how == signal.SIGINT:
+        assert "interrupted after 1 epochs and 8 batches" in err and "fastnn train --resume --out" in err and "Traceback" not in err
+    done = command("train", "--resume", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert parameters(tmp_path) == parameters(whole) and curves(tmp_path) == curves(whole)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_other_optimizers_learn(tmp_path, optimizer):
+    assert cli.main(["train", "--epochs", "5", "--optimizer", optimizer, "--quiet", "--batch-size", "32", "--out", str(tmp_path)]) == 0
+    rows = curves(tmp_path)
+    assert float(rows[-1][4]) > 0.9 and float(rows[-1][5]) == cli.DEFAULT_LR[optimizer]
+
+
+@pytest.mark.parametrize("args, words", [
+    ([], "required: command"), (["sing"], "invalid choice: 'sing'"), (["train", "--epochs", "0"], "0 is not a positive number"),
+    (["train", "--epochs", "x"], "invalid int value: 'x'"), (["train", "--lr", "-1"], "-1 is not a positive number"), (["train", "--lr", "nan"], "nan is not a positive number"),
+    (["train", "--lr", "inf"], "inf is not"), (["train", "--data", "mnist9"], "invalid choice: 'mnist9'"), (["train", "--optimizer", "lbfgs"], "invalid choice"),
+    (["train", "--seed", "-1"], "not in 0"), (["train", "--threads", "0"], "not a positive"), (["train", "--nonsense"], "unrecognized arguments")])
+def test_usage_errors(capsys, args, words):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(args)
+    assert caught.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_resume_errors(whole, tmp_path, capsys):
+    assert cli.main(["train", "--resume", "--out", str(tmp_path)]) == 2
+    assert "fastnn train --resume: there is no" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", "--lr", "0.5", "--out", str(whole)]) == 2
+    assert capsys.readouterr().err == "fastnn train --resume: --lr is 0.5, but the checkpoint was made with 0.002\n"
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
+    assert cli.main(["train", "--resume", "--out", str(tmp_path)]) == 1
+    assert "is not a checkpoint of this command" in capsys.readouterr().err
+    fastnn.save({"extra": None}, tmp_path / "checkpoint.safetensors")
+    assert cli.main(["train", "--resume", "--out", str(tmp_path)]) == 1
+    (tmp_path / "file").write_text("")
+    assert cli.main(["train", "--out", str(tmp_path / "file")]) == 1
+    err = capsys.readouterr().err
+    assert "file" in err and "Traceback" not in err
+
+
+def test_without_matplotlib(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(["train", "--epochs", "1", "--quiet", "--out", str(tmp_path)]) == 0
+    assert 'pip install "fastnn[train]"' in capsys.readouterr().out and not (tmp_path / "loss.png").exists()
+
+
+def test_info(capsys):
+    assert cli.main(["info"]) == 0
+    rows = dict(line.split(None, 1) if not line.startswith(("instruction", "FMA", "parallel")) else (line[:16].strip(), line[16:].strip())
+                for line in capsys.readouterr().out.splitlines())
+    assert rows["version"] == fastnn.__version__ and fastnn._core.get_isa() in rows["instruction set"]
+    assert float(rows["FMA peak"].split()[0]) > 0.5 and float(rows["bandwidth"].split()[0]) > 0.5
+    assert float(rows["parallel region"].split()[0]) >= 0 and float(rows["barrier"].split()[0]) >= 0 and rows["threads"].startswith(str(fastnn.get_num_threads()))
+    assert cli.main(["info", "--quick"]) == 0
+    assert "FMA" not in capsys.readouterr().out
+
+
+def test_selftest_and_version(capsys):
+    assert cli.main(["selftest"]) == 0 and capsys.readouterr().out.count("ok ") == 4
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0 and capsys.readouterr().out == f"fastnn {fastnn.__version__}\n"
+
+
+def test_main_module():
+    done = command("info", "--quick")
+    assert done.returncode == 0 and done.stdout.startswith("version")

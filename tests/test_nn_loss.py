@@ -1,0 +1,42 @@
+"""Loss layers against PyTorch's: every option, values and gradients."""
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import nn
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((6, 5)).astype(np.float32)
+T = np.array([0, 4, 2, -100, 1, 1])
+W = np.array([1, 2, 0.5, 1, 3], dtype=np.float32)
+SOFT = np.abs(RNG.standard_normal((6, 5)).astype(np.float32))
+CASES = [("MSELoss", {}, SOFT), ("CrossEntropyLoss", {}, T), ("CrossEntropyLoss", {"weight": W}, T), ("CrossEntropyLoss", {"label_smoothing": 0.1}, T),
+         ("CrossEntropyLoss", {"weight": W, "label_smoothing": 0.2}, T), ("CrossEntropyLoss", {"ignore_index": 1}, np.abs(T) % 5),
+         ("CrossEntropyLoss", {}, SOFT), ("NLLLoss", {}, T), ("NLLLoss", {"weight": W, "ignore_index": 4}, np.abs(T) % 5)]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name, options, target", CASES)
+def test_as_pytorch(torch, name, options, target, reduction):
+    results = []
+    for lib in (fastnn, torch):
+        x = lib.tensor(X, requires_grad=True)
+        given = {k: lib.tensor(v) if k == "weight" else v for k, v in options.items()}
+        m = getattr(lib.nn, name)(reduction=reduction, **given)
+        y = m(x, lib.tensor(target))
+        y.sum().backward()
+        results.append((y.detach().numpy(), x.grad.numpy(), repr(m), list(m.state_dict())))
+    (y, dx, text, state), (u, dt, text2, state2) = results
+    np.testing.assert_allclose(y, u, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(dx, dt, rtol=1e-4, atol=1e-6)
+    assert text == text2 and state == state2
+
+
+@pytest.mark.parametrize("make, error, words", [
+    (lambda: nn.MSELoss(size_average=True), NotImplementedError, "MSELoss: size_average and reduce: not supported"),
+    (lambda: nn.MSELoss(reduction="avg"), ValueError, "avg is not a valid value for reduction"),
+    (lambda: nn.CrossEntropyLoss()(fastnn.zeros(2, 3), fastnn.tensor([0, 3])), IndexError, "3"),
+])
+def test_refusals(make, error, words):
+    with pytest.raises(error, match=words):
+        make()

@@ -1,0 +1,152 @@
+"""Every line of csrc/ops.inc has a meaning in ref.py and cases, which are run in every way that must not matter."""
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn
+import ref
+from cases import CASES, randn
+from check import ALL, INTS, NUMS, REALS, check_op, compare, machine, same_bits
+from fastnn import _core, ops
+
+OPS_INC = Path(__file__).resolve().parent.parent / "csrc" / "ops.inc"
+TYPES = {"REALS": REALS, "NUMS": NUMS, "ALL": ALL, "INTS": INTS + ("bool",)}
+
+
+@pytest.mark.parametrize("op", CASES)
+def test_op(op):
+    for run, mean, args, options in CASES[op]:
+        check_op(run, mean, *args, **options)
+
+
+# ---- optimizers and clipping, step by step ---------------------------------------------------------------------------
+
+STEPS, START = 4, [randn(7, 5), randn(3), randn(130)]
+GRADS = [[randn(*p.shape) * (1 + k) for p in START] for k in range(STEPS)]
+OPTIMIZERS = [("sgd", "SGD", {}), ("sgd", "SGD", {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1}), ("sgd", "SGD", {"momentum": 0.9, "nesterov": True}),
+              ("sgd", "SGD", {"maximize": True, "weight_decay": 0.1}), ("adam", "Adam", {}), ("adam", "Adam", {"amsgrad": True, "weight_decay": 0.1}),
+              ("adam", "AdamW", {"betas": (0.8, 0.9), "eps": 1e-3}), ("adam", "AdamW", {"amsgrad": True, "maximize": True})]
+
+
+def train(kind, options, dtype, clip, captured):
+    """The parameters and gradients after each step of an optimizer under given gradients, and the operations of the captured step."""
+    params = [fastnn.nn.Parameter(fastnn.tensor(a.astype(dtype))) for a in START]
+    optimizer = getattr(fastnn.optim, kind)(params, lr=0.1, **options)
+
+    def step(*grads):
+        optimizer.zero_grad()
+        total = sum((p * g).sum() for p, g in zip(params, grads))
+        total.backward()
+        norm = clip(params)
+        optimizer.step()
+        return norm
+    run, history = fastnn.capture(step) if captured else step, []
+    for grads in GRADS:
+        norm = run(*[fastnn.tensor(g.astype(dtype)) for g in grads])
+        history += [p.detach().clone() for p in params] + [p.grad.clone() for p in params] + ([norm] if norm is not None else [])
+    return history, {op for op, d in run.operations()[0] if d == dtype} if captured else set()
+
+
+def everywhere(kind, options, dtype, clip):
+    """train() on each instruction set; for all threads, eager and captured, with the same bits."""
+    for isa in _core.isas():
+        first = None
+        for n in (1, 2, 3, 7):
+            for captured in (False, True):
+                with machine(isa, n):
+                    history, ops = train(kind, options, dtype, clip, captured)
+                first = first or history
+                same_bits(first, history, f"{kind} {options} {dtype} {isa}, {n} threads, captured={captured}, number")
+        yield first, ops
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("op, kind, options", OPTIMIZERS)
+def test_optimizer(op, kind, options, dtype):
+    for history, ops in everywhere(kind, options, dtype, lambda params: None):
+        assert op in ops and ("optim_tick" in ops or not (op == "adam" or "momentum" in options))
+        for i, p in enumerate(START):
+            p, state = p.astype(dtype).astype(float), None
+            m, v, vmax = np.zeros_like(p), np.zeros_like(p), np.zeros_like(p) if options.get("amsgrad") else None
+            rest = {k: x for k, x in options.items() if k != "amsgrad"}
+            for k in range(STEPS):
+                g = GRADS[k][i].astype(dtype).astype(float)
+                if op == "sgd":
+                    p, state = ref.sgd(p, g, state, lr=0.1, **rest)
+                else:
+                    rest.setdefault("weight_decay", 0.01 if kind == "AdamW" else 0)
+                    p, m, v, vmax = ref.adam(p, g, m, v, k + 1, vmax, lr=0.1, decoupled=kind == "AdamW", **rest)
+                compare(history[6 * k + i], p, dtype, tol=30, bound=np.abs(p) + 1, what=f"{kind} {options}, step {k}")
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("power", [1, 2, 3.5, float("inf")])
+def test_clipping_by_norm(dtype, power):
+    for history, ops in everywhere("SGD", {}, dtype, lambda params: fastnn.nn.utils.clip_grad_norm_(params, 12.0, power)):
+        assert {"grad_norm", "grad_scale"} <= ops
+        for k in range(STEPS):
+            grads = [g.astype(dtype).astype(float) for g in GRADS[k]]
+            norm = ref.grad_norm(*grads, power=power)
+            compare(history[7 * k + 6], norm, dtype)
+            for i, g in enumerate(grads):
+                compare(history[7 * k + 3 + i], ref.grad_scale(g, norm, 12.0), dtype)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+def test_clipping_by_value(dtype):
+    for history, ops in everywhere("SGD", {}, dtype, lambda params: fastnn.nn.utils.clip_grad_value_(params, 0.7)):
+        assert "grad_clamp" in ops
+        for k in range(STEPS):
+            for i, g in enumerate(GRADS[k]):
+                compare(history[6 * k + 3 + i], ref.grad_clamp(g.astype(dtype).astype(float), 0.7), dtype, tol=1)
+
+
+# ---- in place --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", sorted({n for module in ops.MODULES for n in module.INPLACE}))
+def test_in_place_writes_its_view_alone(name):
+    """y.f_() of a view with gaps is f(y), and what lies between stays."""
+    function = next(getattr(m, name) for m in ops.MODULES if name in m.INPLACE)
+    for operands in ((), (fastnn.full((5, 1), 2.0),), (fastnn.rand(5, 6) < 0.5, 3.0), (fastnn.full((5, 6), 2.0), fastnn.ones(6)), (0.5, 2.0)):
+        around = fastnn.rand(7, 13) * 3 + 0.5
+        dtype = fastnn.int64 if name.startswith("bitwise") else fastnn.float32
+        around, operands = around.to(dtype), [x.to(dtype) if isinstance(x, fastnn.Tensor) and x.dtype == fastnn.float32 else x for x in operands]
+        before, y = around.clone(), around[1:-1, 1::2]
+        fastnn.manual_seed(3)
+        try:
+            want = function(y.clone(), *operands)
+        except (TypeError, RuntimeError):
+            continue
+        fastnn.manual_seed(3)
+        assert getattr(y, name + "_")(*operands) is y
+        before[1:-1, 1::2] = want.to(dtype)
+        same_bits(around, before)
+        return
+    raise AssertionError(f"no operands suit {name}_")
+
+
+# ---- nothing is left out ---------------------------------------------------------------------------------------------
+
+def listed():
+    """{op: element types} as csrc/ops.inc has them; without that file (an installed wheel), the names alone."""
+    if not OPS_INC.exists():
+        return {name: () for name, *_ in _core.ops()}
+    return {m[1]: TYPES[m[2]] for m in re.finditer(r"^FN_OP\((\w+), *\w+, *(\w+),", OPS_INC.read_text(), re.M)}
+
+
+STEPPED = ("gemm_pack", "sgd", "adam", "optim_tick", "grad_norm", "grad_scale", "grad_clamp")
+
+
+def test_every_operation_is_listed_meant_and_checked():
+    assert list(listed()) == [name for name, *_ in _core.ops()]
+    assert not [op for op in listed() if not callable(ref.meaning(op))]
+    assert set(CASES) | set(STEPPED) == set(listed()) and not set(CASES) & set(STEPPED)
+
+
+@pytest.mark.parametrize("op", CASES)
+def test_every_type_is_checked(op):
+    """Each element type of the op's line has a case, and no case asks for more."""
+    checked = {d if isinstance(o["op"], str) else o["op"][1] for *_, o in CASES[op] if o["op"] for d in o.get("dtypes", REALS)}
+    assert not OPS_INC.exists() or checked == set(listed()[op])

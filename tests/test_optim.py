@@ -1,0 +1,551 @@
+"""csrc/optim.c and fastnn.optim: steps against their meaning and PyTorch's, groups, state, saving, and what happens to parameters meanwhile."""
+import copy
+import itertools
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import fastnn
+import ref
+from check import machine, same_bits
+from fastnn import _core, nn
+from fastnn.optim import SGD, Adam, AdamW, Optimizer
+
+SHAPES = ((), (1,), (5,), (3, 4), (0, 2), (17, 16), (2, 3, 3, 2), (4099,))
+STEPS = 20
+SGDS = [dict(momentum=m, dampening=d, weight_decay=w, nesterov=n, maximize=x)
+        for m, d, w, n, x in itertools.product((0, 0.9), (0, 0.3), (0, 0.01), (False, True), (False, True)) if not n or (m and not d)]
+ADAMS = [dict(betas=b, weight_decay=w, amsgrad=a, maximize=x, eps=e)
+         for b, w, a, x, e in itertools.product(((0.9, 0.999), (0.3, 0.5), (0.0, 0.9)), (0, 0.02), (False, True), (False, True), (1e-8, 1e-3))
+         if e == 1e-8 or not x]
+
+
+def values(seed=0, shapes=SHAPES):
+    """Starting points, and a gradient of each for every step."""
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(s) for s in shapes], [[rng.standard_normal(s) for s in shapes] for _ in range(STEPS)]
+
+
+def rate(k):
+    return 0.1 / (1 + 0.2 * k)
+
+
+def leaves(start, dtype="float32"):
+    return [fastnn.tensor(np.asarray(p, dtype=dtype)).requires_grad_() for p in start]
+
+
+def give(params, grads):
+    for p, g in zip(params, grads):
+        p.grad = None if g is None else fastnn.tensor(np.asarray(g, dtype=p.dtype.name))
+
+
+def train(optimizer, params, gradients, rates=True):
+    for k, grads in enumerate(gradients):
+        give(params, grads)
+        if rates:
+            optimizer.param_groups[0]["lr"] = rate(k)
+        optimizer.step()
+    return params
+
+
+def near(params, wants, tol):
+    for p, want in zip(params, wants):
+        got = p.detach().numpy().astype(np.float64)
+        assert got.shape == np.shape(want)
+        assert (np.abs(got - want) <= tol * (1 + np.abs(want))).all(), np.abs(got - want).max()
+
+
+def mean_sgd(start, gradients, **options):
+    p, b = list(start), [None] * len(start)
+    for k, grads in enumerate(gradients):
+        for i, g in enumerate(grads):
+            p[i], b[i] = ref.sgd(p[i], g, b[i], lr=rate(k), **options)
+    return p
+
+
+def mean_adam(start, gradients, amsgrad, **options):
+    p, m, v = list(start), [0 * x for x in start], [0 * x for x in start]
+    top = [0 * x if amsgrad else None for x in start]
+    for k, grads in enumerate(gradients):
+        for i, g in enumerate(grads):
+            p[i], m[i], v[i], top[i] = ref.adam(p[i], g, m[i], v[i], k + 1, top[i], lr=rate(k), **options)
+    return p
+
+
+@pytest.mark.parametrize("dtype, tol", [("float32", 2e-5), ("float64", 1e-12)])
+def test_meaning(dtype, tol, isa):
+    start, gradients = values()
+    for options in SGDS:
+        params = leaves(start, dtype)
+        near(train(SGD(params, 9.0, **options), params, gradients), mean_sgd(start, gradients, **options), tol)
+    for kind, options in itertools.product((Adam, AdamW), ADAMS):
+        params = leaves(start, dtype)
+        near(train(kind(params, 9.0, **options), params, gradients), mean_adam(start, gradients, decoupled=kind is AdamW, **options), tol)
+
+
+@pytest.mark.parametrize("kind, all_options", [("SGD", SGDS), ("Adam", ADAMS), ("AdamW", ADAMS)])
+def test_pytorch(torch, kind, all_options):
+    """float32 results within a few roundings of PyTorch's after 20 steps."""
+    start, gradients = values()
+    for options in all_options:
+        params = leaves(start)
+        train(getattr(fastnn.optim, kind)(params, 9.0, **options), params, gradients)
+        theirs = [torch.tensor(p, dtype=torch.float32, requires_grad=True) for p in start]
+        optimizer = getattr(torch.optim, kind)(theirs, 9.0, **options)
+        for k, grads in enumerate(gradients):
+            for p, g in zip(theirs, grads):
+                p.grad = torch.tensor(g, dtype=torch.float32)
+            optimizer.param_groups[0]["lr"] = rate(k)
+            optimizer.step()
+        near(params, [p.detach().numpy() for p in theirs], 4e-6)
+
+
+def test_threads_give_the_same_bits(isa):
+    start, gradients = values(1, ((3, 4), (10007,), (65,), (1,), (20001,)))
+    for make in (lambda p: SGD(p, 0.1, momentum=0.9, weight_decay=0.1, nesterov=True), lambda p: AdamW(p, 0.1, amsgrad=True)):
+        results = []
+        for threads in (1, 2, 3, 7):
+            with machine(isa, threads):
+                params = leaves(start)
+                results.append(tuple(p.detach() for p in train(make(params), params, gradients[:3])))
+        for other in results[1:]:
+            same_bits(results[0], other)
+
+
+# ---- groups ----------------------------------------------------------------------------------------------------------
+
+def test_parameter_groups(torch):
+    start, gradients = values(2, ((3,), (4,), (2, 2)))
+
+    def groups(p):
+        return [{"params": p[:1]}, {"params": p[1], "lr": 0.5, "betas": (0.5, 0.6), "weight_decay": 0.1}]
+    ours, theirs = leaves(start), [torch.tensor(p, dtype=torch.float32, requires_grad=True) for p in start]
+    a, b = Adam(groups(ours), lr=0.1), torch.optim.Adam(groups(theirs), lr=0.1)
+    for k, grads in enumerate(gradients):
+        if k == 5:
+            for o, p in ((a, ours), (b, theirs)):
+                o.add_param_group({"params": [p[2]], "amsgrad": True})
+        for p, q, g in zip(ours, theirs, grads):
+            skip = k % 3 == 1 and p.shape == (4,)
+            p.grad, q.grad = None if skip else fastnn.tensor(np.float32(g)), None if skip else torch.tensor(np.float32(g))
+        for o in (a, b):
+            o.param_groups[1]["lr"] = 0.5 / (k + 1)
+            o.step()
+    near(ours, [p.detach().numpy() for p in theirs], 1e-6)
+    assert [float(a.state[p]["step"]) for p in ours] == [float(b.state[p]["step"]) for p in theirs] == [20, 13, 15]
+    strip = {"params"}
+    assert [{k: v for k, v in g.items() if k not in strip} for g in a.param_groups] == \
+           [{k: v for k, v in g.items() if k not in strip} for g in b.param_groups]
+    assert [[p is q for p, q in zip(g["params"], r)] for g, r in zip(a.param_groups, [[ours[0]], [ours[1]], [ours[2]]])] == [[True]] * 3
+
+
+def test_parameters_without_gradient_are_skipped():
+    params = leaves([np.ones(3), np.ones(4)])
+    for optimizer in (SGD(params, 0.1, momentum=0.9, weight_decay=1.0), Adam(params, 0.1, weight_decay=1.0)):
+        params[0].grad, params[1].grad = fastnn.ones(3), None
+        before = params[1]._version
+        optimizer.step()
+        assert params[1].tolist() == [1] * 4 and params[1]._version == before
+        assert set(optimizer.state_dict()["state"]) == {0}
+    frozen = fastnn.ones(2)
+    optimizer = Adam([*params, frozen], 0.1)
+    optimizer.zero_grad()
+    optimizer.step()
+    assert frozen not in optimizer.state and optimizer.state_dict()["state"] == {}
+
+
+def test_names_and_tied_weights():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    optimizer = SGD(model.named_parameters(), lr=0.1)
+    assert optimizer.param_groups[0]["param_names"] == ["0.weight", "0.bias", "1.bias"]
+    assert optimizer.state_dict()["param_groups"][0]["param_names"] == ["0.weight", "0.bias", "1.bias"]
+    before = model[0].weight.detach().clone()
+    model(fastnn.ones(1, 3)).sum().backward()
+    optimizer.step()
+    near([model[1].weight], [(before - 0.1 * model[0].weight.grad).numpy()], 1e-6)
+
+
+def test_a_parameter_named_twice(torch):
+    start, gradients = values(3, ((5,),))
+    p, q = leaves(start)[0], torch.tensor(start[0], dtype=torch.float32, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        b = torch.optim.Adam([q, q], 0.1)
+    with pytest.warns(UserWarning, match="duplicate"):
+        a = Adam([p, p], 0.1)
+    for g, in gradients:
+        p.grad, q.grad = fastnn.tensor(np.float32(g)), torch.tensor(np.float32(g))
+        a.step()
+        b.step()
+    near([p], [q.detach().numpy()], 1e-6)
+
+
+W = fastnn.ones(2, requires_grad=True)
+ERRORS = [
+    (lambda: SGD(W, 0.1), TypeError, "iterable of Tensors or dicts, but got Tensor"), (lambda: SGD([], 0.1), ValueError, "empty parameter list"),
+    (lambda: SGD([{"params": {W}}], 0.1), TypeError, "ordered collections"), (lambda: SGD([1], 0.1), TypeError, "one of the params is int"),
+    (lambda: SGD([W * 2], 0.1), ValueError, "non-leaf"), (lambda: SGD([W], -1), ValueError, "Invalid learning rate: -1"),
+    (lambda: SGD([W], 0.1, momentum=-1), ValueError, "Invalid momentum value: -1"), (lambda: SGD([W], 0.1, weight_decay=-1), ValueError, "Invalid weight_decay"),
+    (lambda: SGD([W], 0.1, nesterov=True), ValueError, "Nesterov momentum requires"), (lambda: SGD([W], 0.1, differentiable=True), NotImplementedError, "differe"),
+    (lambda: SGD([W], 0.1, fused=True, foreach=True), RuntimeError, "cannot be `True` together"), (lambda: SGD([W], fastnn.ones(2)), ValueError, "1-element"),
+    (lambda: SGD([{"params": [W]}, {"params": [W]}], 0.1), ValueError, "more than one parameter group"),
+    (lambda: SGD([("w", W), fastnn.ones(1, requires_grad=True)], 0.1), ValueError, "names are missing"),
+    (lambda: SGD([W], 0.1).add_param_group([W]), TypeError, "must be a dict"), (lambda: Adam([W], 0.1, eps=-1), ValueError, "Invalid epsilon value: -1"),
+    (lambda: Adam([W], 0.1, betas=(1.0, 0.9)), ValueError, "Invalid beta parameter at index 0: 1.0"),
+    (lambda: Adam([W], 0.1, betas=(0.9, -0.1)), ValueError, "index 1"), (lambda: AdamW([W], float("nan")), ValueError, "Invalid learning rate: nan"),
+    (lambda: Adam([W], weight_decay=-1), ValueError, "Invalid weight_decay"), (lambda: Optimizer([W], {}).step(), NotImplementedError, "Optimizer"),
+    (lambda: SGD([W], 0.1).load_state_dict({"state": {}, "param_groups": []}), ValueError, "different number of parameter groups"),
+    (lambda: SGD([W], 0.1).load_state_dict({"state": {}, "param_groups": [{"params": [0, 1]}]}), ValueError, "match the size"),
+    (lambda: Adam([W]).load_state_dict({"state": {0: {"step": 1, "exp_avg": np.ones(3)}}, "param_groups": [{"params": [0]}]}), RuntimeError, r"\(3,\).*\(2,\)"),
+]
+
+
+@pytest.mark.parametrize("call, error, message", ERRORS)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_repr_as_pytorch(torch):
+    for kind, options in (("SGD", dict(lr=0.1, momentum=0.9)), ("AdamW", dict(lr=1e-3))):
+        ours = getattr(fastnn.optim, kind)([{"params": [fastnn.ones(1, requires_grad=True)]}, {"params": [fastnn.ones(1, requires_grad=True)], "lr": 2}], **options)
+        theirs = getattr(torch.optim, kind)([{"params": [torch.ones(1)]}, {"params": [torch.ones(1)], "lr": 2}], **options)
+        assert repr(ours) == repr(theirs)
+
+
+# ---- state -----------------------------------------------------------------------------------------------------------
+
+KINDS = {"sgd": lambda m, p, **o: m.SGD(p, 0.1, **o), "momentum": lambda m, p, **o: m.SGD(p, 0.1, momentum=0.9, dampening=0.2, **o),
+         "adam": lambda m, p, **o: m.Adam(p, 0.1, **o), "amsgrad": lambda m, p, **o: m.AdamW(p, 0.1, amsgrad=True, **o)}
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def layout(state_dict):
+    """Keys and shapes of a state dict, PyTorch's or ours."""
+    return ({i: {k: (tuple(v.shape), str(v.dtype).split(".")[-1]) for k, v in s.items()} for i, s in state_dict["state"].items()}, state_dict["param_groups"])
+
+
+@kinds
+def test_state_dict_layout_is_pytorchs(torch, kind):
+    start, gradients = values(4, ((3,), (2, 2), (4,)))
+    ours, theirs = leaves(start), [torch.tensor(p, dtype=torch.float32, requires_grad=True) for p in start]
+    a, b = KINDS[kind](fastnn.optim, ours), KINDS[kind](torch.optim, theirs)
+    assert layout(a.state_dict()) == layout(b.state_dict())
+    for grads in gradients[:3]:
+        for i, (p, q, g) in enumerate(zip(ours, theirs, grads)):
+            if i != 1:
+                p.grad, q.grad = fastnn.tensor(np.float32(g)), torch.tensor(np.float32(g))
+        a.step()
+        b.step()
+    assert layout(a.state_dict()) == layout(b.state_dict())
+    assert list(a.state_dict()["param_groups"][0]) == list(b.state_dict()["param_groups"][0])
+    for s, t in zip(a.state_dict()["state"].values(), b.state_dict()["state"].values()):
+        assert list(s) == list(t)
+        for k in t:
+            assert np.allclose(s[k].numpy(), t[k].numpy(), rtol=1e-5, atol=1e-7), k
+
+
+def fresh_pair(kind):
+    start, gradients = values(5, ((3,), (2, 2)))
+    params = leaves(start)
+    return params, KINDS[kind](fastnn.optim, params), gradients
+
+
+@kinds
+def test_going_on_from_a_saved_state(kind, tmp_path):
+    """Ten steps, then ten more: in place, from a state dict, from a file, from a deep copy and from a pickle."""
+    params, optimizer, gradients = fresh_pair(kind)
+    train(optimizer, params, gradients[:10], rates=False)
+    saved, weights = copy.deepcopy(optimizer.state_dict()), [p.detach().clone() for p in params]
+    fastnn.save(saved, tmp_path / "state")
+    twins = copy.deepcopy((params, optimizer)), pickle.loads(pickle.dumps((params, optimizer)))
+    want = [p.detach() for p in train(optimizer, params, gradients[10:], rates=False)]
+    for state in (saved, fastnn.load(tmp_path / "state")):
+        again, other, _ = fresh_pair(kind)
+        other.load_state_dict(state)
+        for p, w in zip(again, weights):
+            p.data = w.clone()
+        same_bits([p.detach() for p in train(other, again, gradients[10:], rates=False)], want)
+    for again, other in twins:
+        assert other.param_groups[0]["params"][0] is again[0]
+        same_bits([p.detach() for p in train(other, again, gradients[10:], rates=False)], want)
+    with fastnn.no_grad():
+        [p.copy_(w) for p, w in zip(params, weights)]
+    optimizer.load_state_dict(saved)
+    same_bits([p.detach() for p in train(optimizer, params, gradients[10:], rates=False)], want)
+
+
+@kinds
+def test_loading_pytorchs_state(torch, kind):
+    start, gradients = values(6, ((3,), (2, 2)))
+    theirs = [torch.tensor(p, dtype=torch.float32, requires_grad=True) for p in start]
+    b = KINDS[kind](torch.optim, theirs)
+
+    def go(grads):
+        for q, g in zip(theirs, grads):
+            q.grad = torch.tensor(np.float32(g))
+        b.step()
+    for grads in gradients[:7]:
+        go(grads)
+    b.param_groups[0]["lr"] = 0.03
+    ours = leaves([q.detach().numpy() for q in theirs])
+    a = KINDS[kind](fastnn.optim, ours)
+    a.load_state_dict(b.state_dict())
+    assert a.param_groups[0]["lr"] == 0.03
+    for grads in gradients[7:]:
+        go(grads)
+    train(a, ours, gradients[7:], rates=False)
+    near(ours, [q.detach().numpy() for q in theirs], 2e-6)
+
+
+@kinds
+def test_state_reset(kind):
+    """A state dict from before the first step, or an empty `state`, starts the optimizer anew."""
+    start, gradients = values(7, ((3,), (2, 2)))
+    wants = None
+    for reset in (None, "load", "assign", "clear"):
+        params, optimizer, _ = fresh_pair(kind)
+        unused = copy.deepcopy(optimizer.state_dict())
+        if reset:
+            train(optimizer, params, gradients[:3], rates=False)
+            if reset == "load":
+                optimizer.load_state_dict(unused)
+            elif reset == "assign":
+                optimizer.state = {}
+            else:
+                optimizer.state.clear()
+        with fastnn.no_grad():
+            [p.copy_(fastnn.tensor(np.float32(w))) for p, w in zip(params, start)]
+        got = [p.detach() for p in train(optimizer, params, gradients[:5], rates=False)]
+        wants = wants or got
+        same_bits(got, wants)
+
+
+# ---- what happens to parameters and gradients in between ----------------------------------------------------------------
+
+@kinds
+def test_any_strides(kind):
+    """Parameters and gradients in any layout take the steps that contiguous ones take."""
+    start, gradients = values(8, ((4, 6),))
+    plain = leaves(start)
+    want = train(KINDS[kind](fastnn.optim, plain), plain, gradients, rates=False)[0].detach()
+
+    def transposed(a):
+        return fastnn.tensor(np.float32(a).T.copy()).t()
+
+    def gappy(a):
+        t = fastnn.full((4, 13), -1.0)[:, 1:13:2]
+        t.copy_(fastnn.tensor(np.float32(a)))
+        return t
+    for of_p, of_g in itertools.product((transposed, gappy, lambda a: fastnn.tensor(np.float32(a))), repeat=2):
+        p = of_p(start[0]).detach().requires_grad_()
+        strides = p.stride()
+        optimizer = KINDS[kind](fastnn.optim, [p])
+        for g, in gradients:
+            p.grad = of_g(g)
+            optimizer.step()
+        assert p.stride() == strides
+        same_bits(p.detach().contiguous(), want)
+        assert p._base is None or (p._base[:, ::2] == -1).all()
+
+
+@kinds
+def test_other_type_memory_and_shape(kind):
+    start, gradients = values(9, ((3, 4),))
+    p, = params = leaves(start)
+    optimizer = KINDS[kind](fastnn.optim, params)
+    train(optimizer, params, gradients[:5], rates=False)
+    double = copy.deepcopy(params)
+    twin = KINDS[kind](fastnn.optim, double)
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    p.data = p.data.clone()
+    p.data = p.data.double()
+    double[0].data = double[0].data.double()
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for q, o in ((p, optimizer), (double[0], twin)):
+        for g, in gradients[5:]:
+            q.grad = fastnn.tensor(g)
+            o.step()
+    same_bits(p.detach(), double[0].detach())
+    assert all(s.dtype == fastnn.float64 for k, s in optimizer.state[p].items())
+    p.data = fastnn.ones(2)
+    with pytest.raises(RuntimeError, match=r"\(3, 4\).*\(2,\)"):
+        optimizer.step()
+
+
+def test_mixed_types_in_one_group():
+    start, gradients = values(10, ((3,), (5,), (2, 2)))
+    mixed = [*leaves(start[:1]), *leaves(start[1:2], "float64"), *leaves(start[2:])]
+    train(Adam(mixed, 9.0), mixed, gradients)
+    near(mixed, mean_adam(start, gradients, False), 1e-5)
+    near(mixed[1:2], mean_adam(start, gradients, False)[1:2], 1e-12)
+
+
+def test_versions_move_and_read_only_memory_is_refused():
+    p = fastnn.ones(3, requires_grad=True)
+    loss = (p * p).sum()
+    p.grad = fastnn.ones(3)
+    SGD([p], 0.1).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    a = np.ones(3, np.float32)
+    a.flags.writeable = False
+    q = fastnn.from_numpy(a).requires_grad_()
+    q.grad = fastnn.ones(3)
+    with pytest.raises(ValueError, match="read-only"):
+        SGD([q], 0.1).step()
+
+
+def test_learning_rate_as_a_tensor():
+    lr, p = fastnn.tensor(0.5), fastnn.zeros(2, requires_grad=True)
+    p.grad = fastnn.ones(2)
+    optimizer = SGD([p], lr)
+    optimizer.step()
+    lr.fill_(1.0)
+    optimizer.step()
+    assert p.tolist() == [-1.5, -1.5]
+
+
+def test_momentum_and_amsgrad_turned_on_later(torch):
+    start, gradients = values(11, ((3,),))
+    for kind, key, value in (("SGD", "momentum", 0.9), ("Adam", "amsgrad", True)):
+        ours, theirs = leaves(start), [torch.tensor(start[0], dtype=torch.float32, requires_grad=True)]
+        a, b = getattr(fastnn.optim, kind)(ours, 0.1), getattr(torch.optim, kind)(theirs, 0.1)
+        for k, (g,) in enumerate(gradients):
+            ours[0].grad, theirs[0].grad = fastnn.tensor(np.float32(g)), torch.tensor(np.float32(g))
+            if k == 4:
+                a.param_groups[0][key] = b.param_groups[0][key] = value
+                if key == "amsgrad":
+                    b.state[theirs[0]]["max_exp_avg_sq"] = torch.zeros(3)
+            a.step()
+            b.step()
+        near(ours, [theirs[0].detach().numpy()], 1e-6)
+
+
+def test_closure_and_zero_grad():
+    p = fastnn.tensor([4.0], requires_grad=True)
+    optimizer = SGD([p], 0.25)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+    with fastnn.no_grad():
+        assert optimizer.step(closure).item() == 16 and p.item() == 2
+    held = p.grad
+    optimizer.zero_grad(set_to_none=False)
+    assert p.grad is held and held.item() == 0
+    optimizer.zero_grad()
+    assert p.grad is None
+    assert optimizer.step() is None and p.item() == 2
+
+
+def test_not_finite_gradients_stay_with_their_element():
+    for make in (lambda p: SGD(p, 0.1, momentum=0.9), lambda p: Adam(p, 0.1), lambda p: Adam(p, 0.1, amsgrad=True)):
+        p = fastnn.ones(40, requires_grad=True)
+        optimizer = make([p])
+        for bad in (float("nan"), float("inf")):
+            g = fastnn.ones(40)
+            g[7] = bad
+            p.grad = g
+            optimizer.step()
+        p.grad = fastnn.ones(40)
+        optimizer.step()
+        assert np.isnan(p.tolist()[7]) and np.isfinite(np.delete(p.detach().numpy(), 7)).all()
+
+
+# ---- captured --------------------------------------------------------------------------------------------------------
+
+def quadratic(make):
+    """A step on two parameters, and what it moves."""
+    params = leaves([np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(1, 2, 4)])
+    optimizer = make(params)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = ((params[0] * x).sum() + (params[1] ** 2).sum()) ** 2
+        loss.backward()
+        optimizer.step()
+        return loss
+    return params, optimizer, step
+
+
+def change_rate(k, params, o):
+    o.param_groups[0].update(lr=0.01 / (k + 1), weight_decay=0.1 * (k > 7))
+
+
+def momentum_on(k, params, o):
+    if k == 6:
+        o.param_groups[0].update({"momentum": 0.5} if "momentum" in o.param_groups[0] else {"amsgrad": True})
+
+
+def reset(k, params, o):
+    if k == 6:
+        o.state = {}
+
+
+def reset_one(k, params, o):
+    if k == 6:
+        o.state.pop(params[0], None)
+
+
+def double(k, params, o):
+    if k == 6:
+        for p in params:
+            p.data = p.data.double()
+
+
+def new_group(k, params, o):
+    if k == 6:
+        o.add_param_group({"params": [fastnn.ones(2, requires_grad=True)], "lr": 1.0})
+        o.param_groups[0]["lr"] = 0.002
+
+
+@pytest.mark.parametrize("change", [change_rate, momentum_on, reset, reset_one, double, new_group])
+@kinds
+def test_captured_steps_are_eagers(kind, change):
+    runs = []
+    for wrap in (lambda f: f, fastnn.capture):
+        params, optimizer, step = quadratic(lambda p: KINDS[kind](fastnn.optim, p))
+        optimizer.param_groups[0]["lr"] = 0.001
+        f, losses = wrap(step), []
+        for k in range(12):
+            change(k, params, optimizer)
+            losses.append(f(fastnn.full((2, 3), 0.1 * k)).detach())
+        runs.append(losses + [p.detach() for p in params] + [t for s in optimizer.state_dict()["state"].values() for t in s.values()])
+    same_bits(*runs)
+    assert f.replays >= 5
+
+
+def test_a_step_alone_can_be_captured():
+    p = fastnn.ones(3, requires_grad=True)
+    optimizer = Adam([p], 0.1)
+    q = fastnn.ones(3, requires_grad=True)
+    other = Adam([q], 0.1)
+    f = fastnn.capture(optimizer.step)
+    for k in range(8):
+        if k == 5:
+            p.data, q.data = p.data.clone(), q.data.clone()
+        p.grad, q.grad = fastnn.full((3,), float(k)), fastnn.full((3,), float(k))
+        f()
+        other.step()
+        same_bits(p.detach(), q.detach())
+
+
+def test_steppers_are_quick_to_sync():
+    """The numbers of a group are copied without touching its parameters: what a replay pays does not grow with them."""
+    params = [fastnn.ones(1, requires_grad=True) for _ in range(500)]
+    optimizer = Adam(params, 0.1)
+    block = optimizer._steppers[0]
+    assert optimizer._sync() is False and optimizer._steppers[0] is block
+    optimizer.param_groups[0]["lr"] = 0.7
+    assert optimizer._sync() is False
+    for p in params:
+        p.grad = fastnn.ones(1)
+    optimizer.step()
+    assert abs(params[0].item() - 0.3) < 1e-6
+    assert isinstance(block, _core.Stepper)

@@ -1,0 +1,109 @@
+"""The same training beside PyTorch from the same weights: random networks, losses and optimizers in float64; a real training in float32."""
+import numpy as np
+import pytest
+
+import fastnn
+
+ACTIVATIONS = ("ReLU", "Tanh", "Sigmoid")
+OPTIMIZERS = [("SGD", {}), ("SGD", {"momentum": 0.9}), ("SGD", {"momentum": 0.8, "dampening": 0.1, "weight_decay": 0.01}), ("SGD", {"momentum": 0.9, "nesterov": True}),
+              ("Adam", {}), ("Adam", {"amsgrad": True, "weight_decay": 0.1}), ("AdamW", {"betas": (0.8, 0.95)}), ("AdamW", {"maximize": False, "eps": 1e-6})]
+
+
+class Config:
+    """One random training: network, data, loss and optimizer, the same for both packages."""
+
+    def __init__(self, seed):
+        rng = self.rng = np.random.default_rng(seed)
+        self.widths = [int(n) for n in rng.integers(2, 40, rng.integers(2, 5))]
+        self.activation, self.bias = rng.choice(ACTIVATIONS), bool(rng.integers(2))
+        self.classes, rows = self.widths[-1], int(rng.integers(1, 40))
+        self.loss = rng.choice(["cross_entropy", "soft", "nll", "mse", "multi"])
+        self.options = {"reduction": str(rng.choice(["mean", "sum"])), **({"label_smoothing": 0.1} if self.loss in ("cross_entropy", "soft") and rng.integers(2) else {})}
+        self.weight = rng.uniform(0.5, 2, self.classes) if rng.integers(2) else None
+        self.optimizer, self.settings = OPTIMIZERS[seed % len(OPTIMIZERS)]
+        self.clip, self.to_none = (float(rng.uniform(0.1, 2)) if rng.integers(2) else None), bool(rng.integers(2))
+        self.x = [rng.standard_normal((rows, self.widths[0])) for _ in range(8)]
+        self.y = [self.target(rows) for _ in range(8)]
+        self.start = [rng.standard_normal(n) / np.sqrt(n[-1]) for a, b in zip(self.widths, self.widths[1:]) for n in ([(b, a), (b,)] if self.bias else [(b, a)])]
+
+    def target(self, rows):
+        if self.loss == "mse":
+            return self.rng.standard_normal((rows, self.classes))
+        if self.loss == "soft":
+            return self.rng.dirichlet(np.ones(self.classes), rows)
+        return self.rng.integers(0, self.classes, rows)
+
+    def __repr__(self):
+        return f"{self.widths} {self.activation} bias={self.bias} {self.loss} {self.options} {self.optimizer} {self.settings} clip={self.clip}"
+
+
+def train(f, c, wrap=lambda step: step):
+    """(losses, norms of clipping, parameters) of a configuration with package f."""
+    F, layers = f.nn.functional, []
+    for a, b in zip(c.widths, c.widths[1:]):
+        layers += [f.nn.Linear(a, b, bias=c.bias, dtype=f.float64), getattr(f.nn, c.activation)()]
+    net = f.nn.Sequential(*layers[:-1])
+    with f.no_grad():
+        for p, start in zip(net.parameters(), c.start):
+            p.copy_(f.from_numpy(start))
+    optimizer = getattr(f.optim, c.optimizer)(net.parameters(), lr=0.05 if c.optimizer == "SGD" else 0.01, **c.settings)
+    weight = None if c.weight is None else f.from_numpy(c.weight)
+
+    def loss_of(y, t):
+        if c.loss == "mse":
+            return F.mse_loss(y, t, reduction=c.options["reduction"])
+        if c.loss == "nll":
+            return F.nll_loss(F.log_softmax(y, 1), t, weight=weight, ignore_index=0, **c.options)
+        if c.loss == "multi":                # losses joined, a part of the graph detached, a term on the weights
+            ce = F.cross_entropy(y, t, weight=weight, **c.options)
+            return ce + 0.1 * (y - y.detach().mean(0)).pow(2).sum() + 0.01 * sum(p.abs().sum() for p in net.parameters())
+        return F.cross_entropy(y, t, weight=weight, **c.options)
+
+    def step(x, t):
+        optimizer.zero_grad(set_to_none=c.to_none)
+        loss = loss_of(net(x), t)
+        loss.backward()
+        norm = f.nn.utils.clip_grad_norm_(net.parameters(), c.clip) if c.clip else loss.detach()
+        optimizer.step()
+        return loss, norm
+    step, seen = wrap(step), []
+    for x, t in zip(c.x, c.y):
+        loss, norm = step(f.from_numpy(x), f.from_numpy(t))
+        seen.append([loss.item(), norm.item()])
+    return np.array(seen), [p.detach().numpy() for p in net.parameters()]
+
+
+@pytest.mark.parametrize("seed", range(32))
+def test_random_training_as_torch(torch, seed):
+    c = Config(seed)
+    theirs, p_theirs = train(torch, c)
+    for wrap in (lambda step: step, fastnn.capture):
+        ours, p_ours = train(fastnn, c, wrap)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-12, equal_nan=True, err_msg=repr(c))
+        for a, b in zip(p_ours, p_theirs):
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9, equal_nan=True, err_msg=repr(c))
+
+
+@pytest.mark.parametrize("kind, options", [("SGD", {"lr": 0.1, "momentum": 0.9}), ("Adam", {"lr": 1e-3}), ("AdamW", {"lr": 1e-3})])
+def test_digits_as_torch(torch, kind, options):
+    """100 steps on real images: each loss within 1e-4 of PyTorch's."""
+    data = fastnn.datasets.Digits()
+    images = np.asarray(data.data, dtype=np.float32).reshape(len(data), -1) / 16
+    classes = np.asarray(data.targets, dtype=np.int64)
+    rng = np.random.default_rng(0)
+    start = [rng.standard_normal(n).astype(np.float32) / 8 for n in ((64, 64), (64,), (10, 64), (10,))]
+    batches = [rng.integers(0, len(images), 64) for _ in range(100)]
+    losses = []
+    for f in (torch, fastnn):
+        net = f.nn.Sequential(f.nn.Linear(64, 64), f.nn.ReLU(), f.nn.Linear(64, 10))
+        net.load_state_dict({k: f.tensor(v) for k, v in zip(net.state_dict(), start)})
+        optimizer, criterion, seen = getattr(f.optim, kind)(net.parameters(), **options), f.nn.CrossEntropyLoss(), []
+        for rows in batches:
+            optimizer.zero_grad()
+            loss = criterion(net(f.tensor(images[rows])), f.tensor(classes[rows]))
+            loss.backward()
+            optimizer.step()
+            seen.append(loss.item())
+        losses.append(seen)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert np.mean(losses[1][-10:]) < 0.6 * losses[1][0]

@@ -1,0 +1,75 @@
+"""csrc/team.c under both regions: calls in order, barriers, denormals, costs, the default number of threads."""
+import ctypes
+import os
+import time
+
+import pytest
+
+from native import load, needs_cc
+from runner import FLUSH, MAX_THREADS, Runner, kinds, script, source
+
+pytestmark = needs_cc
+
+
+@pytest.fixture
+def runner(kind):
+    return Runner(load(*source(kind)))
+
+
+@kinds
+@pytest.mark.parametrize("teams", [(1,) * 5, (2, 2, 2), (1, 2, 1, 1, 2, 1), (7, 1, 3, 2, 2, 7, 5, 1, 1, 4) * 20])
+def test_calls_run_in_order(runner, teams):
+    for threads in (1, 2, 3, 7):
+        for _ in range(5):
+            assert runner.chain(teams, threads)
+
+
+@kinds
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_barrier(runner, threads):
+    """More threads than processors must not collapse either."""
+    out = (ctypes.c_int32 * (MAX_THREADS * 20))()
+    calls = runner.list(("probe_barrier", out, 2000, threads, 0), ("probe_barrier", out, 300, max(threads - 1, 1), 0))
+    start = time.monotonic()
+    runner.run(calls, threads)
+    assert list(out[:threads]) == [0] * threads
+    assert time.monotonic() - start < 20
+
+
+@kinds
+def test_denormals_are_flushed_for_flagged_calls_alone(runner):
+    flush = runner.lib.fn_flush_denormals
+    outs = [(ctypes.c_int32 * MAX_THREADS)() for _ in range(3)]
+    calls = runner.list(("probe_denormal", outs[0], 0, 3, 0), ("probe_denormal", outs[1], 0, 3, FLUSH), ("probe_denormal", outs[2], 0, 3, 0))
+    for threads in (1, 3):
+        for mode in (0, 1):
+            assert flush(mode) == 0
+            for out in outs:
+                out[:] = [7] * MAX_THREADS
+            runner.run(calls, threads)
+            kept = flush(0)
+            assert kept == mode                                        # the caller's mode is as it was
+            assert list(outs[0][:threads]) == list(outs[2][:threads]) == [1 - mode] * threads      # and every thread's during the run
+            assert list(outs[1][:threads]) == [0] * threads
+
+
+@kinds
+def test_costs(runner):
+    region, barrier = ctypes.c_double(), ctypes.c_double()
+    for threads in (1, 2):
+        runner.lib.fn_run_costs(ctypes.byref(region), ctypes.byref(barrier), threads)
+        assert 0 < region.value < 1e7 and 0 <= barrier.value < 1e7
+    assert barrier.value > 5 and region.value > 50          # of two threads: something did happen
+
+
+@kinds
+def test_default_count_from_the_environment(kind):
+    ask = "print(runner.lib.fn_threads_default())"
+    assert script(kind, ask, FASTNN_NUM_THREADS="5", OMP_NUM_THREADS="3") == ["5"]
+    assert script(kind, ask, OMP_NUM_THREADS="3,2") == ["3"]
+    assert script(kind, ask, FASTNN_NUM_THREADS="100000") == [str(MAX_THREADS)]
+    free = int(script(kind, ask)[0])
+    assert 1 <= free <= min(os.cpu_count(), MAX_THREADS)
+    assert script(kind, ask, FASTNN_NUM_THREADS="none") == script(kind, ask, FASTNN_NUM_THREADS="-2") == [str(free)]
+    if hasattr(os, "sched_setaffinity"):
+        assert script(kind, "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n" + ask) == ["1"]
