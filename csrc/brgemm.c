@@ -6,7 +6,7 @@
 #endif
 
 #define UNROLL _Pragma("GCC unroll 16")
-#define AHEAD 16                 /* rows of B fetched ahead of their use */
+#define AHEAD 8                  /* rows of B fetched ahead of their use */
 
 typedef void (*tile_fn)(const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b);
 
@@ -54,18 +54,19 @@ EACH_(FN_ROWS2, DEFINE, 2)
 EACH_(FN_ROWS4, DEFINE, 4)
 static const tile_fn tile_1[] = {EACH_(FN_ROWS1, NAME, 1)}, tile_2[] = {EACH_(FN_ROWS2, NAME, 2)}, tile_4[] = {EACH_(FN_ROWS4, NAME, 4)};
 static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4};
-static const int rows_of[] = {0, FN_ROWS1, FN_ROWS2, 0, FN_ROWS4};
 
 /* Tiles of nearly equal height; the rows of A of one tile stay in the nearest cache while the panels of B pass. */
 void FN_NAME(brgemm)(const fn_brgemm *p) {
-    const int64_t m = p->m, nvecs = p->n / FN_VL, nv = p->nv, tiles = (m + rows_of[nv] - 1) / rows_of[nv];
-    for (int64_t t = 0; t < tiles; t++) {
-        const int64_t r = m * t / tiles, rows = m * (t + 1) / tiles - r;
-        for (int64_t v = 0, w; v < nvecs; v += w) {
-            w = nvecs - v < nv ? (nvecs - v) & 2 ? 2 : 1 : nv;
-            const int64_t n = v * FN_VL;
-            tile_of[w][rows - 1](p, p->c + r * p->ldc + n, p->init ? p->init + r * p->ld_init + n : 0, p->a + r * p->a_m,
-                                 p->b + v / nv * p->b_panel + v % nv * FN_VL);
+    const int64_t m = p->m, n = p->n, nv = p->nv, tiles = nv == 2 ? (m + FN_ROWS2 - 1) / FN_ROWS2 : nv == 1 ? (m + FN_ROWS1 - 1) / FN_ROWS1 : (m + FN_ROWS4 - 1) / FN_ROWS4;
+    for (int64_t t = 0, r = 0, end; t < tiles; t++, r = end) {
+        end = t == tiles - 1 ? m : m * (t + 1) / tiles;
+        fn_t *const c = p->c + r * p->ldc;
+        const fn_t *const init = p->init ? p->init + r * p->ld_init : 0, *const a = p->a + r * p->a_m, *b = p->b;
+        int64_t j = 0, w = nv;
+        for (; j + nv * FN_VL <= n; j += nv * FN_VL, b += p->b_panel) tile_of[nv][end - r - 1](p, c + j, init ? init + j : 0, a, b);
+        for (; j < n; j += w * FN_VL, b += w * FN_VL) {
+            w = n - j >= 2 * FN_VL ? 2 : 1;
+            tile_of[w][end - r - 1](p, c + j, init ? init + j : 0, a, b);
         }
     }
 }

@@ -1,6 +1,8 @@
 /* y = act(x w' + b) and its gradients: three matrix products (gemm.c) and a column sum. */
 #include "brgemm.h"
 
+#define UNROLL _Pragma("GCC unroll 4")
+
 static fn_gemm_args fwd(const fn_dense_args *d) {
     return (fn_gemm_args){.work = d->work, .c = d->y, .a = d->x, .b = d->w, .packed = d->packed, .bias = d->b, .batch = 1, .M = d->M, .N = d->N,
                           .K = d->K, .ldc = d->ldy, .a_m = d->ldx, .a_k = 1, .b_k = 1, .b_n = d->ldw, .act = d->act};
@@ -49,20 +51,26 @@ FN_WORK(dense_bwd_w) {
     return dw_work(d, threads) + (parts > 1 ? parts * d->N * (int64_t)sizeof(fn_t) : 0);
 }
 
-/* y[n] = sum over rows of x[row, n], n <= COLUMNS vectors, each column from the first row to the last */
-FN_INLINE vec load(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : n > 0 ? v_load_n(p, (int)n) : v_zero(); }
+/* y[n] = sum over rows of x[row, n], from the first row to the last */
+FN_INLINE void sum_vectors(const int nv, fn_t *y, const fn_t *x, int64_t ldx, int64_t rows) {
+    vec acc[COLUMNS];
+    UNROLL for (int j = 0; j < nv; j++) acc[j] = v_zero();
+    for (int64_t i = 0; i < rows; i++, x += ldx)
+        UNROLL for (int j = 0; j < nv; j++) acc[j] += v_load(x + j * FN_VL);
+    UNROLL for (int j = 0; j < nv; j++) v_store(y + j * FN_VL, acc[j]);
+}
 static void sum_rows(fn_t *y, const fn_t *x, int64_t ldx, int64_t rows, int64_t n) {
-    vec acc[COLUMNS] = {{0}};
-    if (n == COLUMNS * FN_VL)
-        for (int64_t i = 0; i < rows; i++, x += ldx)
-            for (int j = 0; j < COLUMNS; j++) acc[j] += v_load(x + j * FN_VL);
-    else
-        for (int64_t i = 0; i < rows; i++, x += ldx)
-            for (int j = 0; j < COLUMNS; j++) acc[j] += load(x + j * FN_VL, n - j * FN_VL);
-    for (int j = 0; j < COLUMNS; j++) {
-        if (n - j * FN_VL >= FN_VL) v_store(y + j * FN_VL, acc[j]);
-        else if (n > j * FN_VL) v_store_n(y + j * FN_VL, acc[j], (int)(n - j * FN_VL));
-    }
+    const int64_t whole = n / FN_VL;
+    const int rest = (int)(n % FN_VL);
+    if (whole == 4) sum_vectors(4, y, x, ldx, rows);
+    else if (whole == 3) sum_vectors(3, y, x, ldx, rows);
+    else if (whole == 2) sum_vectors(2, y, x, ldx, rows);
+    else if (whole == 1) sum_vectors(1, y, x, ldx, rows);
+    if (!rest) return;
+    vec acc = v_zero();
+    x += whole * FN_VL;
+    for (int64_t i = 0; i < rows; i++, x += ldx) acc += v_load_n(x, rest);
+    v_store_n(y + whole * FN_VL, acc, rest);
 }
 
 FN_KERNEL(dense_bwd_w) {

@@ -11,22 +11,13 @@
 #include "vmath.h"
 
 enum { ROWS, COLS, DOTS };
-#ifndef LANES
 #define LANES (2048 / (int)sizeof(fn_t))           /* of a block of v */
-#define BLOCK_BYTES (FN_VBYTES * 16 * 1024)        /* of a block of v: what a second-level cache holds */
+#define BLOCK (FN_VL * 16 * 1024)                  /* numbers in a block of v: 1 MB with vectors of 64 bytes, 512 KB with 32 */
 #define DEPTH (1024 / (int)sizeof(fn_t))           /* of k, in one pass over a tile: its rows of s stay in the first level */
 #define STRIP (5 * FN_ROWS2)                       /* rows between visits to the epilogue */
 #define COPY_LANES (4 * FN_NR)                     /* rows of s that lie along r are turned when so many lanes pass over them */
-#define PACK_ROWS 140
+#define PACK_ROWS (10 * FN_ROWS2)                  /* v is packed when more rows pass over it */
 #define AHEAD 8                                    /* rows of v fetched ahead of packing */
-#endif
-#ifdef SEG
-#include <x86intrin.h>
-extern uint64_t seg_last, seg_min[100000]; extern int seg_i;
-#define SEGMENT { uint64_t now_ = __rdtsc(); uint64_t d_ = now_ - seg_last; if (d_ < seg_min[seg_i]) seg_min[seg_i] = d_; seg_i++; seg_last = now_; }
-#else
-#define SEGMENT
-#endif
 #define GROUP 16                                   /* rows of the long operand that DOTS takes at once */
 #define OUT (GROUP + FN_PIECE)                     /* apart in its buffer, with room for the last piece */
 #define MAX_PARTS 16
@@ -37,6 +28,8 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
+/* where share i of n begins; divisions cost more than a small product */
+static inline int64_t cut(int64_t n, int64_t i, int64_t shares) { return shares == 1 ? i * n : n * i / shares; }
 
 typedef struct {
     int form, act, beta, pack;
@@ -78,12 +71,13 @@ static plan plan_of(const fn_gemm_args *g) {
     p.packed = g->packed;
     p.nv = p.R <= FN_ROWS4 && !p.packed ? 4 : 2;
     p.pack = !p.packed && (p.v_l != 1 || p.R > PACK_ROWS);
-    p.lanes = least(LANES, up(p.L, p.nv * FN_VL));
-    p.depth = most(BLOCK_BYTES / (int64_t)sizeof(fn_t) / p.lanes, 1);
-    p.depth = most(over(p.part_K, over(p.part_K, p.depth) + !p.part_K), 1);
+    p.lanes = least(LANES, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL));
+    p.depth = most(p.part_K, 1);
+    if (p.depth * p.lanes > BLOCK) p.depth = over(p.depth, over(p.depth * p.lanes, BLOCK));
+    const int64_t height = least(STRIP, p.R);
     p.v_room = p.depth * (p.pack ? p.lanes : p.packed || p.L % FN_VL == 0 ? 0 : FN_VL);
-    p.s_room = p.s_r == 1 && p.s_k != 1 && p.lanes >= COPY_LANES ? STRIP * (least(p.depth, DEPTH) + 2 * FN_VL) : 0;
-    p.t_room = STRIP * (p.form == COLS ? p.lanes : FN_VL) + FN_VL;
+    p.s_room = p.s_r == 1 && p.s_k != 1 && p.lanes >= COPY_LANES ? height * (least(p.depth, DEPTH) + 2 * FN_VL) : 0;
+    p.t_room = height * (p.form == COLS ? p.lanes : FN_VL) + FN_VL;
     p.bytes = up((p.v_room + p.s_room + p.t_room) * (int64_t)sizeof(fn_t), FN_ALIGN);
     return p;
 }
@@ -165,6 +159,7 @@ FN_KERNEL(gemm_pack) {
     pack_lanes((fn_t *)g->c + lo * g->K, FN_NR, FN_NR * g->K, (const fn_t *)g->b + lo * g->b_n, g->b_k, g->b_n, g->K, hi - lo);
 }
 
+FN_INLINE vec load(const fn_t *p, int n) { return n < FN_VL ? v_load_n(p, n) : v_load(p); }
 FN_INLINE vec activate(vec y, int act) {
     return act == FN_ACT_RELU ? v_max(v_zero(), y) : act == FN_ACT_SIGMOID ? v_sigmoid(y) : act == FN_ACT_TANH ? v_tanh(y) : y;
 }
@@ -198,19 +193,18 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
             fn_brgemm b[2] = {{.n = whole, .nv = p->nv, .count = 1}, {.n = rest ? FN_VL : 0, .nv = 1, .count = 1}};
             if (p->packed) {
                 b[0].b = packed + l * p->K + k * width, b[0].b_k = b[1].b_k = width, b[0].b_panel = width * p->K;
-                b[1].b = b[0].b + whole / width * b[0].b_panel + whole % width;
             } else if (p->pack) {
                 pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);
                 b[0].b = v_work, b[0].b_k = b[1].b_k = width, b[0].b_panel = width * ks;
-                b[1].b = v_work + whole / width * b[0].b_panel + whole % width;
             } else {
                 b[0].b = v + k * v_k + l, b[0].b_k = v_k, b[0].b_panel = width;
                 if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
                 b[1].b = v_work, b[1].b_k = FN_VL;
             }
+            if (rest && !b[1].b) b[1].b = b[0].b + whole / width * b[0].b_panel + whole % width;
             const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, STRIP), copy = s_r == 1 && s_k != 1 && n >= COPY_LANES;
             for (int64_t i = 0; i < strips; i++) {
-                const int64_t r = r0 + (r1 - r0) * i / strips, rn = r0 + (r1 - r0) * (i + 1) / strips - r;
+                const int64_t r = r0 + cut(r1 - r0, i, strips), rn = r0 + cut(r1 - r0, i + 1, strips) - r;
                 fn_t *const c_i = c + r * c_r + l * c_l;
                 const fn_t *from[2] = {0};                                    /* what the sum starts from: null for zeros */
                 int64_t ld_from[2] = {cols ? ldt : c_r, ldt};
@@ -235,7 +229,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                         for (int64_t j = 0; j < ldt; j += FN_VL) v_store(T + q * ldt + j, v_set1(p->bias[r + q]));
                 }
                 for (int64_t pass = 0; pass < passes; pass++) {
-                    const int64_t k0 = ks * pass / passes, kn = ks * (pass + 1) / passes - k0;
+                    const int64_t k0 = cut(ks, pass, passes), kn = cut(ks, pass + 1, passes) - k0;
                     const fn_t *const s_i = s + r * s_r + (k + k0) * s_k;
                     const int64_t lds = up(kn, FN_VL) + FN_VL;
                     if (copy) transpose(s_work, lds, s_i, s_k, kn, rn, 1);
@@ -254,7 +248,6 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                 }
                 if (cols) transpose(c_i, c_l, T, ldt, rn, n, 0);
                 else if (rest) copy_rows(c_i + whole, c_r, T, ldt, rn, rest, 0);
-                SEGMENT
             }
         } while ((k += ks) < K);
     }
@@ -339,26 +332,26 @@ static int64_t columns_of(const plan *p, int64_t panels, int size) {
     double least_cost = INFINITY;
     for (int64_t columns = 1; columns <= size; columns++) {
         const double l = (double)(over(panels, columns) * FN_NR), r = (double)over(p->R, size / columns);
-        const double cost = l / FN_VL * r + (p->pack ? l * (p->v_l == 1 ? 0.1 : 0.5) : 0) + 0.5 * r;
+        const double cost = l / FN_VL * r + (p->pack ? 0.5 * l : 0) + 0.5 * r;
         if (cost < least_cost) least_cost = cost, best = columns;
     }
     return best;
 }
 
 /* c = act(beta c + bias + part 0 + part 1 + ...) */
-static void add_parts(const fn_gemm_args *g, const plan *p, const fn_t *parts, fn_team t) {
+static void add_parts(const fn_gemm_args *g, const fn_t *sums, int64_t parts, fn_team t) {
     const int64_t M = g->M, N = g->N;
     int64_t lo, hi;
     fn_share(g->batch * M, 1, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i++) {
-        fn_t *const c = p->c + i / M * p->c_batch + i % M * g->ldc;
-        const fn_t *const x = parts + (i / M * p->parts * M + i % M) * N;
+        fn_t *const c = (fn_t *)g->c + i / M * g->c_batch + i % M * g->ldc;
+        const fn_t *const x = sums + (i / M * parts * M + i % M) * N, *const bias = g->bias;
         for (int64_t j = 0; j < N; j += FN_VL) {
             const int n = (int)least(FN_VL, N - j);
-            vec y = p->beta ? n < FN_VL ? v_load_n(c + j, n) : v_load(c + j) : v_zero();
-            if (p->bias) y += n < FN_VL ? v_load_n(p->bias + j, n) : v_load(p->bias + j);
-            for (int64_t q = 0; q < p->parts; q++) y += n < FN_VL ? v_load_n(x + q * M * N + j, n) : v_load(x + q * M * N + j);
-            y = activate(y, p->act);
+            vec y = g->beta ? load(c + j, n) : v_zero();
+            if (bias) y += load(bias + j, n);
+            for (int64_t q = 0; q < parts; q++) y += load(x + q * M * N + j, n);
+            y = activate(y, (int)g->act);
             if (n < FN_VL) v_store_n(c + j, y, n);
             else v_store(c + j, y);
         }
@@ -368,8 +361,7 @@ static void add_parts(const fn_gemm_args *g, const plan *p, const fn_t *parts, f
 FN_KERNEL(gemm) {
     const fn_gemm_args *g = args;
     if (g->batch == 0 || g->M == 0 || g->N == 0) return;
-    const plan whole = plan_of(g);
-    plan p = whole;
+    plan p = plan_of(g);
     if (p.parts > 1) {
         p.c = g->work, p.c_batch = g->M * g->N, p.bias = 0, p.beta = 0, p.act = FN_ACT_NONE;
         if (p.c_r == 1) p.c_l = g->N;
@@ -377,25 +369,27 @@ FN_KERNEL(gemm) {
     }
     _Alignas(FN_ALIGN) char small[SMALL_BYTES];
     fn_t *const work = p.bytes <= SMALL_BYTES ? (fn_t *)small : (fn_t *)((char *)g->work + p.part_bytes + t.rank * p.bytes);
-    const int64_t matrices = p.batch * p.parts, unit = p.form == DOTS ? GROUP : FN_NR, units = over(p.L, unit);
-    const int64_t columns = t.size == 1 || p.form == DOTS ? t.size : columns_of(&p, matrices * units, t.size), rows = t.size / columns;
-    const int64_t column = t.rank % columns, row = t.rank / columns;
-    const int64_t r0 = p.R * row / rows, r1 = p.R * (row + 1) / rows, hi = matrices * units * (column + 1) / columns;
-    for (int64_t u = matrices * units * column / columns, end; u < hi && row < rows; u = end) {
-        const int64_t i = u / units, part = i % p.parts, k = part * p.part_K, K = least(p.part_K, p.K - k);
+    const int64_t unit = p.form == DOTS ? GROUP : FN_NR, units = p.form == DOTS ? over(p.L, GROUP) : over(p.L, FN_NR);
+    const int64_t all = p.batch * p.parts * units, columns = t.size == 1 || p.form == DOTS ? t.size : columns_of(&p, all, t.size);
+    const int64_t rows = columns == t.size ? 1 : t.size / columns, row = rows == 1 ? 0 : t.rank / columns, column = t.rank - row * columns;
+    const int64_t r0 = cut(p.R, row, rows), r1 = cut(p.R, row + 1, rows), hi = cut(all, column + 1, columns);
+    for (int64_t u = cut(all, column, columns), end; u < hi && row < rows; u = end) {
+        const int64_t i = all == units ? 0 : u / units, matrix = p.parts == 1 ? i : i / p.parts;
+        const int64_t k = (i - matrix * p.parts) * p.part_K, K = least(p.part_K, p.K - k);
         end = least(hi, (i + 1) * units);
         const int64_t l0 = (u - i * units) * unit, l1 = least(p.L, (end - i * units) * unit);
         fn_t *const c = p.c + i * p.c_batch;
-        const fn_t *const s = p.s + i / p.parts * p.s_batch + k * p.s_k, *const v = p.v + i / p.parts * p.v_batch + k * p.v_k;
+        const fn_t *const s = p.s + matrix * p.s_batch + k * p.s_k, *const v = p.v + matrix * p.v_batch + k * p.v_k;
         if (p.form != DOTS) {
             block(&p, c, s, v, p.packed ? p.packed + k * FN_NR : 0, K, l0, l1, r0, r1, work);
             continue;
         }
+        const fn_t *const bias_r = p.c_r == 1 ? p.bias : 0, *const bias_l = p.c_r == 1 ? 0 : p.bias;
         for (int64_t l = l0; l < l1; l += GROUP)
-            dots_group(&p, c + l * p.c_l, s, v + l * p.v_l, p.c_r == 1 ? p.bias : 0, p.c_r == 1 || !p.bias ? 0 : p.bias + l, K, least(GROUP, l1 - l));
+            dots_group(&p, c + l * p.c_l, s, v + l * p.v_l, bias_r, bias_l ? bias_l + l : 0, K, least(GROUP, l1 - l));
     }
     if (p.parts > 1) {
         fn_barrier(t);
-        add_parts(g, &whole, g->work, t);
+        add_parts(g, g->work, p.parts, t);
     }
 }

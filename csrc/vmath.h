@@ -4,9 +4,9 @@
  *
  * Largest error in ulp, over all instruction sets (tests/test_vmath.py holds them to it):
  *                f32   f64                        f32   f64
- *   v_exp        1.1   1.1         v_sigmoid      2.1   2.1
+ *   v_exp        1.1   1.1         v_sigmoid      2.0   2.0
  *   v_log        1.0   1.0         v_erf          1.5   1.5
- *   v_log1p      1.0   1.0         v_sin, v_cos   2.0   1.8
+ *   v_log1p      1.0   1.0         v_sin, v_cos   1.6   1.6
  *   v_tanh       2.6   2.7
  *
  * Coefficients are minimax fits of our own (Remez, then rounded one after the other from the lowest, the others refitted). */

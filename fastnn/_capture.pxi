@@ -283,20 +283,22 @@ cdef class Program:
         for exit in self.exits:
             if exit[2]:
                 leaf, g = exit[0], exit[1]
-                if Py_REFCNT(g) > 2 + (leaf.grad_ is g) or Py_REFCNT(g.storage) > 1:
+                if Py_REFCNT(g) > 2 + (leaf.grad_ is g) or storage_refs(g) > 1:
                     return True
         return False
 
     cdef int run(self) except -1:
+        """0, or 1 if nothing was run: the program does not fit any more."""
         cdef Storage s
         cdef Generator g
         cdef TensorBase leaf
+        for o in self.optimizers:
+            if o._sync():                # it has state that this program does not know
+                return 1
         for entry in self.generators:
             g, s = entry[0], entry[1]
             (<uint64_t *>s.ptr)[0], (<uint64_t *>s.ptr)[1] = g.seed_, g.counter_
             g.counter_ += <uint64_t>entry[2]
-        for o in self.optimizers:
-            o._sync()
         for s in self.written:
             s.version += 1
         if self.work < _KEEP_GIL:
@@ -539,7 +541,9 @@ cdef class Captured:
                 _refill(program.inputs[i], a)
                 i += 1
         counter = _guard_counter
-        program.run()
+        if program.run():
+            entry.first = None
+            return self.record(entry, args, kwargs)
         self.replays += 1
         if counter == _guard_counter and entry.valid == counter:
             pass

@@ -264,6 +264,12 @@ cdef inline void *address(TensorBase t) noexcept:
     return <char *>t.storage.ptr + t.offset * itemsize[t.dtype_]
 
 
+cdef inline Py_ssize_t storage_refs(TensorBase t) noexcept:
+    """How many refer to t's storage: 1 if t alone. Read through a plain pointer, which adds none."""
+    cdef PyObject *s = <PyObject *>t.storage
+    return s.ob_refcnt
+
+
 cdef inline bint same_shape(TensorBase a, TensorBase b) noexcept:
     return a.ndim == b.ndim and memcmp(a.shape_, b.shape_, a.ndim * sizeof(int64_t)) == 0
 

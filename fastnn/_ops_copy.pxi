@@ -165,6 +165,8 @@ cpdef object fill_into(TensorBase dst, value):
     cdef fn_copy_args a
     cdef int64_t *s[1]
     if not isinstance(value, (int, float)):
+        if not hasattr(value, "item"):
+            raise TypeError(f"a tensor is filled with a number, not {type(value).__name__}")
         value = value.item()
     memset(&a, 0, sizeof(a))
     if dst.dtype_ <= FN_F64:

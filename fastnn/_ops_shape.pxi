@@ -228,4 +228,5 @@ def full(shape, value, dtype kind):
     cdef TensorBase y = empty(kind.code, len(shape), n)
     if value is not None:
         fill_into(y, value)
+        y.storage.version = 0
     return y

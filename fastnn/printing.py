@@ -4,19 +4,16 @@ import math
 PRECISION, THRESHOLD, EDGE, WIDTH = 4, 1000, 3, 80
 
 
-def _formatter(values, floating, boolean):
+def _formatter(values, floating):
     """A function that prints one value, right-aligned with the others."""
     if not floating:
         texts = [str(v) for v in values]
         width = max(map(len, texts), default=1)
         return lambda v: str(v).rjust(width)
-    known = [abs(v) for v in values if math.isfinite(v) and v != 0]
-    high, low = max(known, default=0.0), min(known, default=0.0)
-    whole = all(v == math.floor(v) for v in values if math.isfinite(v))
-    if whole and known:
-        science = high / low > 1000 and high > 1e8 or high > 1e8
-    else:
-        science = bool(known) and (high / low > 1000 or high > 1e8 or low < 1e-4)
+    known = [v for v in values if math.isfinite(v) and v != 0]
+    high, low = max(map(abs, known), default=1.0), min(map(abs, known), default=1.0)
+    whole = all(v == math.floor(v) for v in known)
+    science = high / low > 1000 or high > 1e8 or (not whole and low < 1e-4)
 
     def plain(v):
         if science:
@@ -24,7 +21,7 @@ def _formatter(values, floating, boolean):
         if whole:
             return f"{v:.0f}." if math.isfinite(v) else f"{v:.0f}"
         return f"{v:.{PRECISION}f}"
-    width = max((len(plain(v)) for v in values), default=1)
+    width = max((len(plain(v)) for v in known), default=1)
     return lambda v: plain(v).rjust(width)
 
 
@@ -65,10 +62,9 @@ def tensor_repr(t, prefix="tensor("):
             notes.append(f"dtype={t.dtype}")
     else:
         data = t.detach()
-        floating, boolean = t.dtype.is_floating_point, t.dtype.name == "bool"
         parts = _sample(data, t.numel() > THRESHOLD)
         values = _flat(parts) if t.dim() else [parts]
-        body = _lines(parts, _formatter(values, floating, boolean), len(prefix), t.dim())
+        body = _lines(parts, _formatter(values, t.dtype.is_floating_point), len(prefix), t.dim())
         if t.dtype.name not in ("float32", "int64", "bool"):
             notes.append(f"dtype={t.dtype}")
     if t.grad_fn is not None:

@@ -13,7 +13,6 @@ import io
 import json
 import math
 import os
-import secrets
 import struct
 
 import numpy as np
@@ -137,7 +136,7 @@ def save(obj, f):
             _write(file, header, tensors)
         return
     folder, name = os.path.split(path)
-    new = os.path.join(folder, f".{name}.{secrets.token_hex(6)}.tmp")
+    new = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
     try:
         with open(new, "xb") as file:
             _write(file, header, tensors)

@@ -14,8 +14,7 @@ def start():
     fastnn.default_generator.set_state((SEED, DRAW))
 
 
-@pytest.mark.parametrize("p", (0.25, 0.5, 0.9))
-@pytest.mark.parametrize("shape", ((1,), (5,), (33,), (7, 31), (2, 3, 4, 5)))
+@pytest.mark.parametrize("p, shape", [(0.25, (1,)), (0.5, (33,)), (0.9, (2, 3, 4, 5))])
 def test_dropout(p, shape):
     x = np.random.default_rng(0).standard_normal(shape)
     check_op(lambda x: fastnn.dropout(x, p), lambda x: ref.dropout_fwd(x, SEED, DRAW, p)[0], x, op="dropout_fwd", grads=(0,), before=start, tol=2,

@@ -16,6 +16,7 @@ import pytest
 import fastnn
 
 NAN, INF = float("nan"), float("inf")
+ZEROS = np.zeros((4, 4), np.float32)
 NOT_CARRIED, OURS = "PyTorch carries it", "PyTorch has no such function"
 CASES = []
 
@@ -220,17 +221,17 @@ def empty_reduced(f):
     return e.sum(), e.mean(), e.prod(), e.bool().any(), e.bool().all(), f.zeros(0, 2).sum(0)
 
 
-@gives([np.zeros((0, 2)), np.zeros((3, 2)), np.zeros((0, 0))])
+@gives([ZEROS[:0, :2], ZEROS[:3, :2], ZEROS[:0, :0]])
 def empty_products(f):
     return linear(f, f.zeros(0, 4)), f.zeros(3, 0) @ f.zeros(0, 2), f.zeros(0, 3) @ f.zeros(3, 0)
 
 
-@gives([np.zeros((0, 3)), np.zeros((2, 0)), [1, 2], np.zeros((0, 4))])
+@gives([ZEROS[:0, :3], ZEROS[:2, :0], [1, 2], ZEROS[:0]])
 def empty_shaped(f):
     return f.zeros(0, 3) + 1, f.zeros(2, 0).softmax(1), f.cat([f.zeros(0), f.tensor([1., 2.])]), f.zeros(2, 0, 2).reshape(0, 4)
 
 
-@gives([NAN, 0, np.zeros((0, 3))])
+@gives([NAN, 0, ZEROS[:0, :3]])
 def empty_batch_in_a_loss(f):
     x = f.zeros(0, 3, requires_grad=True)
     y = f.zeros(0, dtype=f.int64)
@@ -239,7 +240,7 @@ def empty_batch_in_a_loss(f):
     return mean, total, x.grad
 
 
-@gives([[0, 0], np.zeros((0, 4))])
+@gives([[0, 0], ZEROS[:0]])
 def empty_batch_trained(f):
     w, x = f.ones(2, 4, requires_grad=True), f.zeros(0, 4, requires_grad=True)
     f.nn.functional.linear(x, w).sum().backward()
@@ -335,12 +336,12 @@ def linear_features(f):
     f.nn.Linear(4, 2)(f.zeros(3, 5))
 
 
-@raises(RuntimeError, r"\(2, 4\).*\(3,\)|\(3,\).*\(2, 4\)")
+@raises(RuntimeError, r"linear: bias \(3,\) must have shape \(2,\)")
 def linear_bias(f):
     f.nn.functional.linear(f.zeros(3, 4), f.zeros(2, 4), f.zeros(3))
 
 
-@raises(RuntimeError, r"matmul.*\(2, 3\).*\(4, 5\)")
+@raises(RuntimeError, r"cannot be multiplied.*\(2, 3\).*\(4, 5\)")
 def matmul_inner(f):
     f.zeros(2, 3) @ f.zeros(4, 5)
 
@@ -415,7 +416,7 @@ def expanded_written(f):
     f.zeros(1).expand(3).add_(1)
 
 
-@raises(RuntimeError, r"cross_entropy.*\(3, 4\).*\(2,\)", torch=ValueError)
+@raises(ValueError, r"batch_size \(3\).*\(2\).*cross_entropy.*\(3, 4\).*\(2,\)")
 def loss_batches(f):
     f.nn.functional.cross_entropy(f.zeros(3, 4), f.zeros(2, dtype=f.int64))
 
@@ -440,7 +441,7 @@ def mask_shape(f):
     f.zeros(2, 3)[f.ones(3, 2, dtype=f.bool)]
 
 
-@raises(RuntimeError, r"shape mismatch|expanded size|broadcast")
+@raises(RuntimeError, r"\(3,\).*\(2,\)")
 def assigned_shape(f):
     f.zeros(2, 3)[0] = f.zeros(2)
 
@@ -527,7 +528,7 @@ def index_of_floats(f):
     f.zeros(3)[f.tensor([0., 1.])]
 
 
-@raises(IndexError, "only integers|indices", torch=(IndexError, TypeError))
+@raises(TypeError, "only integers, slices.*got str", torch=(IndexError, TypeError))
 def index_of_a_string(f):
     f.zeros(3)["a"]
 
@@ -725,7 +726,7 @@ def randint_of_nothing(f):
     f.randint(3, 3, (2,))
 
 
-@raises(RuntimeError, r"bernoulli.*\[?0.*1|0 <= p <= 1|probability")
+@raises(RuntimeError, "p_in >= 0 && p_in <= 1")
 def bernoulli_of_two(f):
     f.bernoulli(f.full((3,), 2.))
 
@@ -760,9 +761,9 @@ def unknown_option(f):
     f.nn.Linear(2, 2, nonsense=1)
 
 
-@raises(NotImplementedError, "capturable.*not supported", torch=NOT_CARRIED)
+@raises(NotImplementedError, "differentiable.*not supported", torch=NOT_CARRIED)
 def optimizer_option_not_carried(f):
-    f.optim.Adam([f.zeros(2, requires_grad=True)], capturable=True)
+    f.optim.Adam([f.zeros(2, requires_grad=True)], differentiable=True)
 
 
 @raises(NotImplementedError, "higher-order gradients are not supported", torch=NOT_CARRIED)
@@ -883,7 +884,7 @@ def gradient_of_an_expanded_leaf(f):
 
 # ---- modules ---------------------------------------------------------------------------------------------------------
 
-@raises(RuntimeError, 'Missing key.*"bias".*Unexpected key.*"b"')
+@raises(RuntimeError, r'Missing key.*"bias"[\s\S]*Unexpected key.*"b"')
 def state_with_other_keys(f):
     f.nn.Linear(2, 2).load_state_dict({"weight": f.zeros(2, 2), "b": f.zeros(2)})
 
@@ -926,7 +927,7 @@ def sequential_of_a_number(f):
     f.nn.Sequential(f.nn.Linear(2, 2), 3)
 
 
-@raises(KeyError, "can't contain")
+@raises(KeyError, "module name can.*t contain.*a.b")
 def module_name_with_a_dot(f):
     f.nn.Module().add_module("a.b", f.nn.Linear(2, 2))
 
@@ -1021,7 +1022,7 @@ def pairs(f):
     return f.utils.data.TensorDataset(f.zeros(5, 2), f.zeros(5))
 
 
-@raises(AssertionError, "Size mismatch between tensors")
+@raises(ValueError, r"Size mismatch between tensors: \[\(5,\), \(4,\)\]", torch=AssertionError)
 def dataset_sizes(f):
     f.utils.data.TensorDataset(f.zeros(5), f.zeros(4))
 
@@ -1149,7 +1150,7 @@ def entry(shape, end, dtype="F32", begin=0, **more):
 
 FILES = {
     "nothing": (b"", "too few"), "three bytes": (b"abc", "too few"), "text": (b"PK\x03\x04 this is another file", "header"),
-    "cut in the length": (saved()[:7], "too few"), "cut in the header": (saved()[:40], "truncated"), "cut in the data": (saved()[:-1], "truncated"),
+    "cut in the length": (saved()[:7], "too few"), "cut in the header": (saved()[:40], "truncated"), "cut in the data": (saved()[:-1], "within the .* of data"),
     "one byte more": (saved() + b"\0", "padded"), "length of 2**64 - 1": (crafted({}, length=2 ** 64 - 1), "limit"),
     "length beyond the file": (crafted({}, length=1000), "truncated"), "no object": (crafted(b"[]"), "'{'"), "no JSON": (crafted(b"{]"), "not valid"),
     "not UTF-8": (crafted(b'{"\xff": 1}'), "UTF-8"), "deep": (crafted(b'{"a":' * 10 ** 5 + b"1" + b"}" * 10 ** 5), "nested"),

@@ -12,7 +12,8 @@ W = np.array([1, 2, 0.5, 1, 3], dtype=np.float32)
 SOFT = np.abs(RNG.standard_normal((6, 5)).astype(np.float32))
 CASES = [("MSELoss", {}, SOFT), ("CrossEntropyLoss", {}, T), ("CrossEntropyLoss", {"weight": W}, T), ("CrossEntropyLoss", {"label_smoothing": 0.1}, T),
          ("CrossEntropyLoss", {"weight": W, "label_smoothing": 0.2}, T), ("CrossEntropyLoss", {"ignore_index": 1}, np.abs(T) % 5),
-         ("CrossEntropyLoss", {}, SOFT), ("NLLLoss", {}, T), ("NLLLoss", {"weight": W, "ignore_index": 4}, np.abs(T) % 5)]
+         ("L1Loss", {}, SOFT), ("SmoothL1Loss", {"beta": 0.5}, SOFT), ("HuberLoss", {"delta": 0.7}, SOFT), ("BCEWithLogitsLoss", {"pos_weight": W, "weight": W}, SOFT),
+         ("BCEWithLogitsLoss", {}, SOFT), ("CrossEntropyLoss", {}, SOFT), ("NLLLoss", {}, T), ("NLLLoss", {"weight": W, "ignore_index": 4}, np.abs(T) % 5)]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -21,7 +22,7 @@ def test_as_pytorch(torch, name, options, target, reduction):
     results = []
     for lib in (fastnn, torch):
         x = lib.tensor(X, requires_grad=True)
-        given = {k: lib.tensor(v) if k == "weight" else v for k, v in options.items()}
+        given = {k: lib.tensor(v) if v is W else v for k, v in options.items()}
         m = getattr(lib.nn, name)(reduction=reduction, **given)
         y = m(x, lib.tensor(target))
         y.sum().backward()
@@ -30,6 +31,16 @@ def test_as_pytorch(torch, name, options, target, reduction):
     np.testing.assert_allclose(y, u, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(dx, dt, rtol=1e-4, atol=1e-6)
     assert text == text2 and state == state2
+
+
+@pytest.mark.parametrize("options", [{}, {"weight": W}])
+def test_bce_as_pytorch(torch, options):
+    p, t = 1 / (1 + np.exp(-X)), np.clip(SOFT, 0, 1)
+    results = []
+    for lib in (fastnn, torch):
+        m = lib.nn.BCELoss(**{k: lib.tensor(v) for k, v in options.items()})
+        results.append((m(lib.tensor(p), lib.tensor(t)).item(), repr(m), list(m.state_dict())))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-5) and results[0][1:] == results[1][1:]
 
 
 @pytest.mark.parametrize("make, error, words", [

@@ -1,9 +1,13 @@
 """csrc/run.c: regions on OpenMP and what forked children make of them. Where run_threads.c must do the same, it takes the same test."""
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from native import load, needs_cc
+from fastnn import _core
+from native import build, load, needs_cc
 from runner import FORK, Runner, kinds, needs_openmp, script, source
 
 pytestmark = needs_cc
@@ -123,3 +127,137 @@ assert not any(out[:4])
 print(len(sizes))
 """, **env)
     assert 1 <= int(size) <= most and (int(size) == most or "OMP_DYNAMIC" in env)
+
+
+# ---- through the library: whole trainings --------------------------------------------------------------------------------------
+
+TRAIN = """
+import os, sys
+import fastnn
+from fastnn import _core, nn, optim
+from fastnn.nn import functional as F
+
+_core.set_work_grains(0, 0)                    # every operation on all threads
+fastnn.set_num_threads(3)
+fastnn.manual_seed(0)
+x, y = fastnn.randn(32, 12), fastnn.randint(0, 5, (32,))
+
+def trainer(captured):
+    fastnn.manual_seed(1)
+    model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 5))
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        return loss
+    return fastnn.capture(step) if captured else step
+
+def losses(step, n):
+    return [step(x, y).item() for _ in range(n)]
+"""
+
+
+def train(code, timeout=60, **env):
+    done = subprocess.run([sys.executable, "-c", TRAIN + code], env={**os.environ, **env}, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_forked_children_train():
+    """After the parent used all its threads, a child goes on, eager and captured, to the parent's own losses."""
+    train("""
+eager, captured = trainer(False), trainer(True)
+fastnn.manual_seed(2)
+before = losses(eager, 3)
+fastnn.manual_seed(2)
+assert losses(captured, 3) == before
+
+def go_on():
+    fastnn.manual_seed(3)
+    a = losses(eager, 4)
+    fastnn.manual_seed(3)
+    assert losses(captured, 4) == a
+    fastnn.manual_seed(2)
+    assert losses(trainer(True), 3) == before        # recorded anew, in the child too
+    return repr(a)
+
+read, write = os.pipe()
+pid = os.fork()
+if not pid:
+    try:
+        os.write(write, go_on().encode())
+    finally:
+        os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert os.read(read, 10_000).decode() == go_on()
+""")
+
+
+def test_a_pool_of_forked_processes_trains():
+    train("""
+import multiprocessing
+first = losses(trainer(False), 3)
+
+def job(captured):
+    fastnn.manual_seed(0)
+    fastnn.randn(32, 12), fastnn.randint(0, 5, (32,))
+    return losses(trainer(captured), 6)
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    results = pool.map(job, [False, True] * 3)
+assert results == [job(False)] * 6 and results[0][:3] == first
+""")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or _core.threading_kind() != "openmp" or "LD_PRELOAD" in os.environ,
+                    reason="counts inside an OpenMP region, with a preloaded library of its own")
+def test_a_replay_is_one_region_that_allocates_nothing():
+    lib = str(build("interpose", ("tests/interpose.c",), ("-Wno-nonnull", "-ldl")))
+    train(f"""
+import ctypes
+lib = ctypes.CDLL({lib!r})
+count = lambda: tuple(ctypes.c_int.in_dll(lib, name).value for name in ("regions", "allocations", "mappings"))
+step = trainer(True)
+losses(step, 4)
+regions, allocations, mappings = count()
+assert regions > 0
+calls = _core.memory_info()["calls"]
+for _ in range(10):
+    step(x, y)
+after, more, mapped = count()
+assert after - regions == 10, "one region a replay"
+assert (more, mapped) == (allocations, mappings), "allocations inside"
+assert _core.memory_info()["calls"] - calls <= 20, "the fresh copy of the loss, made and freed"
+""", LD_PRELOAD=lib)
+
+
+def test_threads_of_python_train_at_once():
+    train("""
+import threading
+found = {}
+
+def run(i):
+    w = fastnn.ones(8, 8, requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.01)
+    a = fastnn.arange(64).reshape(8, 8).float() / 64
+
+    def step(a):
+        optimizer.zero_grad()
+        loss = ((a @ w).tanh() ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = fastnn.capture(step) if i % 2 else step
+    found[i] = [step(a).item() for _ in range(60)]
+
+threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+run(4)
+assert len(found) == 5 and all(found[i] == found[4] for i in range(4)) and found[4][-1] < found[4][0]
+""")

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._core import take
 from ..ops.create import from_numpy
 from ..ops.elementwise import div
 from ..utils.data import Dataset
@@ -82,4 +83,4 @@ class Digits(Dataset):
     def _gatherer(self):
         if self.transform is not None or self.target_transform is not None:
             return None
-        return lambda index: [self._images.index_select(0, index), self.targets.index_select(0, index)]
+        return lambda index: [take(self._images, (index,), False), take(self.targets, (index,), False)]

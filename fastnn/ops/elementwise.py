@@ -336,10 +336,10 @@ def _clamp(x, low, high, tensors, out=None):
 def _clamp_backward(node, dy):
     """dx = dy where low <= x <= high; dlow where x < low < high; dhigh where x > high or low > high"""
     (x, low, high), shapes = node.saved, node.meta
-    inside = [_core.ge(x, low)] * (low is not None) + [_core.le(x, high)] * (high is not None)
     dx = dlow = dhigh = None
     if node.needs[0]:
-        dx = _where(inside[0] if len(inside) == 1 else _core.logical_and(*inside), dy, 0)
+        dx = dy if low is None else _where(_core.ge(x, low), dy, 0)
+        dx = dx if high is None else _where(_core.le(x, high), dx, 0)
     if node.needs[1]:
         under = _core.lt(x, low)
         dlow = _where(under if high is None else _core.logical_and(under, _core.lt(low, high)), dy, 0)

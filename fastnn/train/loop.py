@@ -12,8 +12,8 @@ Evaluation = namedtuple("Evaluation", ["loss", "accuracy"])
 
 def _pair(batch):
     if not isinstance(batch, (list, tuple)) or len(batch) != 2:
-        raise ValueError(f"fit: a batch should be (input, target), got {type(batch).__name__}"
-                         + (f" of {len(batch)}" if hasattr(batch, "__len__") else ""))
+        of = f" of {len(batch)}" if isinstance(batch, (list, tuple)) else ""
+        raise ValueError(f"fit: a batch should be (input, target), got {type(batch).__name__}{of}")
     return batch
 
 
@@ -84,6 +84,7 @@ class Run:
         self.model, self.data, self.loss, self.optimizer, self.epochs, self.validation = model, data, loss, optimizer, epochs, validation
         self.callbacks = list(callbacks)
         self.epoch = self.batch = self.step = 0
+        self.drained = False                         # this epoch's data are used up, its validation is not done
         self.history, self.stop, self.last_loss = [], False, None
         self.totals, self.seconds, self.since = _Totals(), 0.0, None
         self._train = capture(self._train_step, strict=False)
@@ -95,7 +96,7 @@ class Run:
         if loader is not None:
             loader["taken"] = self.batch             # the loader may be a batch ahead, fetched but not trained on
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "loader": loader,
-                "rng": list(default_generator.get_state()), "epoch": self.epoch, "batch": self.batch, "step": self.step,
+                "rng": list(default_generator.get_state()), "epoch": self.epoch, "batch": self.batch, "step": self.step, "drained": self.drained,
                 "history": self.history, "totals": dict(vars(self.totals)), "seconds": self._elapsed()}
 
     def load_state_dict(self, state):
@@ -107,7 +108,8 @@ class Run:
         if state["loader"] is not None and hasattr(self.data, "load_state_dict"):
             self.data.load_state_dict(state["loader"])
         default_generator.set_state(tuple(state["rng"]))
-        self.epoch, self.batch, self.step, self.history = state["epoch"], state["batch"], state["step"], list(state["history"])
+        self.epoch, self.batch, self.step, self.drained = state["epoch"], state["batch"], state["step"], state["drained"]
+        self.history = list(state["history"])
         self.totals, self.seconds = _Totals(**state["totals"]), state["seconds"]
 
     def tell(self, event):
@@ -146,7 +148,7 @@ class Run:
         self.model.train()
         self.since = time.perf_counter()
         self.tell("epoch_start")
-        batches, batch = iter(self.data), ()
+        batches, batch = iter(() if self.drained else self.data), ()
         while not self.stop:
             interrupt.check()
             interrupt.waiting = True
@@ -163,6 +165,7 @@ class Run:
             self.tell("step_end")
         if batch is not None:                        # stopped within the epoch
             return
+        self.drained = True
         trained = self._elapsed()
         train = self.totals.means()
         before = default_generator.get_state()
@@ -175,7 +178,7 @@ class Run:
             "epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy, "val_loss": val.loss, "val_accuracy": val.accuracy,
             "lr": self.optimizer.param_groups[0]["lr"], "images_per_second": self.totals.samples / trained, "seconds": self._elapsed()})
         self.epoch += 1
-        self.batch, self.totals, self.seconds, self.since = 0, _Totals(), 0.0, None
+        self.batch, self.drained, self.totals, self.seconds, self.since = 0, False, _Totals(), 0.0, None
         self.tell("epoch_end")
 
 

@@ -46,7 +46,7 @@ def default_convert(data):
 
 def default_collate(batch):
     """Samples as one batch: tensors and arrays are stacked, numbers become a tensor, and tuples, lists and dicts of samples
-    become lists and dicts of batches; strings stay a list.
+    become lists and dicts of batches; strings stay as they are.
 
     Raises:
         RuntimeError: samples differ in length or shape.
@@ -55,7 +55,7 @@ def default_collate(batch):
     Example:
         >>> from fastnn.utils.data import default_collate
         >>> default_collate([(1, "a"), (2, "b")])
-        [tensor([1, 2]), ['a', 'b']]
+        [tensor([1, 2]), ('a', 'b')]
     """
     first = batch[0]
     if isinstance(first, Tensor):

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..._core import default_generator
+from ..._core import default_generator, take
 from ...ops.create import from_numpy
 from ...ops.random import randperm
 from ...tensor import Tensor
@@ -77,7 +77,7 @@ class TensorDataset(Dataset):
 
     def _gatherer(self):
         tensors = [t.detach() for t in self.tensors]
-        return lambda index: [t.index_select(0, index) for t in tensors]
+        return lambda index: [take(t, (index,), False) for t in tensors]
 
 
 class Subset(Dataset):
@@ -105,7 +105,7 @@ class Subset(Dataset):
         if gather is None:
             return None
         places = from_numpy(np.array(self.indices, dtype=np.int64).reshape(-1))
-        return lambda index: gather(places.index_select(0, index))
+        return lambda index: gather(take(places, (index,), False))
 
 
 class ConcatDataset(Dataset):

@@ -2,7 +2,7 @@
 import weakref
 from itertools import islice
 
-from ..._core import Generator, default_generator
+from ..._core import Generator, default_generator, slice_dim
 from ...ops.random import randint
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset, gatherer_of
@@ -163,7 +163,7 @@ class DataLoader:
     def _gathered(self, gather, order, skip):
         size, n = self.batch_sampler.batch_size, order.shape[0]
         for lo in range(skip * size, n - size + 1 if self.batch_sampler.drop_last else n, size):
-            yield gather(order[lo:lo + size])
+            yield gather(slice_dim(order, 0, lo, min(lo + size, n), 1))
 
     def _fetched(self, order, g, skip):
         seed = int(randint(0, 1 << 62, (1,), generator=g).item())
