@@ -109,7 +109,7 @@ FN_KERNEL(copy) {
     const elem_side e[] = {{p->y, p->y_s, sizeof(fn_t)}, {(char *)p->x, p->x_s, sizes[p->x_dtype]}};
     int64_t lo, hi, at[FN_DIMS], d;
     if (p->x_dtype != FN_DT && !(FN_DT == FN_U8 && p->x_dtype == FN_BOOL)) {
-        elem_walk(p->ndim, p->n, e, 2, from[p->x_dtype], p, t);
+        elem_walk(&(elem_space){p->ndim, p->n, e, 2, from[p->x_dtype], p}, t);
         return;
     }
     if (p->y == p->x) return;

@@ -1,5 +1,5 @@
-/* y = x mask / (1 - p): each mask element is 1 with probability 1 - p, drawn as bernoulli is (philox.h), and serves `run` neighbouring
- * elements of x. The factor is 0 or 1 / (1 - p), so what is not finite in x stays so. */
+/* y = x mask / (1 - p): each mask element is 1 with probability 1 - p, drawn as bernoulli is (philox.h), and serves `run`
+ * neighbouring elements of x. The factor is 0 or 1 / (1 - p), so what is not finite in x stays so. */
 #include "kernel.h"
 #include "philox.h"
 

@@ -21,6 +21,7 @@ typedef fn_t wrap_t;             /* u8 is computed in int and cut; reals have no
 #define NEGATIVE(a) 0            /* u8 has no negative numbers */
 #define MINUS_ONE(a) 0
 #endif
+#define NAN_OR_0 (FN_REAL ? NAN : 0)
 
 #define BODY(name) static void name##_run(const void *args, int64_t n, void *const *at)
 #define SIDES(y_t) y_t *const y = at[0]; const fn_t *const a = at[1], *const b = at[2]; (void)args; (void)b
@@ -141,12 +142,16 @@ BODY(addcmul) {
 }
 DOOR(addcmul, 4, fn_t)
 
-/* y = min(max(a, lo), hi) */
+/* y = min(max(a, lo), hi); a bound that is NaN makes all NaN */
 BODY(clamp) {
     SIDES(fn_t);
     const fn_elem_args *p = args;
     const fn_t lo = FN_REAL ? (fn_t)p->s : (fn_t)p->k, hi = FN_REAL ? (fn_t)p->s2 : (fn_t)p->k2;
-    EACH y[i] = minimum_1(maximum_1(a[i], lo), hi);
+    if (lo != lo || hi != hi) EACH y[i] = (fn_t)NAN_OR_0;
+    else EACH {
+        const fn_t v = a[i] < lo ? lo : a[i];
+        y[i] = v > hi ? hi : v;
+    }
 }
 DOOR(clamp, 2, fn_t)
 #endif
@@ -154,41 +159,93 @@ DOOR(clamp, 2, fn_t)
 /* ---- division: floor_divide rounds down, remainder has the sign of b, trunc_divide rounds to zero ---------- */
 
 #if FN_REAL
-FN_INLINE fn_t mod(fn_t a, fn_t b) { return FN_DT == 0 ? (fn_t)fmodf((float)a, (float)b) : (fn_t)fmod((double)a, (double)b); }
 FN_INLINE fn_t down(fn_t a) { return FN_DT == 0 ? (fn_t)floorf((float)a) : (fn_t)floor((double)a); }
 FN_INLINE fn_t zeroward(fn_t a) { return FN_DT == 0 ? (fn_t)truncf((float)a) : (fn_t)trunc((double)a); }
 
-/* The exact remainder first: floor(a / b) would be one too many where a / b rounds up to an integer. */
-FN_INLINE fn_t floor_quotient(fn_t a, fn_t b) {
+/* a = q b + r with q = trunc(a / b) and r of a's sign, both exact. In double, where the quotient of floats comes out below
+ * 2^28, it never rounds up to a whole number. That of doubles may; then r has the wrong sign and q is one too far from 0. */
+typedef struct { double q, r; } division;
+#if FN_DT == 0
+#define DIVISION_MAX 0x1p28
+#define MINUS_PRODUCT(a, q, b) ((a) - (q) * (b))
+#elif defined(__FMA__) || defined(__aarch64__)
+#define DIVISION_MAX 0x1p52
+#define MINUS_PRODUCT(a, q, b) __builtin_fma(-(q), b, a)
+#else
+#define DIVISION_MAX 0           /* without FMA there is no exact remainder of doubles but the C library's */
+#define MINUS_PRODUCT(a, q, b) 0
+#endif
+
+FN_INLINE int hard(fn_t a, fn_t b) {
+    return !(fabs((double)a / (double)b) < DIVISION_MAX) | !(fabs((double)b) < INFINITY);
+}
+FN_INLINE division divide(double a, double b) {
+    division d = {trunc(a / b), 0};
+    d.r = MINUS_PRODUCT(a, d.q, b);
+    const int far = FN_DT == 1 && d.r != 0 && (d.r < 0) != (a < 0);
+    d.q -= far ? copysign(1, d.q) : 0;
+    d.r = copysign(d.r + (far ? copysign(b, a) : 0), a);
+    return d;
+}
+FN_INLINE fn_t mod(fn_t a, fn_t b) { return FN_DT == 0 ? (fn_t)fmodf((float)a, (float)b) : (fn_t)fmod((double)a, (double)b); }
+
+FN_INLINE int opposed(fn_t r, fn_t b) { return r != 0 && (r < 0) != (b < 0); }
+FN_INLINE fn_t signed_remainder(fn_t a, fn_t b) {
+    const fn_t r = (fn_t)divide((double)a, (double)b).r;
+    return r + (opposed(r, b) ? b : 0);
+}
+FN_INLINE fn_t hard_remainder(fn_t a, fn_t b) {
     const fn_t r = mod(a, b);
+    return r + (opposed(r, b) ? b : 0);
+}
+FN_INLINE fn_t floor_quotient(fn_t a, fn_t b) {
+    const division d = divide((double)a, (double)b);
+    const double q = d.q - opposed((fn_t)d.r, b);
+    return (fn_t)(q == 0 ? copysign(0, (double)a / (double)b) : q);
+}
+FN_INLINE fn_t hard_quotient(fn_t a, fn_t b) {
+    const fn_t r = mod(a, b), q = (a - r) / b - (fn_t)opposed(r, b), f = down(q);
     if (b == 0) return a / b;
-    const fn_t q = (a - r) / b - (fn_t)(r != 0 && (r < 0) != (b < 0)), f = down(q);
     return q == 0 ? (fn_t)copysign(0, (double)(a / b)) : f + (fn_t)(q - f > (fn_t)0.5);
 }
-FN_INLINE fn_t signed_remainder(fn_t a, fn_t b) {
-    const fn_t r = mod(a, b);
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-}
+
+/* Sixty-four at a time in vectors, if none of them is hard. */
+#define DIVIDE(name, easy_f, hard_f) \
+    BODY(name) { \
+        SIDES(fn_t); \
+        for (int64_t k = 0; k < n; k += 64) { \
+            const int64_t end = n - k < 64 ? n : k + 64; \
+            int any = 0; \
+            for (int64_t i = k; i < end; i++) any |= hard(a[i], b[i]); \
+            if (any) for (int64_t i = k; i < end; i++) y[i] = hard(a[i], b[i]) ? hard_f(a[i], b[i]) : easy_f(a[i], b[i]); \
+            else _Pragma("GCC ivdep") for (int64_t i = k; i < end; i++) y[i] = easy_f(a[i], b[i]); \
+        } \
+    } \
+    DOOR(name, 3, fn_t)
+DIVIDE(remainder, signed_remainder, hard_remainder)
+DIVIDE(floor_divide, floor_quotient, hard_quotient)
 
 BINARY(div, fn_t, a / b)
 BINARY(trunc_divide, fn_t, zeroward(a / b))
 #elif !FN_BOOLEAN
 
-/* No trap: a / 0 is 0 (the layer above refuses it), and dividing by -1 wraps. */
-FN_INLINE fn_t quotient(fn_t a, fn_t b) { return b == 0 ? 0 : MINUS_ONE(b) ? (fn_t)-(wrap_t)a : (fn_t)(a / b); }
-FN_INLINE fn_t mod(fn_t a, fn_t b) { return b == 0 || MINUS_ONE(b) ? 0 : (fn_t)(a % b); }
+/* No trap: a / 0 is 0 (the layer above refuses it), and dividing by -1 wraps. Quotients of 32 bits are exact in double. */
+FN_INLINE fn_t quotient(fn_t a, fn_t b) {
+    const int odd = (b == 0) | MINUS_ONE(b);
+    const fn_t q = FN_DT == 2 ? a / (odd ? 1 : b) : (fn_t)((double)a / (double)(odd ? 1 : b));
+    return MINUS_ONE(b) ? (fn_t)-(wrap_t)a : b == 0 ? 0 : q;
+}
+FN_INLINE fn_t rest(fn_t a, fn_t b, fn_t q) { return (fn_t)((wrap_t)a - (wrap_t)q * (wrap_t)b); }
 FN_INLINE fn_t floor_quotient(fn_t a, fn_t b) {
-    const fn_t r = mod(a, b);
-    return (fn_t)(quotient(a, b) - (r != 0 && NEGATIVE(r) != NEGATIVE(b)));
+    const fn_t q = quotient(a, b), r = rest(a, b, q);
+    return (fn_t)(q - ((r != 0) & (NEGATIVE(r) != NEGATIVE(b)) & (b != 0)));
 }
 FN_INLINE fn_t signed_remainder(fn_t a, fn_t b) {
-    const fn_t r = mod(a, b);
-    return (fn_t)(r != 0 && NEGATIVE(r) != NEGATIVE(b) ? r + b : r);
+    const fn_t r = rest(a, b, quotient(a, b));
+    return (fn_t)(r + ((r != 0) & (NEGATIVE(r) != NEGATIVE(b)) ? b : 0));
 }
 
 BINARY(trunc_divide, fn_t, quotient(a, b))
-#endif
-#if !FN_BOOLEAN
 BINARY(floor_divide, fn_t, floor_quotient(a, b))
 BINARY(remainder, fn_t, signed_remainder(a, b))
 #endif
@@ -200,9 +257,35 @@ BINARY(remainder, fn_t, signed_remainder(a, b))
 FN_INLINE fn_t root(fn_t a) { return FN_DT == 0 ? (fn_t)sqrtf((float)a) : (fn_t)sqrt((double)a); }
 FN_INLINE fn_t nearest(fn_t a) { return FN_DT == 0 ? (fn_t)rintf((float)a) : (fn_t)rint((double)a); }
 FN_INLINE fn_t up(fn_t a) { return FN_DT == 0 ? (fn_t)ceilf((float)a) : (fn_t)ceil((double)a); }
-FN_INLINE fn_t power(fn_t a, fn_t b) { return FN_DT == 0 ? (fn_t)powf((float)a, (float)b) : (fn_t)pow((double)a, (double)b); }
 
-/* The common exponents in plain arithmetic; the others by the C library, since exp(b log a) would lose bits. */
+#if FN_DT == 0
+FN_INLINE double of_bits(uint64_t u) { double d; memcpy(&d, &u, sizeof d); return d; }
+FN_INLINE uint64_t bits_of(double d) { uint64_t u; memcpy(&u, &d, sizeof u); return u; }
+
+/* |x|^y = 2^(y log2 |x|) in double, whose spare bits make the float right to 0.5 ulp:
+ * |x| = 2^k m, m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1), log2 m = 2/ln 2 (s + s^3/3 + s^5/5 + ...); 2^f by Taylor. */
+FN_INLINE float power(float x, float y) {
+    const double a = fabs((double)x), b = (double)y > 1e12 ? 1e12 : (double)y < -1e12 ? -1e12 : (double)y;      /* enough for 0 or infinity */
+    const uint64_t root_half = 0x3FE6A09E667F3BCD, one = 0x3FF0000000000000, u = bits_of(a) + (one - root_half);
+    const double k = of_bits((u >> 52) | 0x4330000000000000) - (0x1p52 + 1023), m = of_bits((u & 0xFFFFFFFFFFFFF) + root_half);
+    const double s = (m - 1) / (m + 1), z = s * s;
+    const double series = 1 + z * (1. / 3 + z * (1. / 5 + z * (1. / 7 + z * (1. / 9 + z * (1. / 11 + z * (1. / 13))))));
+    double t = b * (k + 0x1.71547652b82fep+1 * s * series);
+    t = t > 200 ? 200 : t < -200 ? -200 : t;
+    const double w = t + 0x1.8p52, f = (t - (w - 0x1.8p52)) * 0x1.62e42fefa39efp-1;
+    const double e = 1 + f * (1 + f * (1. / 2 + f * (1. / 6 + f * (1. / 24 + f * (1. / 120 + f * (1. / 720 + f * (1. / 5040 + f * (1. / 40320))))))));
+    double r = e * of_bits((bits_of(w) + 1023) << 52);
+    r = a == 0 || a == INFINITY ? ((a == 0) == (b > 0) ? 0 : INFINITY) : r;
+    const int whole = trunc(b) == b, odd = whole && trunc(b * 0.5) != b * 0.5, minus = bits_of((double)x) >> 63;
+    r = minus && odd ? -r : r;
+    r = (x < 0 && !whole && a != INFINITY) || a != a || b != b ? NAN : r;
+    return b == 0 || x == 1 ? 1 : (float)r;
+}
+#else
+FN_INLINE double power(double x, double y) { return pow(x, y); }
+#endif
+
+/* The common exponents in plain arithmetic. */
 BODY(pow) {
     SIDES(fn_t);
     const fn_elem_args *p = args;

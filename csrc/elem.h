@@ -11,7 +11,7 @@
 #define FN_INLINE static inline __attribute__((always_inline, unused))
 #endif
 
-enum { ELEM_BUFFER = 4096, ELEM_ROW = 256, ELEM_SIDES = 4 };
+enum { ELEM_BUFFER = 4096, ELEM_ROW = 32, ELEM_SIDES = 4 };
 
 typedef struct {
     char *p;                     /* element 0 */
@@ -28,6 +28,8 @@ FN_INLINE void elem_move_sized(char *d, int64_t ds, const char *s, int64_t ss, i
         memcpy(d, s, (size_t)(n * size));
     } else if (ds == 1 && ss == 0) {
         for (int64_t i = 0; i < n; i++) memcpy(d + i * size, s, (size_t)size);
+    } else if (ds == 1 && ss == 2) {
+        for (int64_t i = 0; i < n; i++) memcpy(d + i * size, s + i * 2 * size, (size_t)size);
     } else {
         for (int64_t i = 0; i < n; i++) memcpy(d + i * ds * size, s + i * ss * size, (size_t)size);
     }
@@ -97,48 +99,87 @@ static __attribute__((unused, noinline)) void elem_copy(elem_side y, elem_side x
     }
 }
 
-static __attribute__((unused)) void elem_walk(int64_t ndim, const int64_t *n, const elem_side *e, int sides, elem_body body,
-                                              const void *args, fn_team t) {
-    enum { DENSE, ROW, ROW_VALUE, VALUE, GATHER } how[ELEM_SIDES];
-    char buffer[ELEM_SIDES][ELEM_BUFFER] __attribute__((aligned(FN_ALIGN)));
+typedef struct {
+    int64_t ndim;
+    const int64_t *n;
+    const elem_side *e;
+    int sides;
+    elem_body body;
+    const void *args;
+} elem_space;
+
+/* Elements lo to hi, by rows: a side that is not dense along the row is moved through its buffer. */
+static void elem_rows(const elem_space *w, int64_t lo, int64_t hi, char (*buffer)[ELEM_BUFFER]) {
+    const int64_t last = w->ndim - 1, *n = w->n, N = n[last];
+    const elem_side *e = w->e;
+    char *row[ELEM_SIDES];
     const char *held[ELEM_SIDES] = {0};          /* the value that a buffer repeats, and how often */
-    int64_t holds[ELEM_SIDES] = {0}, at[FN_DIMS], lo, hi;
-    const int64_t last = ndim - 1;
-    const int rows = n[last] >= ELEM_ROW;
-    int64_t most = INT64_MAX;                    /* elements in a chunk */
-    for (int k = 0; k < sides; k++) {
-        const int64_t *s = e[k].s;
-        if (!s) how[k] = VALUE;
-        else if (elem_dense(ndim, n, s)) how[k] = DENSE;
-        else if (rows && s[last] == 1) how[k] = ROW;
-        else how[k] = rows && s[last] == 0 ? ROW_VALUE : GATHER;
-        if (how[k] >= ROW_VALUE && most > ELEM_BUFFER / e[k].size) most = ELEM_BUFFER / e[k].size;
+    int64_t step[ELEM_SIDES], holds[ELEM_SIDES] = {0}, at[FN_DIMS], most = N;
+    elem_at(lo, w->ndim, n, at);
+    for (int k = 0; k < w->sides; k++) {
+        step[k] = e[k].s ? e[k].s[last] : 0;
+        row[k] = e[k].p + (e[k].s ? elem_offset(last, at, e[k].s) * e[k].size : 0);
+        if (step[k] != 1 && most > ELEM_BUFFER / e[k].size) most = ELEM_BUFFER / e[k].size;
     }
-    fn_share(elem_count(ndim, n), FN_ALIGN, t, &lo, &hi);
-    for (int64_t i = lo, m; i < hi; i += m) {
+    for (int64_t i = lo, j = at[last], m; i < hi; i += m) {
         void *x[ELEM_SIDES];
-        elem_at(i, ndim, n, at);
-        m = hi - i < most ? hi - i : most;
-        if (rows && n[last] - at[last] < m) m = n[last] - at[last];
-        for (int k = 0; k < sides; k++) {
-            const char *p = e[k].p;
-            if (how[k] == DENSE) {
-                x[k] = e[k].p + i * e[k].size;
-                continue;
-            }
-            if (how[k] == ROW || how[k] == ROW_VALUE) p += elem_offset(ndim, at, e[k].s) * e[k].size;
-            x[k] = how[k] == ROW ? (char *)p : buffer[k];
-            if (how[k] == GATHER) {
-                if (k) elem_copy((elem_side){buffer[k], 0, e[k].size}, e[k], ndim, n, at, m);
-            } else if (how[k] != ROW && (held[k] != p || holds[k] < m)) {
-                elem_move(buffer[k], 1, p, 0, m, e[k].size);
-                held[k] = p;
+        m = N - j < most ? N - j : most;
+        m = hi - i < m ? hi - i : m;
+        for (int k = 0; k < w->sides; k++) {
+            x[k] = step[k] == 1 ? row[k] + j * e[k].size : buffer[k];
+            if (step[k] > 1 && k > 0) {
+                elem_move(buffer[k], 1, row[k] + j * step[k] * e[k].size, step[k], m, e[k].size);
+            } else if (step[k] == 0 && (held[k] != row[k] || holds[k] < m)) {
+                elem_move(buffer[k], 1, row[k], 0, m, e[k].size);
+                held[k] = row[k];
                 holds[k] = m;
             }
         }
-        body(args, m, x);
-        if (how[0] == GATHER) elem_copy(e[0], (elem_side){buffer[0], 0, e[0].size}, ndim, n, at, m);
+        w->body(w->args, m, x);
+        if (step[0] != 1) elem_move(row[0] + j * step[0] * e[0].size, step[0], buffer[0], 1, m, e[0].size);
+        if ((j += m) < N) continue;
+        j = 0;
+        for (int64_t d = last - 1; d >= 0; d--) {
+            const int64_t over = ++at[d] == n[d] ? n[d] : 0;
+            for (int k = 0; k < w->sides; k++)
+                if (e[k].s) row[k] += (1 - over) * e[k].s[d] * e[k].size;
+            if (!over) break;
+            at[d] = 0;
+        }
     }
+}
+
+/* Elements lo to hi, many short rows at once: a side that is not dense over the whole space is moved through its buffer. */
+static void elem_chunks(const elem_space *w, int64_t lo, int64_t hi, char (*buffer)[ELEM_BUFFER]) {
+    const elem_side *e = w->e;
+    int dense[ELEM_SIDES];
+    int64_t at[FN_DIMS], most = hi - lo;
+    for (int k = 0; k < w->sides; k++) {
+        dense[k] = e[k].s && elem_dense(w->ndim, w->n, e[k].s);
+        if (!dense[k] && most > ELEM_BUFFER / e[k].size) most = ELEM_BUFFER / e[k].size;
+    }
+    for (int k = 0; k < w->sides; k++)
+        if (!e[k].s) elem_move(buffer[k], 1, e[k].p, 0, most, e[k].size);
+    for (int64_t i = lo, m; i < hi; i += m) {
+        void *x[ELEM_SIDES];
+        m = hi - i < most ? hi - i : most;
+        elem_at(i, w->ndim, w->n, at);
+        for (int k = 0; k < w->sides; k++) {
+            x[k] = dense[k] ? e[k].p + i * e[k].size : buffer[k];
+            if (!dense[k] && e[k].s && k > 0) elem_copy((elem_side){buffer[k], 0, e[k].size}, e[k], w->ndim, w->n, at, m);
+        }
+        w->body(w->args, m, x);
+        if (!dense[0]) elem_copy(e[0], (elem_side){buffer[0], 0, e[0].size}, w->ndim, w->n, at, m);
+    }
+}
+
+static __attribute__((unused, noinline)) void elem_walk(const elem_space *w, fn_team t) {
+    char buffer[ELEM_SIDES][ELEM_BUFFER] __attribute__((aligned(FN_ALIGN)));
+    int64_t lo, hi;
+    fn_share(elem_count(w->ndim, w->n), FN_ALIGN, t, &lo, &hi);
+    if (lo == hi) return;
+    if (w->ndim == 1 || w->n[w->ndim - 1] >= ELEM_ROW) elem_rows(w, lo, hi, buffer);
+    else elem_chunks(w, lo, hi, buffer);
 }
 
 /* The sides of an fn_elem_args: y of y_size bytes, a, then b or the scalar (binary), then c of c_size bytes. */
@@ -157,6 +198,6 @@ static __attribute__((unused, noinline)) void elem_run(const fn_elem_args *p, fn
         e[1] = e[2];
         e[2] = a;
     }
-    elem_walk(p->ndim, p->n, e, sides, body, p, t);
+    elem_walk(&(elem_space){p->ndim, p->n, e, sides, body, p}, t);
 }
 #endif

@@ -371,7 +371,7 @@ FN_KERNEL(gemm) {
     fn_t *const work = p.bytes <= SMALL_BYTES ? (fn_t *)small : (fn_t *)((char *)g->work + p.part_bytes + t.rank * p.bytes);
     const int64_t unit = p.form == DOTS ? GROUP : FN_NR, units = p.form == DOTS ? over(p.L, GROUP) : over(p.L, FN_NR);
     const int64_t all = p.batch * p.parts * units, columns = t.size == 1 || p.form == DOTS ? t.size : columns_of(&p, all, t.size);
-    const int64_t rows = columns == t.size ? 1 : t.size / columns, row = rows == 1 ? 0 : t.rank / columns, column = t.rank - row * columns;
+    const int64_t rows = columns == t.size ? 1 : t.size / columns, row = columns == t.size ? 0 : t.rank / columns, column = t.rank - row * columns;
     const int64_t r0 = cut(p.R, row, rows), r1 = cut(p.R, row + 1, rows), hi = cut(all, column + 1, columns);
     for (int64_t u = cut(all, column, columns), end; u < hi && row < rows; u = end) {
         const int64_t i = all == units ? 0 : u / units, matrix = p.parts == 1 ? i : i / p.parts;

@@ -1,13 +1,14 @@
 /* Optimizers, and what is done to gradients before them, over the segments that follow the args (fn_seg in args.h).
  *
- * One pass over memory. Shares are cut in the elements of all segments laid end to end, so a value depends on its own element
- * alone. Every number of a group is read through `hyper` when the kernel runs. Formulas and their order are PyTorch's. */
+ * One pass over memory. Shares are cut in the elements of all segments laid end to end; a value depends on its own element
+ * alone. Every number of a group is read through `hyper` when the kernel runs. Formulas and order are PyTorch's. */
 #include "kernel.h"
 
 #define GRAIN 64                             /* elements; shares are cut at multiples */
 #define PART 4096                            /* elements of one partial sum of grad_norm */
 
-enum { STEP, NEG_STEP_SIZE, RSQRT_BC2, KEEP };       /* step[]: steps taken, -lr / (1 - beta1^t), (1 - beta2^t)^-1/2, 1 - lr decay */
+/* step[]: steps taken t, -lr / (1 - beta1^t), (1 - beta2^t)^-1/2, 1 - lr decay */
+enum { STEP, NEG_STEP_SIZE, RSQRT_BC2, KEEP };
 
 FN_INLINE vec load(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : v_load_n(p, (int)n); }
 FN_INLINE void store(fn_t *p, vec v, int64_t n) {
@@ -15,8 +16,9 @@ FN_INLINE void store(fn_t *p, vec v, int64_t n) {
     else v_store_n(p, v, (int)n);
 }
 
-/* f(segment, first, last) for each piece of a segment in this rank's share */
-FN_INLINE void each(const fn_optim_args *a, fn_team t, void (*f)(const fn_optim_args *, const fn_seg *, int64_t, int64_t)) {
+/* f(args, segment, first, last) for each piece of a segment in this rank's share */
+typedef void piece(const fn_optim_args *, const fn_seg *, int64_t, int64_t);
+FN_INLINE void each(const fn_optim_args *a, fn_team t, piece *f) {
     const fn_seg *seg = fn_segs(a);
     int64_t lo, hi, at = 0;
     fn_share(a->total, GRAIN, t, &lo, &hi);
@@ -44,14 +46,16 @@ FN_KERNEL(optim_tick) {
     }
 }
 
-/* g = +-g + decay p;  b = g in the first step, else momentum b + (1 - dampening) g;  p -= lr (g + momentum b if nesterov, else b) */
+/* g = +-g + decay p;  b = g in the first step, else momentum b + (1 - dampening) g;
+ * p -= lr (g + momentum b) if nesterov, lr b if not, lr g without momentum */
 static void sgd_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
     (void)a;
     const double *h = seg->hyper;
     fn_t *p = seg->p, *b = seg->s0;
     const fn_t *g = seg->g;
-    const vec lr = v_set1((fn_t)-h[FN_LR]), decay = v_set1((fn_t)h[FN_WEIGHT_DECAY]), momentum = v_set1((fn_t)h[FN_MOMENTUM]);
-    const vec damp = v_set1((fn_t)(1 - h[FN_DAMPENING])), sign = v_set1(h[FN_MAXIMIZE] != 0 ? (fn_t)-0.0 : 0);
+    const vec lr = v_set1((fn_t)-h[FN_LR]), decay = v_set1((fn_t)h[FN_WEIGHT_DECAY]);
+    const vec momentum = v_set1((fn_t)h[FN_MOMENTUM]), damp = v_set1((fn_t)(1 - h[FN_DAMPENING]));
+    const vec sign = v_set1(h[FN_MAXIMIZE] != 0 ? (fn_t)-0.0 : 0);
     const int decays = h[FN_WEIGHT_DECAY] != 0, nesterov = h[FN_NESTEROV] != 0, heavy = b && h[FN_MOMENTUM] != 0;
     const int begins = heavy && seg->step[STEP] == 1;
     for (int64_t i = first; i < last; i += FN_VL) {
@@ -76,9 +80,11 @@ static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first,
     const double *h = seg->hyper, *s = seg->step, c = 1 - h[FN_BETA1];
     fn_t *p = seg->p, *m = seg->s0, *v = seg->s1, *vmax = seg->s2;
     const fn_t *g = seg->g;
-    const int near = c < 0.5, shrinks = h[FN_DECOUPLED] != 0, decays = !shrinks && h[FN_WEIGHT_DECAY] != 0, ams = vmax && h[FN_AMSGRAD] != 0;
-    const vec rate = v_set1((fn_t)(near ? c : c - 1));       /* m + c (g - m), or g + (c - 1) (g - m), which is g for beta1 = 0 */
-    const vec beta2 = v_set1((fn_t)h[FN_BETA2]), gain = v_set1((fn_t)(1 - h[FN_BETA2])), decay = v_set1((fn_t)h[FN_WEIGHT_DECAY]);
+    const int near = c < 0.5, ams = vmax && h[FN_AMSGRAD] != 0;
+    const int shrinks = h[FN_DECOUPLED] != 0, decays = !shrinks && h[FN_WEIGHT_DECAY] != 0;
+    const vec rate = v_set1((fn_t)(near ? c : c - 1));       /* m + c (g - m), or g + (c - 1)(g - m): g if beta1 is 0 */
+    const vec beta2 = v_set1((fn_t)h[FN_BETA2]), gain = v_set1((fn_t)(1 - h[FN_BETA2]));
+    const vec decay = v_set1((fn_t)h[FN_WEIGHT_DECAY]);
     const vec step = v_set1((fn_t)s[NEG_STEP_SIZE]), rsqrt = v_set1((fn_t)s[RSQRT_BC2]), eps = v_set1((fn_t)h[FN_EPS]);
     const vec keep = v_set1(shrinks ? (fn_t)s[KEEP] : 1), sign = v_set1(h[FN_MAXIMIZE] != 0 ? (fn_t)-0.0 : 0);
     for (int64_t i = first; i < last; i += FN_VL) {
@@ -100,13 +106,14 @@ static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first,
 }
 FN_KERNEL(adam) { each(args, t, adam_piece); }
 
-/* ---- gradients: norm, scale, clamp ---------------------------------------------------------------------------------- */
+/* ---- gradients: norm, scale, clamp ------------------------------------------------------------------------------- */
 
 typedef double dvec __attribute__((vector_size(FN_VBYTES)));
 typedef fn_t narrow __attribute__((vector_size(FN_VBYTES / sizeof(double) * sizeof(fn_t))));
 #define HALVES ((int)(sizeof(dvec) / sizeof(narrow)))    /* dvecs that a vec widens to */
 
-static inline double pick(double a, double b, double sign) { return (b - a) * sign > 0 || b != b ? b : a; }   /* NaN wins */
+/* The larger (smaller, if sign is negative) of two; NaN wins. */
+static inline double pick(double a, double b, double sign) { return (b - a) * sign > 0 || b != b ? b : a; }
 
 /* sum |g|^power in double, or for an infinite power the largest (least) |g|, over the n elements of one part */
 static double part_norm(const fn_t *g, int64_t n, double power) {
@@ -143,7 +150,7 @@ FN_WORK(grad_norm) {
     return parts * (int64_t)sizeof(double);
 }
 
-/* norm = (sum |g|^power)^(1/power) over all segments, in parts of PART elements added in order; the power may be +-inf */
+/* norm = (sum |g|^power)^(1/power) over all segments, in parts of PART elements, added in order; power may be +-inf */
 FN_KERNEL(grad_norm) {
     const fn_optim_args *a = args;
     const fn_seg *seg = fn_segs(a);
@@ -180,6 +187,7 @@ FN_KERNEL(grad_scale) { each(args, t, scale_piece); }
 static void clamp_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
     const vec high = v_set1((fn_t)a->s), low = -high;
     fn_t *g = seg->g;
-    for (int64_t i = first; i < last; i += FN_VL) store(g + i, v_min(high, v_max(low, load(g + i, last - i))), last - i);
+    for (int64_t i = first; i < last; i += FN_VL)
+        store(g + i, v_min(high, v_max(low, load(g + i, last - i))), last - i);
 }
 FN_KERNEL(grad_clamp) { each(args, t, clamp_piece); }

@@ -1,4 +1,5 @@
-/* Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011), PHILOX_LANES blocks at a time.
+/* Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011), PHILOX_LANES blocks
+ * at a time.
  *
  * A block is four 32-bit words, the bijection of counter (block, draw) under key seed, 64 bits each, low half first.
  * Word i of a draw is word i % 4 of block i / 4; a 64-bit number takes two words, low first. The integers are the same
@@ -21,6 +22,7 @@
 #define PHILOX_LANES 2
 #endif
 #define PHILOX_WORDS (4 * PHILOX_LANES)      /* 32-bit words of one call */
+#define PHILOX_INLINE inline __attribute__((always_inline))
 
 typedef uint64_t philox_v __attribute__((vector_size(8 * PHILOX_LANES)));
 
@@ -41,7 +43,7 @@ static inline philox_v philox_mul(philox_v a, uint32_t m) {
 }
 
 /* x[w], low halves: word w of blocks block, block + 1, ... one a lane. High halves are dirt. */
-static inline __attribute__((always_inline)) void philox(philox_v x[4], uint64_t seed, uint64_t draw, uint64_t block) {
+static PHILOX_INLINE void philox(philox_v x[4], uint64_t seed, uint64_t draw, uint64_t block) {
     philox_v x0 = (philox_v){0} + block, x1, x2 = (philox_v){0} + draw, x3 = x2 >> 32;
     for (int i = 0; i < PHILOX_LANES; i++) x0[i] += (uint64_t)i;
     x1 = x0 >> 32;
@@ -60,7 +62,7 @@ static inline __attribute__((always_inline)) void philox(philox_v x[4], uint64_t
 static inline philox_v philox_pair(philox_v low, philox_v high) { return (low & 0xffffffff) | (high << 32); }
 
 /* The PHILOX_WORDS words from word 4*block on, in order. */
-static inline __attribute__((always_inline)) void philox_words(uint32_t *w, uint64_t seed, uint64_t draw, uint64_t block) {
+static PHILOX_INLINE void philox_words(uint32_t *w, uint64_t seed, uint64_t draw, uint64_t block) {
     philox_v x[4], low, high;
     philox(x, seed, draw, block);
     const philox_v a = philox_pair(x[0], x[1]), b = philox_pair(x[2], x[3]);
@@ -79,7 +81,7 @@ static inline __attribute__((always_inline)) void philox_words(uint32_t *w, uint
 }
 
 /* hit[i] = 1 where word 4*block + i is below p 2^32, which has probability p, else 0; PHILOX_WORDS of them. */
-static inline __attribute__((always_inline)) void philox_below(uint8_t *hit, double p, uint64_t seed, uint64_t draw, uint64_t block) {
+static PHILOX_INLINE void philox_below(uint8_t *hit, double p, uint64_t seed, uint64_t draw, uint64_t block) {
     typedef uint32_t words __attribute__((vector_size(8 * PHILOX_LANES)));
     typedef int32_t flags __attribute__((vector_size(8 * PHILOX_LANES)));
     typedef uint8_t bytes __attribute__((vector_size(2 * PHILOX_LANES)));

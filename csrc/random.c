@@ -1,5 +1,6 @@
-/* Random numbers from Philox (philox.h): what element i gets depends on the seed, the draw and i alone, not on n or the team.
- * A group is what one call of philox() makes; shares are cut at groups, and the last one is made whole and stored in part. */
+/* Random numbers from Philox (philox.h): what element i gets depends on the seed, the draw and i alone, not on n or
+ * the team. A group is what one call of philox() makes; shares are cut at groups, and the last one is made whole and
+ * stored in part. */
 #include "kernel.h"
 #include "philox.h"
 #if FN_REAL
@@ -24,7 +25,8 @@ FN_KERNEL(uniform) {
     const uint64_t seed = a->rng[0], draw = a->rng[1] + (uint64_t)a->offset;
     const fn_t s = (fn_t)a->s, end = (fn_t)a->s2;
     const fn_t last = end > s ? (FN_DT == 0 ? (fn_t)nextafterf((float)end, (float)s) : (fn_t)nextafter(end, s)) : s;
-    const vec scale = v_set1((fn_t)((a->s2 - a->s) * (FN_DT == 0 ? 0x1p-24 : 0x1p-53))), low = v_set1(s), high = v_set1(last);
+    const vec scale = v_set1((fn_t)((a->s2 - a->s) * (FN_DT == 0 ? 0x1p-24 : 0x1p-53)));
+    const vec low = v_set1(s), high = v_set1(last);
     int64_t lo, hi;
     fn_share(a->n, GROUP, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i += GROUP) {
@@ -37,14 +39,15 @@ FN_KERNEL(uniform) {
     }
 }
 
-/* Box and Muller: elements 2i and 2i+1 are r cos(angle) and r sin(angle), r = sqrt(-2 log u), u in (0, 1] from the first word,
- * angle = (q + f) pi/2 from the second: q its top two bits, f the others, in [-1/2, 1/2). */
+/* Box and Muller: elements 2i and 2i+1 are r cos(angle) and r sin(angle), r = sqrt(-2 log u), u in (0, 1] from the first
+ * word, angle = (q + f) pi/2 from the second: q its top two bits, f the others, in [-1/2, 1/2). */
 FN_KERNEL(normal) {
     const fn_random_args *a = args;
     fn_t *y = a->y;
     const uint64_t seed = a->rng[0], draw = a->rng[1] + (uint64_t)a->offset;
     const vec mean = v_set1((fn_t)a->s), deviation = v_set1((fn_t)a->s2), half = v_set1((fn_t)0.5), one = v_set1(1);
-    const vec unit = v_set1((fn_t)(FN_DT == 0 ? 0x1p-31 : 0x1p-63)), quarter_turn = unit * v_set1((fn_t)0x1.921fb54442d18p-1);
+    const vec unit = v_set1((fn_t)(FN_DT == 0 ? 0x1p-31 : 0x1p-63));
+    const vec quarter_turn = unit * v_set1((fn_t)0x1.921fb54442d18p-1);
     int64_t lo, hi;
     fn_share(a->n, GROUP, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i += GROUP) {
@@ -55,7 +58,8 @@ FN_KERNEL(normal) {
 
         const vec r = v_sqrt(v_set1(-2) * v_log((real_of(w0 >> 1) + half) * unit));
         const vec f = __builtin_convertvector((mask)(w1 << 2), vec) * quarter_turn, z = f * f;
-        const vec sine = v_fma(f * z, v_poly(z, FN_SIN_C), f), cosine = v_fma(z * z, v_poly(z, FN_COS_C), one - half * z);
+        const vec sine = v_fma(f * z, v_poly(z, FN_SIN_C), f);
+        const vec cosine = v_fma(z * z, v_poly(z, FN_COS_C), one - half * z);
         const mask odd = (mask)(w1 << 1) < 0;
         const vbits sign = (vbits)v_set1((fn_t)-0.0), flip0 = (w1 ^ (w1 << 1)) & sign, flip1 = w1 & sign;
         const vec z0 = (vec)((vbits)(r * v_select(odd, sine, cosine)) ^ flip0);
@@ -106,7 +110,8 @@ static inline uint64_t times_high(uint64_t a, uint64_t b) {
 FN_KERNEL(randint) {
     const fn_random_args *a = args;
     fn_t *y = a->y;
-    const uint64_t seed = a->rng[0], draw = a->rng[1] + (uint64_t)a->offset, k = (uint64_t)a->k, range = (uint64_t)a->k2 - k;
+    const uint64_t seed = a->rng[0], draw = a->rng[1] + (uint64_t)a->offset;
+    const uint64_t k = (uint64_t)a->k, range = (uint64_t)a->k2 - k;
     int64_t lo, hi;
     fn_share(a->n, PHILOX_WORDS / 2, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i += PHILOX_WORDS / 2) {
@@ -117,7 +122,7 @@ FN_KERNEL(randint) {
     }
 }
 
-/* Fisher and Yates, inside out: element i goes where one of the first i+1 lay, and that one to i. The first rank does it alone. */
+/* Fisher and Yates, inside out: element i goes where one of the first i+1 lay, and that one to i. One rank does it all. */
 FN_KERNEL(randperm) {
     const fn_random_args *a = args;
     fn_t *y = a->y;

@@ -188,6 +188,20 @@ cpdef bint agree(a, b, bint real=False):
     return not real and (type(b) is bool or (type(b) is int and x.dtype_ != FN_BOOL))
 
 
+def crosswise(a, b):
+    """Each of two factors if the gradient of the other needs it, else None."""
+    return (a if _any_needs((b,)) else None, b if _any_needs((a,)) else None)
+
+
+cdef object _broadcast_shape(TensorBase y, x):
+    return None if not isinstance(x, TensorBase) or same_shape(y, <TensorBase>x) else (<TensorBase>x).shape
+
+
+def broadcast_shapes(TensorBase y, *operands):
+    """For each operand of y its shape if it was broadcast to y's, else None: what reduce_to() needs later."""
+    return tuple([_broadcast_shape(y, x) for x in operands])
+
+
 # ---- arithmetic --------------------------------------------------------------------------------------------------------
 
 cpdef TensorBase add(a, b, TensorBase out=None, alpha=1):

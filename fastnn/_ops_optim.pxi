@@ -6,7 +6,8 @@ cdef extern from "fn.h":
     enum: FN_OP_sgd, FN_OP_adam, FN_OP_optim_tick, FN_OP_grad_norm, FN_OP_grad_scale, FN_OP_grad_clamp
 
 cdef extern from "args.h":
-    enum: FN_LR, FN_MOMENTUM, FN_DAMPENING, FN_WEIGHT_DECAY, FN_NESTEROV, FN_MAXIMIZE, FN_BETA1, FN_BETA2, FN_EPS, FN_AMSGRAD, FN_DECOUPLED, FN_HYPER
+    enum: FN_LR, FN_MOMENTUM, FN_DAMPENING, FN_WEIGHT_DECAY, FN_NESTEROV, FN_MAXIMIZE
+    enum: FN_BETA1, FN_BETA2, FN_EPS, FN_AMSGRAD, FN_DECOUPLED, FN_HYPER
     ctypedef struct fn_seg:
         void *p
         void *g
@@ -59,7 +60,7 @@ cdef class _Segments:
         return 0
 
 
-# ---- state: made outside any recording, so that a program never repeats its first fill --------------------------------
+# ---- state: made outside any recording, so that a program never repeats its first fill -------------------------------
 
 cdef TensorBase _lasting(int dtype, TensorBase like, int ndim, const int64_t *shape, source):
     """A tensor outside any arena, in like's memory order if given; source's values, or zeros."""
@@ -93,7 +94,8 @@ cdef TensorBase _step_of(state, double otherwise):
     got = state.get("step")
     if isinstance(got, TensorBase):
         t = got
-        if t.dtype_ == FN_F64 and t.ndim == 0 and t.offset == 0 and t.storage.nbytes >= <int64_t>(4 * sizeof(double)) and t.storage.writable:
+        if t.dtype_ == FN_F64 and t.ndim == 0 and t.offset == 0 and t.storage.writable \
+                and t.storage.nbytes >= <int64_t>(4 * sizeof(double)):
             return t
     t = step_count(otherwise if got is None else _number(got))
     state["step"] = t
@@ -109,7 +111,8 @@ cdef TensorBase _state_of(state, str key, TensorBase w):
         if t.dtype_ == w.dtype_ and same_layout(t, w):
             return t
         if not same_shape(t, w):
-            raise RuntimeError(f"optimizer state '{key}' of shape {shape_of(t)} does not fit a parameter of shape {shape_of(w)}")
+            raise RuntimeError(f"optimizer state '{key}' of shape {shape_of(t)} does not fit a parameter of shape "
+                               f"{shape_of(w)}")
     elif got is not None:
         raise TypeError(f"optimizer state '{key}' must be a Tensor, got {type(got).__name__}")
     t = _lasting(w.dtype_, w, 0, NULL, got)
@@ -142,7 +145,8 @@ cdef TensorBase _gradient(TensorBase p):
 
 
 cdef class Stepper:
-    """Steps one parameter group by SGD or Adam. Its numbers lie in a block that kernels read when they run: sync() copies them there."""
+    """Steps one parameter group by SGD or Adam. Its numbers lie in a block that kernels read when they run; sync() copies
+    them there."""
     cdef TensorBase block                # (FN_HYPER) float64
     cdef readonly bint adam
     cdef bint more                       # SGD has momentum, Adam amsgrad: there is one more state tensor
@@ -232,8 +236,8 @@ cdef class Stepper:
             if g is None:
                 continue
             if g.dtype_ != p.dtype_ or not same_shape(g, p) or p.dtype_ > FN_F64:
-                raise RuntimeError(f"optimizer: a gradient of shape {shape_of(g)} and type {DTYPE_NAMES[g.dtype_]} does not fit its parameter of shape "
-                                   f"{shape_of(p)} and type {DTYPE_NAMES[p.dtype_]}")
+                raise RuntimeError(f"optimizer: a gradient of shape {shape_of(g)} and type {DTYPE_NAMES[g.dtype_]} does not fit "
+                                   f"its parameter of shape {shape_of(p)} and type {DTYPE_NAMES[p.dtype_]}")
             if fn_tls_recorder != NULL:
                 (<Recorder>fn_tls_recorder).note_leaf(p)
             w = p
@@ -275,7 +279,7 @@ def clear_grads(params):
         set_grad(<TensorBase?>p, None)
 
 
-# ---- gradients: norm, scale, clamp -------------------------------------------------------------------------------------
+# ---- gradients: norm, scale, clamp -----------------------------------------------------------------------------------
 
 def grads_of(params):
     """The .grad of each parameter that has one."""
@@ -283,12 +287,13 @@ def grads_of(params):
 
 
 cdef _Segments _over_grads(list grads, list moved):
-    """Segments over the gradients' memory; what lies with gaps is copied, and if moved is given, named there with its copy."""
+    """Segments over the gradients' memory; what has gaps is copied and, if moved is given, named there with its copy."""
     cdef _Segments segments = _Segments(len(grads))
     cdef TensorBase g, w
     for g in grads:
         if g.dtype_ > FN_F64:
-            raise RuntimeError(f"gradients of floating point are expected, got shape {shape_of(g)} of {DTYPE_NAMES[g.dtype_]}")
+            raise RuntimeError(f"gradients of floating point are expected, got shape {shape_of(g)} of "
+                               f"{DTYPE_NAMES[g.dtype_]}")
         w = g
         if not (is_dense(g) or fills(g)):
             w = contiguous(g)
@@ -338,7 +343,7 @@ def scale_grads(list grads, double max_norm, TensorBase norm):
     cdef _Segments segments = _over_grads(grads, moved)
     cdef int dtype
     if norm.dtype_ != FN_F64 or norm.numel_ != 1:
-        raise RuntimeError(f"scale_grads: the norm must be one float64, got shape {shape_of(norm)} of {DTYPE_NAMES[norm.dtype_]}")
+        raise RuntimeError(f"the total norm must be one number, got shape {shape_of(norm)} of {DTYPE_NAMES[norm.dtype_]}")
     for dtype in range(FN_F64 + 1):
         segments.args(dtype).norm, segments.args(dtype).s = <double *>rd(norm), max_norm
         segments.run(FN_OP_grad_scale, dtype, 0.2)

@@ -1,7 +1,8 @@
 # Random numbers and dropout. Each call takes one count of a generator; element i is counted in row-major order.
 
 cdef extern from "fn.h":
-    enum: FN_OP_uniform, FN_OP_normal, FN_OP_bernoulli, FN_OP_randint, FN_OP_randperm, FN_OP_dropout_fwd, FN_OP_dropout_bwd
+    enum: FN_OP_uniform, FN_OP_normal, FN_OP_bernoulli, FN_OP_randint, FN_OP_randperm
+    enum: FN_OP_dropout_fwd, FN_OP_dropout_bwd
 
 cdef extern from "args.h":
     ctypedef struct fn_random_args:
@@ -21,7 +22,8 @@ cdef extern from "args.h":
 
 
 # The integers that each type holds, reals without a gap.
-cdef tuple _INTEGERS = ((-(1 << 24), 1 << 24), (-(1 << 53), 1 << 53), (-(1 << 63), (1 << 63) - 1), (-(1 << 31), (1 << 31) - 1), (0, 255), (0, 1))
+cdef tuple _INTEGERS = ((-(1 << 24), 1 << 24), (-(1 << 53), 1 << 53), (-(1 << 63), (1 << 63) - 1),
+                        (-(1 << 31), (1 << 31) - 1), (0, 255), (0, 1))
 
 
 cdef Generator _generator(generator):
@@ -51,7 +53,8 @@ def uniform_into(TensorBase x, double low, double high, generator=None):
     if not low <= high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
     if not high - low <= (3.4028234663852886e38 if x.dtype_ == FN_F32 else 1.7976931348623157e308):
-        raise RuntimeError(f"uniform_ expects to-from <= the largest {DTYPE_NAMES[x.dtype_]}, but found to={high} and from={low}")
+        raise RuntimeError(f"uniform_ expects to-from <= the largest {DTYPE_NAMES[x.dtype_]}, but found to={high} and "
+                           f"from={low}")
     a.s, a.s2 = low, high
     return _draw(FN_OP_uniform, x, &a, generator, 0.7)
 
@@ -74,8 +77,8 @@ def bernoulli_into(TensorBase x, p, generator=None):
     if isinstance(p, TensorBase):
         t = dense(p)
         if not same_shape(x, t) or x.dtype_ != t.dtype_:
-            raise RuntimeError(f"bernoulli: probabilities of shape {shape_of(t)} and type {DTYPE_NAMES[t.dtype_]} do not fit an output of shape "
-                               f"{shape_of(x)} and type {DTYPE_NAMES[x.dtype_]}")
+            raise RuntimeError(f"bernoulli: probabilities of shape {shape_of(t)} and type {DTYPE_NAMES[t.dtype_]} do not fit "
+                               f"an output of shape {shape_of(x)} and type {DTYPE_NAMES[x.dtype_]}")
         a.p = rd(t)
     else:
         if not 0 <= p <= 1:
@@ -111,8 +114,8 @@ def randperm_into(TensorBase x, generator=None):
 def dropout(TensorBase x, double p, int64_t run=1, generator=None):
     """(y, mask): y = x mask / (1 - p), one uint8 of mask for `run` neighbouring elements.
 
-    run 1: elements count in memory order where x fills its memory, and mask has x's shape and strides. Else x is read row-major, run divides
-    x.numel() and mask has one dimension."""
+    run 1: elements count in memory order where x fills its memory, and mask has x's shape and strides. Else x is read
+    row-major, run divides x.numel() and mask has one dimension."""
     cdef fn_dropout_args a
     cdef TensorBase y, mask
     cdef int64_t n
@@ -138,7 +141,8 @@ def dropout_backward(TensorBase dy, TensorBase mask, double p, int64_t run=1):
     cdef TensorBase dx, g = dy
     memset(&a, 0, sizeof(a))
     if mask.numel_ * run != dy.numel_:
-        raise RuntimeError(f"dropout: a gradient of shape {shape_of(dy)} does not fit a mask of shape {shape_of(mask)} with run={run}")
+        raise RuntimeError(f"dropout: a gradient of shape {shape_of(dy)} does not fit a mask of shape {shape_of(mask)} with "
+                           f"run={run}")
     if run > 1:
         g = dense(dy)
     elif not same_layout(dy, mask):

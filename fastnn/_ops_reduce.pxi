@@ -59,7 +59,10 @@ cdef TensorBase _reduce(int op, int y_kind, TensorBase x, dims, bint keepdim, do
     cdef int64_t shape[FN_DIMS]
     cdef int64_t *s[2]
     cdef int d, kept = 0, nout = 0, nred = 0
+    cdef bint counts = op == FN_OP_argmax or op == FN_OP_argmin
     cdef TensorBase y
+    if x.dtype_ <= FN_F64 and not (counts or op == FN_OP_any or op == FN_OP_all or is_dense(x) or fills(x)):
+        x = contiguous(x)        # roundings follow the order in memory, and a program's copy of its input has no gaps
     memset(&a, 0, sizeof(a))
     for d in range(x.ndim):
         if not which & (1u << d):
@@ -86,7 +89,7 @@ cdef TensorBase _reduce(int op, int y_kind, TensorBase x, dims, bint keepdim, do
     a.nout = merge(nout, shape, 2, s, a.o_n)
     memcpy(shape, a.r_n, sizeof(shape))
     s[0] = a.r_x
-    if op == FN_OP_argmax or op == FN_OP_argmin:             # what they count is the order of the dimensions
+    if counts:                   # in the order of the dimensions
         a.nred = join(nred, a.r_n, 1, s)
     else:
         a.nred = merge(nred, shape, 1, s, a.r_n)

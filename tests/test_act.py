@@ -4,9 +4,9 @@ import pytest
 
 import fastnn
 import ref
-from check import NUMS, check_op, same_bits
+from check import LAYOUTS, NUMS, check_op, same_bits
 
-SHAPES = ((), (1,), (67,), (5, 7), (3, 1, 33), (2, 3, 4, 5), (0,), (4, 0))
+SHAPES = ((), (67,), (3, 1, 33), (4, 0))
 NAMES = ("relu", "sigmoid", "tanh")
 
 
@@ -17,12 +17,13 @@ def values(shape, seed=0):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_forward_and_gradient(name, shape):
-    check_op(getattr(fastnn, name), ref.meaning(name + "_fwd"), values(shape), op=name + "_fwd", grads=(0,), same_everywhere=True)
+    check_op(getattr(fastnn, name), ref.meaning(name + "_fwd"), values(shape), op=name + "_fwd", grads=(0,), same_everywhere=True,
+             layouts=LAYOUTS if shape == SHAPES[2] else LAYOUTS[:2])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_larger_than_a_share(name):
-    check_op(getattr(fastnn, name), ref.meaning(name + "_fwd"), values((70, 257)), op=name + "_fwd", layouts=("contiguous", "transposed"), grads=(0,))
+    check_op(getattr(fastnn, name), ref.meaning(name + "_fwd"), values((70, 257)), op=name + "_fwd", layouts=("contiguous", "transposed"), threads=(1, 7))
 
 
 def test_relu_of_integers():

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -69,18 +68,10 @@ def test_kernels_of_every_instruction_set_are_there():
     assert set(_core.isas()) <= set(_core.isas_compiled()) and len(_core.isas()) >= 1
 
 
-def guarded_build():
-    t = fastnn.zeros(3)
-    return getattr(_core, "guarded", lambda: False)() or "asan" in os.environ.get("LD_PRELOAD", "") or t is None
-
-
-@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("nm"), reason="ELF and nm")
-def test_the_extension_is_small_and_shows_nothing():
-    path = Path(_core.__file__)
-    if guarded_build():
-        pytest.skip("a debug build keeps its symbols")
-    assert path.stat().st_size < 12e6
-    names = [line.split() for line in subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout.splitlines()]
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("nm") or "LD_PRELOAD" in os.environ, reason="ELF and nm, no sanitizer")
+def test_the_extension_shows_nothing_but_its_door():
+    done = subprocess.run(["nm", "-D", "--defined-only", _core.__file__], capture_output=True, text=True, check=True)
+    names = [line.split() for line in done.stdout.splitlines()]
     assert {n[-1] for n in names} == {"PyInit__core"}
 
 

@@ -1,6 +1,4 @@
 """csrc/loss.c and nn/functional.py: cross_entropy, nll, mse, and the losses composed of other functions."""
-import itertools
-
 import numpy as np
 import pytest
 
@@ -10,8 +8,9 @@ import ref
 from check import check_op, machine, same_bits
 
 REDUCTIONS = ("none", "mean", "sum")
-# (shape, of which dimension 1 holds the classes), the middle ones around the vectors' lengths, the last of several parts
-SHAPES = ((1, 1), (32, 4), (37, 10), (5, 16), (3, 17), (4, 65), (600, 40), (2, 3, 5), (3, 10, 16), (2, 140, 9), (2, 4, 3, 7), (2, 5, 4000))
+# dimension 1 holds the classes; most are around the vectors' lengths
+SHAPES = ((1, 1), (32, 4), (3, 17), (2, 3, 5), (2, 4, 3, 7))
+LARGE = ((600, 40), (2500, 10), (40, 1000), (2, 140, 9), (2, 5, 4000), (3, 300, 35))     # several parts, columns past the tile
 
 
 def rng(seed=0):
@@ -41,35 +40,60 @@ def shaped(mean, *more):
 # ---- cross_entropy and nll: every way, against the meaning -------------------------------------------------------------
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("soft, e, weighted, reduction", [c for i, c in enumerate(itertools.product((0, 1), (0.0, 0.1), (0, 1), REDUCTIONS)) if i % 5 in (0, 3)])
+@pytest.mark.parametrize("soft, e, weighted, reduction", ((0, 0.0, 0, "mean"), (0, 0.0, 1, "none"), (0, 0.1, 0, "sum"),
+                                                         (0, 0.1, 1, "mean"), (1, 0.0, 0, "none"), (1, 0.1, 1, "mean")))
 def test_cross_entropy(shape, soft, e, weighted, reduction):
     x = rng().normal(0, 3, shape)
     t = rng(1).random(shape) if soft else classes(shape, ignore=-100)
     w = rng(3).uniform(0.1, 2, shape[1]) if weighted else None
-    large = x.size > 5000
     check_op(lambda x, t, w: F.cross_entropy(x, t, w, reduction=reduction, label_smoothing=e),
-             lambda x, t, w: shaped(ref.cross_entropy_fwd)(x, t, w, reduction=reduction, smoothing=e), x, t, w, op="cross_entropy_fwd", tol=40,
-             bound=lambda x, *a: np.abs(x).max() * (x.size if reduction == "sum" else 1) * 2, grads=(0,), layouts=("contiguous",) if large else ("contiguous", "sliced"),
-             isas=None if not large else fastnn._core.isas()[-1:], capture=not large and reduction != "sum")
+             lambda x, t, w: shaped(ref.cross_entropy_fwd)(x, t, w, reduction=reduction, smoothing=e), x, t, w, op="cross_entropy_fwd", tol=8,
+             bound=lambda x, *a: 30 * (x.size if reduction == "sum" else x.shape[1] if soft else 1), grads=(0,) if x.size < 60 else (), threads=(1, 3),
+             layouts=("contiguous", "sliced")[x.size % 2:][:1], capture=x.size in (51, 30))
 
 
-@pytest.mark.parametrize("shape", ((1, 1), (32, 4), (3000, 10), (2, 3, 5), (2, 7, 1100)), ids=str)
-@pytest.mark.parametrize("weighted", (0, 1))
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("shape", ((7, 4), (2, 3, 5)), ids=str)
+@pytest.mark.parametrize("weighted, reduction", ((0, "mean"), (1, "mean"), (1, "none"), (0, "sum")))
 def test_nll(shape, weighted, reduction):
     x, t = rng().normal(0, 3, shape), classes(shape, ignore=-100)
     w = rng(3).uniform(0.1, 2, shape[1]) if weighted else None
     check_op(lambda x, t, w: F.nll_loss(x, t, w, reduction=reduction), lambda x, t, w: shaped(ref.nll_fwd)(x, t, w, reduction=reduction), x, t, w,
-             op="nll_fwd", tol=40, bound=lambda x, *a: np.abs(x).max() * (x.size if reduction == "sum" else 1), grads=(0,), layouts=("contiguous", "sliced"),
-             capture=x.size < 5000)
+             op="nll_fwd", bound=lambda x, *a: 30 * (x.size if reduction == "sum" else 1), grads=(0,), layouts=("contiguous", "sliced")[weighted:][:1])
 
 
-@pytest.mark.parametrize("shape", ((), (7,), (4, 33), (4095,), (4097,), (2, 10001)), ids=str)
+@pytest.mark.parametrize("shape", ((), (4, 33), (4097,), (2, 10001)), ids=str)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_mse(shape, reduction):
     x, t = np.array(rng().normal(0, 1, shape)), np.array(rng(1).normal(0, 1, shape))
-    check_op(lambda x, t: F.mse_loss(x, t, reduction=reduction), lambda x, t: ref.mse_fwd(x, t, reduction), x, t, op="mse_fwd", tol=60,
-             bound=lambda x, t: 9 * (x.size if reduction == "sum" else 1), grads=(0, 1), layouts=("contiguous", "offset", "transposed"), capture=x.size < 5000)
+    check_op(lambda x, t: F.mse_loss(x, t, reduction=reduction), lambda x, t: ref.mse_fwd(x, t, reduction), x, t, op="mse_fwd",
+             bound=lambda x, t: 20 * (x.size if reduction == "sum" else 1), grads=(0, 1), layouts=("contiguous", "transposed")[x.ndim == 2:][:1],
+             capture=x.size < 50)
+
+
+@pytest.mark.parametrize("name, soft, e", (("cross_entropy", 0, 0.0), ("cross_entropy", 0, 0.1), ("cross_entropy", 1, 0.0), ("nll_loss", 0, 0.0)))
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+def test_large(torch, isa, shape, name, soft, e):
+    """Against PyTorch in float64, for each reduction; any number of threads gives the same bits."""
+    x = rng().normal(0, 3, shape).astype(np.float32)
+    t = rng(1).dirichlet(np.ones(shape[1]), (shape[0], *shape[2:])).astype(np.float32) if soft else classes(shape, ignore=-100)
+    t = np.ascontiguousarray(np.moveaxis(t, -1, 1)) if soft else t
+    w = rng(3).uniform(0.1, 2, shape[1]).astype(np.float32)
+    options = {"label_smoothing": e} if name == "cross_entropy" else {}
+    for reduction in REDUCTIONS:
+        a, first = torch.tensor(x, dtype=torch.float64, requires_grad=True), None
+        z = getattr(torch.nn.functional, name)(a, torch.tensor(t, dtype=torch.float64 if soft else torch.int64), torch.tensor(w, dtype=torch.float64),
+                                               reduction=reduction, **options)
+        z.sum().backward()
+        for n in (1, 2, 3, 7):
+            with machine(threads=n):
+                b = fastnn.from_numpy(x).requires_grad_()
+                y = getattr(F, name)(b, fastnn.from_numpy(t), fastnn.from_numpy(w), reduction=reduction, **options)
+                y.sum().backward()
+            if first is None:
+                first = y.detach(), b.grad
+                np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=2e-6, atol=2e-6)
+                np.testing.assert_allclose(b.grad.numpy(), a.grad.numpy(), rtol=2e-5, atol=1e-6)
+            same_bits(first, (y.detach(), b.grad), f"{n} threads")
 
 
 # ---- cross_entropy: what is special ------------------------------------------------------------------------------------
@@ -178,16 +202,16 @@ def test_a_replay_with_a_bad_class_gives_nan(isa, f, shape):
         y.sum().backward()
         return y
     good = classes(shape)
-    for _ in range(3):
+    while step.replays < 1:
         want, slope = step(fastnn.from_numpy(good)).numpy().reshape(-1), x.grad.numpy().copy()
     for value in (shape[1], -1, 2 ** 62, -2 ** 62):
         bad = good.copy()
         bad.reshape(-1)[2] = value
         got = step(fastnn.from_numpy(bad)).numpy().reshape(-1)
         assert np.isnan(got[2]) and np.array_equal(np.delete(got, 2), np.delete(want, 2))
-        items = np.moveaxis(x.grad.numpy(), 1, -1).reshape(-1, shape[1])
+        items = np.moveaxis(x.grad.numpy().copy(), 1, -1).reshape(-1, shape[1])     # a view held would make the next call record anew
         assert np.isnan(items[2]).all() and np.array_equal(np.delete(items, 2, 0), np.delete(np.moveaxis(slope, 1, -1).reshape(items.shape), 2, 0))
-    assert step.replays >= 4
+    assert step.replays >= 5
     with pytest.raises(IndexError, match="out of bounds"):
         fastnn.capture(lambda t: f(x, t))(fastnn.from_numpy(bad))
 
@@ -203,10 +227,10 @@ ERRORS = [("cross_entropy", (zeros(8, 5), zeros(7, **LONG)), {}), ("cross_entrop
           ("cross_entropy", (zeros(8, 5), zeros(8)), {}), ("cross_entropy", (zeros(8, 5), zeros(8, 5, **LONG)), {}), ("cross_entropy", (zeros(8, 5), zeros(8, 4)), {}),
           ("cross_entropy", (zeros(8, 5), zeros(8, **LONG), zeros(4)), {}), ("cross_entropy", (zeros(8, 5), zeros(8, **LONG), zeros(5, dtype="float64")), {}),
           ("cross_entropy", (zeros(8, 5), zeros(8, **LONG)), {"label_smoothing": 2.0}), ("cross_entropy", (zeros(8, 5), zeros(8, **LONG)), {"reduction": "no"}),
-          ("cross_entropy", (zeros(8, 5, **LONG), zeros(8, **LONG)), {}), ("cross_entropy", (zeros(), zeros(**LONG)), {}),
+          ("cross_entropy", (zeros(8, 5, **LONG), zeros(8, **LONG)), {}), ("cross_entropy", (zeros(()), zeros((), **LONG)), {}),
           ("cross_entropy", (zeros(2, 5, 3, 4), zeros(2, 3, 5, **LONG)), {}), ("cross_entropy", (zeros(2, 5, 3), zeros(2, **LONG)), {}),
           ("cross_entropy", (zeros(3, 0), zeros(3, **LONG)), {}), ("cross_entropy", (zeros(8, 5), zeros(8, 5)), {"ignore_index": 2}),
-          ("nll_loss", (zeros(8, 5), zeros(7, **LONG)), {}), ("nll_loss", (zeros(8, 5), zeros(8, 2, **LONG)), {}), ("nll_loss", (zeros(), zeros(**LONG)), {}),
+          ("nll_loss", (zeros(8, 5), zeros(7, **LONG)), {}), ("nll_loss", (zeros(8, 5), zeros(8, 2, **LONG)), {}), ("nll_loss", (zeros(()), zeros((), **LONG)), {}),
           ("nll_loss", (zeros(2, 5, 3), zeros(2, 4, **LONG)), {}), ("mse_loss", (zeros(3, 2), zeros(4, 2)), {}), ("mse_loss", (zeros(3), zeros(3)), {"reduction": "no"}),
           ("mse_loss", (zeros(3, **LONG), zeros(3, **LONG)), {}), ("mse_loss", (zeros(3, 2), zeros(3, 2)), {"weight": zeros(3)}),
           ("l1_loss", (zeros(3, 2), zeros(4, 2)), {}), ("smooth_l1_loss", (zeros(3), zeros(3)), {"beta": -1.0}), ("huber_loss", (zeros(3), zeros(3)), {"delta": 0.0}),
@@ -236,8 +260,12 @@ def test_messages():
         F.cross_entropy(fastnn.zeros(2, 5, 3, 4), fastnn.zeros(2, 3, 5, dtype=fastnn.int64))
     with pytest.raises(NotImplementedError, match="size_average"):
         F.mse_loss(fastnn.zeros(2), fastnn.zeros(2), size_average=True)
-    with pytest.raises(RuntimeError, match="not differentiable with respect to argument 'weight'"):
-        F.nll_loss(fastnn.zeros(2, 3), fastnn.tensor([0, 1]), fastnn.ones(3, requires_grad=True))
+    w, half = fastnn.ones(3, requires_grad=True), fastnn.full((3,), 0.5)
+    for f in (lambda: F.nll_loss(fastnn.zeros(2, 3), fastnn.tensor([0, 1]), w), lambda: F.cross_entropy(fastnn.zeros(2, 3), fastnn.tensor([0, 1]), w),
+              lambda: F.binary_cross_entropy(half, half, w), lambda: F.binary_cross_entropy_with_logits(half, half, w),
+              lambda: F.binary_cross_entropy_with_logits(half, half, pos_weight=w)):
+        with pytest.raises(RuntimeError, match="not differentiable with respect to argument '(pos_)?weight'"):
+            f()
 
 
 def test_target_changed_in_place_is_noticed():
@@ -250,7 +278,6 @@ def test_target_changed_in_place_is_noticed():
 
 # ---- the composed losses, against PyTorch ------------------------------------------------------------------------------
 
-PROBABILITIES = np.concatenate([rng(5).random(17), [0.0, 1.0, 0.5]])
 COMPOSED = [("mse_loss", {"weight": 1}), ("l1_loss", {}), ("l1_loss", {"weight": 1}), ("smooth_l1_loss", {}), ("smooth_l1_loss", {"beta": 0.3}),
             ("smooth_l1_loss", {"beta": 0.0}), ("huber_loss", {}), ("huber_loss", {"delta": 0.4}), ("huber_loss", {"weight": 1}), ("binary_cross_entropy", {}),
             ("binary_cross_entropy", {"weight": 1}), ("binary_cross_entropy_with_logits", {}), ("binary_cross_entropy_with_logits", {"weight": 1}),
@@ -262,7 +289,7 @@ COMPOSED = [("mse_loss", {"weight": 1}), ("l1_loss", {}), ("l1_loss", {"weight":
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 def test_parity(torch, name, options, reduction, dtype):
     n = (4, 5)
-    x, t = (PROBABILITIES, rng(6).random(20)) if name == "binary_cross_entropy" else (rng().normal(0, 2, 20), rng(1).random(20))
+    x, t = (rng(5).random(20), rng(6).random(20)) if name == "binary_cross_entropy" else (rng().normal(0, 2, 20), rng(1).random(20))
     x, t = x.reshape(n).astype(dtype), t.reshape(n).astype(dtype)
     t = classes(n) if name in ("nll_loss", "cross_entropy") else t
     found = []
@@ -275,17 +302,19 @@ def test_parity(torch, name, options, reduction, dtype):
         y.backward(lib.ones_like(y))
         found.append((y.detach().numpy(), a.grad.numpy(), b.grad.numpy() if t.dtype.kind == "f" else np.zeros(1)))
     for ours, theirs in zip(*found):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6 if dtype == "float32" else 1e-14)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5 if dtype == "float32" else 1e-11, atol=1e-6 if dtype == "float32" else 1e-14)
 
 
-def test_pos_weight_has_a_gradient(torch):
-    grads = []
-    for lib, f in ((fastnn, F), (torch, torch.nn.functional)):
-        x, t, p = (lib.tensor(a, requires_grad=True) for a in (rng().normal(0, 2, (4, 5)), rng(1).random((4, 5)), rng(2).random(5)))
-        f.binary_cross_entropy_with_logits(x, t, pos_weight=p).backward()
-        grads.append([v.grad.numpy() for v in (x, t, p)])
-    for a, b in zip(*grads):
-        np.testing.assert_allclose(a, b, rtol=1e-12)
+def test_certain_probabilities(torch):
+    """At 0 and 1 the logarithms stop at -100 and the slope's divisor at 1e-12."""
+    x, t = np.array([0, 0, 1, 1, 0.5], np.float32), np.array([0, 1, 0, 1, 1], np.float32)
+    ours, theirs = fastnn.from_numpy(x).requires_grad_(), torch.tensor(x, requires_grad=True)
+    y = F.binary_cross_entropy(ours, fastnn.from_numpy(t), reduction="none")
+    z = torch.nn.functional.binary_cross_entropy(theirs, torch.tensor(t), reduction="none")
+    y.sum().backward()
+    z.sum().backward()
+    np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-6)
 
 
 def test_logits_far_out(isa):

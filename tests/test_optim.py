@@ -458,6 +458,28 @@ def test_not_finite_gradients_stay_with_their_element():
         assert np.isnan(p.tolist()[7]) and np.isfinite(np.delete(p.detach().numpy(), 7)).all()
 
 
+class Signed(Optimizer):
+    """Computes with tensors, in a step of its own."""
+
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p].setdefault("count", fastnn.zeros(1)).add_(1)
+                p.data.sub_(group["lr"] * p.grad.sign())
+
+
+def test_a_step_of_ones_own():
+    p = fastnn.ones(3, requires_grad=True)
+    p.grad = fastnn.tensor([1.0, -2.0, 0.0])
+    a = Signed([p], {"lr": 0.5})
+    a.step()
+    assert p.tolist() == [0.5, 1.5, 1.0]
+    b = Signed([p], {"lr": 0.1})
+    b.load_state_dict(a.state_dict())
+    b = pickle.loads(pickle.dumps(copy.deepcopy(b)))
+    assert b.param_groups[0]["lr"] == 0.5 and b.state[b.param_groups[0]["params"][0]]["count"].item() == 1
+
+
 # ---- captured --------------------------------------------------------------------------------------------------------
 
 def quadratic(make):

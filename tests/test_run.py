@@ -160,12 +160,12 @@ def losses(step, n):
 """
 
 
-def train(code, timeout=60, **env):
-    done = subprocess.run([sys.executable, "-c", TRAIN + code], env={**os.environ, **env}, capture_output=True, text=True, timeout=timeout)
+def train(code, *args, timeout=60, **env):
+    done = subprocess.run([sys.executable, "-c", TRAIN + code, *args], env={**os.environ, **env}, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_forked_children_train():
+def test_forked_children_train(tmp_path):
     """After the parent used all its threads, a child goes on, eager and captured, to the parent's own losses."""
     train("""
 eager, captured = trainer(False), trainer(True)
@@ -179,20 +179,19 @@ def go_on():
     a = losses(eager, 4)
     fastnn.manual_seed(3)
     assert losses(captured, 4) == a
+    again = trainer(True)                            # recorded anew, in the child too
     fastnn.manual_seed(2)
-    assert losses(trainer(True), 3) == before        # recorded anew, in the child too
+    assert losses(again, 3) == before
     return repr(a)
 
-read, write = os.pipe()
 pid = os.fork()
 if not pid:
-    try:
-        os.write(write, go_on().encode())
-    finally:
-        os._exit(0)
+    sys.excepthook = lambda *e: (sys.__excepthook__(*e), os._exit(1))
+    open(sys.argv[1], "w").write(go_on())
+    os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
-assert os.read(read, 10_000).decode() == go_on()
-""")
+assert open(sys.argv[1]).read() == go_on()
+""", str(tmp_path / "child"))
 
 
 def test_a_pool_of_forked_processes_trains():

@@ -6,7 +6,7 @@ from .._core import attach, needs_grad
 from ..ops import activation, random
 from ..ops.create import arange, int64
 from ..ops.matmul import linear  # noqa: F401
-from ..ops.promote import promote, reduce_to
+from ..ops.promote import promote
 from ..ops.shape import broadcast_tensors, unsqueeze
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def one_hot(tensor, num_classes=-1):
     Errors: RuntimeError for another type, a negative class, or one too large.
 
     Example:
-        >>> import fastnn.nn.functional as F
+        >>> import fastnn, fastnn.nn.functional as F
         >>> F.one_hot(fastnn.tensor([0, 2]), 3)
         tensor([[1, 0, 0],
                 [0, 0, 1]])
@@ -105,9 +105,9 @@ def _reduced(losses, code):
     return losses if code == 0 else losses.mean() if code == 1 else losses.sum()
 
 
-def _constant_weight(name, weight):
+def _constant(name, weight, argument="weight"):
     if weight is not None and needs_grad(weight):
-        raise RuntimeError(f"The function '{name}' is not differentiable with respect to argument 'weight'. This input cannot have requires_grad True.")
+        raise RuntimeError(f"The function '{name}' is not differentiable with respect to argument '{argument}'. This input cannot have requires_grad True.")
 
 
 def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0):
@@ -126,7 +126,7 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
     Errors: ValueError for another batch size or reduction; IndexError for a class out of range; RuntimeError for other shapes and types.
 
     Example:
-        >>> import fastnn.nn.functional as F
+        >>> import fastnn, fastnn.nn.functional as F
         >>> F.cross_entropy(fastnn.zeros(2, 4), fastnn.tensor([0, 3]))
         tensor(1.3863)
     """
@@ -137,7 +137,7 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
         if needs_grad(target, weight):
             return _soft_cross_entropy(input, target, weight, code, label_smoothing)
     else:
-        _constant_weight("nll_loss_forward", weight)
+        _constant("nll_loss_forward", weight)
     y, *saved = _core.cross_entropy(input, target, weight, code, ignore_index, label_smoothing, needs_grad(input))
     return attach(y, _cross_entropy_backward, (input,), tuple(saved), (code, ignore_index, label_smoothing))
 
@@ -159,12 +159,12 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     """L = -w_t x_t: the negative log-likelihood of class t under log-probabilities x. Arguments and errors as `cross_entropy`.
 
     Example:
-        >>> import fastnn.nn.functional as F
+        >>> import fastnn, fastnn.nn.functional as F
         >>> F.nll_loss(fastnn.tensor([[-1., -2.], [-3., -4.]]), fastnn.tensor([0, 1]))
         tensor(2.5000)
     """
     code = _reduction("nll_loss", reduction, size_average, reduce)
-    _constant_weight("nll_loss_forward", weight)
+    _constant("nll_loss_forward", weight)
     y, *saved = _core.nll_loss(input, target, weight, code, ignore_index)
     return attach(y, _nll_loss_backward, (input,), tuple(saved), (tuple(input.shape), code, ignore_index))
 
@@ -200,7 +200,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     NotImplementedError for integers.
 
     Example:
-        >>> import fastnn.nn.functional as F
+        >>> import fastnn, fastnn.nn.functional as F
         >>> F.mse_loss(fastnn.tensor([1., 2.]), fastnn.tensor([3., 2.]))
         tensor(2.)
     """
@@ -270,14 +270,15 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     Args:
         input: probabilities, any shape. target: like input. weight: a factor that broadcasts to input.
 
-    Errors: ValueError for another shape; RuntimeError for an input outside [0, 1].
+    Errors: ValueError for another shape; RuntimeError for an input outside [0, 1], or a weight that needs a gradient.
 
     Example:
-        >>> import fastnn.nn.functional as F
+        >>> import fastnn, fastnn.nn.functional as F
         >>> F.binary_cross_entropy(fastnn.tensor([0.5]), fastnn.tensor([1.]))
         tensor(0.6931)
     """
     code = _reduction("binary_cross_entropy", reduction, size_average, reduce)
+    _constant("binary_cross_entropy", weight)
     x, t = _events("binary_cross_entropy", input, target)
     if not _core.all_within(x, 0, 1):
         raise RuntimeError("all elements of input should be between 0 and 1: binary_cross_entropy takes probabilities, "
@@ -307,14 +308,16 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
         input: logits, any shape. target: like input, in [0, 1].
         weight: w, a factor that broadcasts to input. pos_weight: p, a factor of the positive part, broadcast likewise.
 
-    Errors: ValueError for another shape.
+    Errors: ValueError for another shape; RuntimeError for a weight that needs a gradient.
 
     Example:
-        >>> import fastnn.nn.functional as F
+        >>> import fastnn, fastnn.nn.functional as F
         >>> F.binary_cross_entropy_with_logits(fastnn.tensor([0.]), fastnn.tensor([1.]))
         tensor(0.6931)
     """
     code = _reduction("binary_cross_entropy_with_logits", reduction, size_average, reduce)
+    _constant("binary_cross_entropy_with_logits", weight)
+    _constant("binary_cross_entropy_with_logits", pos_weight, "pos_weight")
     x, t = _events("binary_cross_entropy_with_logits", input, target)
     # log(1 + exp(-x)) = log1p(exp(-|x|)) + max(-x, 0)
     low = _core.add(_core.log1p(_core.exp(_core.neg(_core.abs_(x)))), _core.relu(_core.neg(x)))
@@ -322,19 +325,17 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
     if pos_weight is not None:
         _, p = promote("binary_cross_entropy_with_logits", x, pos_weight)
         y = _core.add(y, _core.mul(_core.mul(_core.sub(p, 1), t), low))
-    losses = attach(y, _logits_backward, (x, t, p), (x, t, p, low))
+    losses = attach(y, _logits_backward, (x, t), (x, t, p, low))
     return _reduced(losses if weight is None else losses * weight, code)
 
 
 def _logits_backward(node, dy):
-    """q = p t:  dx = dy ((1 - t + q) s - q);  dt = dy ((p - 1) log(1 + exp(-x)) - x);  dp = dy t log(1 + exp(-x))"""
+    """q = p t:  dx = dy ((1 - t + q) s - q);  dt = dy ((p - 1) log(1 + exp(-x)) - x)"""
     x, t, p, low = node.saved
-    dx = dt = dp = None
+    dx = dt = None
     if node.needs[0]:
         s, q = _core.sigmoid(x), t if p is None else _core.mul(t, p)
         dx = _core.mul(dy, _core.sub(s if p is None else _core.mul(_core.add(_core.sub(1, t), q), s), q))
     if node.needs[1]:
         dt = _core.mul(dy, _core.neg(x) if p is None else _core.sub(_core.mul(_core.sub(p, 1), low), x))
-    if node.needs[2]:
-        dp = reduce_to(_core.mul(dy, _core.mul(t, low)), p.shape)
-    return dx, dt, dp
+    return dx, dt

@@ -5,15 +5,11 @@ broadcast, is all that most of them are."""
 import math
 
 from .. import _core
-from .._core import TensorBase, agree, attach, needs_grad
+from .._core import TensorBase, agree, attach, broadcast_shapes, crosswise, needs_grad
 from .create import get_default_dtype
 from .promote import can_cast, cast, number, promote, promote_types, reduce_to, result_type, tensor_only
 
 _add, _sub, _mul, _div, _where = _core.add, _core.sub, _core.mul, _core.div, _core.where
-
-
-def _shape(x):
-    return x.shape if isinstance(x, TensorBase) else None
 
 
 def _no_out(name, out):
@@ -48,7 +44,8 @@ def _linear(name, op, input, other, alpha, out):
     if not needs_grad(a, b):
         return op(a, b, out, alpha)
     _no_out(name, out)
-    return attach(op(a, b, None, alpha), _add_backward, (a, b), meta=(_shape(a), _shape(b), alpha if op is _add else -alpha))
+    y = op(a, b, None, alpha)
+    return attach(y, _add_backward, (a, b), meta=(*broadcast_shapes(y, a, b), alpha if op is _add else -alpha))
 
 
 def _add_backward(node, dy):
@@ -83,12 +80,8 @@ def mul(input, other, *, out=None):
     if not needs_grad(a, b):
         return _mul(a, b, out)
     _no_out("mul", out)
-    return attach(_mul(a, b), _mul_backward, (a, b), saved=_crosswise(a, b), meta=(_shape(a), _shape(b)))
-
-
-def _crosswise(a, b):
-    """Each operand if the gradient of the other needs it."""
-    return (a if needs_grad(b) else None, b if needs_grad(a) else None)
+    y = _mul(a, b)
+    return attach(y, _mul_backward, (a, b), saved=crosswise(a, b), meta=broadcast_shapes(y, a, b))
 
 
 def _mul_backward(node, dy):
@@ -114,7 +107,7 @@ def div(input, other, *, rounding_mode=None, out=None):
         return _div(a, b, out)
     _no_out("div", out)
     y = _div(a, b)
-    return attach(y, _div_backward, (a, b), saved=(a if needs_grad(b) else None, b), meta=(_shape(a), _shape(b)))
+    return attach(y, _div_backward, (a, b), saved=(a if needs_grad(b) else None, b), meta=broadcast_shapes(y, a, b))
 
 
 def _div_backward(node, dy):
@@ -129,11 +122,12 @@ def _stepwise(name, op, input, other, out, backward, saved=False):
     if not needs_grad(a, b):
         return op(a, b, out)
     _no_out(name, out)
-    return attach(op(a, b), backward, (a, b), saved=(a, b) if saved else (), meta=(_shape(a), _shape(b)))
+    y = op(a, b)
+    return attach(y, backward, (a, b), saved=(a, b) if saved else (), meta=broadcast_shapes(y, a, b))
 
 
 def _flat_backward(node, dy):
-    return tuple(_core.full(shape, 0, dy.dtype) if need else None for need, shape in zip(node.needs, node.meta))
+    return tuple(_core.full(shape or dy.shape, 0, dy.dtype) if need else None for need, shape in zip(node.needs, node.meta))
 
 
 true_divide = div
@@ -175,7 +169,7 @@ def pow(input, exponent, *, out=None):
         return _core.pow_(a, b, out)
     _no_out("pow", out)
     y = _core.pow_(a, b)
-    return attach(y, _pow_backward, (a, b), saved=(a, b, y if needs_grad(b) else None), meta=(_shape(a), _shape(b)))
+    return attach(y, _pow_backward, (a, b), saved=(a, b, y if needs_grad(b) else None), meta=broadcast_shapes(y, a, b))
 
 
 def _pow_backward(node, dy):
@@ -210,7 +204,8 @@ def addcmul(input, tensor1, tensor2, *, value=1, out=None):
     if not needs_grad(a, b, c):
         return _core.addcmul(a, b, c, value, out)
     _no_out("addcmul", out)
-    return attach(_core.addcmul(a, b, c, value), _addcmul_backward, (a, b, c), saved=_crosswise(b, c), meta=(a.shape, b.shape, c.shape, value))
+    y = _core.addcmul(a, b, c, value)
+    return attach(y, _addcmul_backward, (a, b, c), saved=crosswise(b, c), meta=(*broadcast_shapes(y, a, b, c), value))
 
 
 def _addcmul_backward(node, dy):
@@ -309,21 +304,20 @@ def clamp(input, min=None, max=None, *, out=None):
         >>> fastnn.clamp(fastnn.tensor([-1., 0.5, 2.]), 0, 1)
         tensor([0.0000, 0.5000, 1.0000])
     """
-    tensor_only(input, "clamp")
-    bounds = [x for x in (min, max) if x is not None]
-    if not bounds:
+    if min is None and max is None:
         raise RuntimeError("clamp: At least one of 'min' or 'max' must not be None")
-    tensors = sum(isinstance(x, TensorBase) for x in bounds)
-    if 0 < tensors < len(bounds):
+    tensors = isinstance(min, TensorBase) or isinstance(max, TensorBase)
+    if tensors and not all(x is None or isinstance(x, TensorBase) for x in (min, max)):
         raise TypeError(f"clamp(): min and max must both be tensors or both be numbers, got {type(min).__name__} and {type(max).__name__}")
-    x, *bounds = promote("clamp", input, *bounds)
-    low = None if min is None else bounds[0]
-    high = None if max is None else bounds[-1]
+    x, low, high = tensor_only(input, "clamp"), min, max
+    if not ((min is None or agree(input, min)) and (max is None or agree(input, max))):
+        x, *bounds = promote("clamp", input, *(b for b in (min, max) if b is not None))
+        low, high = None if min is None else bounds[0], None if max is None else bounds[-1]
     if not needs_grad(x, low, high):
         return _clamp(x, low, high, tensors, out)
     _no_out("clamp", out)
-    return attach(_clamp(x, low, high, tensors), _clamp_backward, (x, low, high), saved=(x, low, high),
-                  meta=(x.shape, _shape(low), _shape(high)))
+    y = _clamp(x, low, high, tensors)
+    return attach(y, _clamp_backward, (x, low, high), saved=(x, low, high), meta=broadcast_shapes(y, x, low, high))
 
 
 def _clamp(x, low, high, tensors, out=None):
@@ -403,7 +397,7 @@ def where(condition, input=None, other=None):
     y = _where(condition, a, b)
     if not needs_grad(a, b):
         return y
-    return attach(y, _where_backward, (a, b), saved=(condition,), meta=(_shape(a), _shape(b)))
+    return attach(y, _where_backward, (a, b), saved=(condition,), meta=broadcast_shapes(y, a, b))
 
 
 def _where_backward(node, dy):
@@ -431,7 +425,8 @@ def masked_fill(input, mask, value, *, out=None):
     if not needs_grad(input, value):
         return _where(mask, value, input, out)
     _no_out("masked_fill", out)
-    return attach(_where(mask, value, input), _masked_fill_backward, (input, value), saved=(mask,), meta=(input.shape, _shape(value)))
+    y = _where(mask, value, input)
+    return attach(y, _masked_fill_backward, (input, value), saved=(mask,), meta=broadcast_shapes(y, input, value))
 
 
 def _masked_fill_backward(node, dy):

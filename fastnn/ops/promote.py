@@ -102,8 +102,8 @@ def cast(input, dtype):
 
 
 def reduce_to(dy, shape):
-    """The gradient of an operand of `shape` that was broadcast to dy's shape: summed where it was repeated."""
-    if dy.shape == shape:
+    """The gradient of an operand of `shape` that was broadcast to dy's shape: summed where it was repeated. None is dy's own shape."""
+    if shape is None or dy.shape == shape:
         return dy
     lead = dy.dim() - len(shape)
     dims = tuple(i for i, n in enumerate(dy.shape) if i < lead or (shape[i - lead] == 1 and n != 1))

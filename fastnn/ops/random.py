@@ -1,10 +1,11 @@
 """Random tensors, and dropout.
 
-Bits are Philox4x32-10 of (seed, counter, element): each call takes one count of its generator, and what an element gets depends neither on
-the number of threads nor on the instruction set.
+Bits are Philox4x32-10 of (seed, counter, element): each call takes one count of its generator, and what an element gets
+depends neither on the number of threads nor on the instruction set.
 
 For nn.functional:  dropout(input, p=0.5, train=True, *, run=1, generator=None, out=None)
-run > 1 draws once for that many neighbouring elements, counted row-major; out=input works in place where no gradient is needed.
+run > 1 draws once for that many neighbouring elements, counted row-major; out=input works in place where no gradient
+is needed.
 feature_dropout(input, p=0.5, train=True) drops whole channels, input[n, c, ...]."""
 from .. import _core
 from .._core import attach, default_generator, needs_grad
@@ -88,7 +89,8 @@ def randint(*args, low=None, high=None, size=None, generator=None, dtype=None, d
     if given:
         raise TypeError("randint(): too many arguments; expected randint(high, size) or randint(low, high, size)")
     kind = _kind(dtype, int64)
-    t = _core.randint_into(_fresh((size,), "randint", uint8 if kind.name == "bool" else kind), int(low), int(high), generator)
+    t = _fresh((size,), "randint", uint8 if kind.name == "bool" else kind)
+    _core.randint_into(t, int(low), int(high), generator)
     return _finish(_core.cast(t, kind) if kind.name == "bool" else t, requires_grad, device)
 
 
@@ -107,22 +109,26 @@ def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False)
 
 def rand_like(input, *, dtype=None, device=None, requires_grad=False, memory_format=None, generator=None):
     """`rand` with the shape and type of `input`."""
-    return rand(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad, generator=generator)
+    return rand(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad,
+                generator=generator)
 
 
 def randn_like(input, *, dtype=None, device=None, requires_grad=False, memory_format=None, generator=None):
     """`randn` with the shape and type of `input`."""
-    return randn(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad, generator=generator)
+    return randn(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad,
+                 generator=generator)
 
 
-def randint_like(input, *args, low=None, high=None, dtype=None, device=None, requires_grad=False, memory_format=None, generator=None):
+def randint_like(input, *args, low=None, high=None, dtype=None, device=None, requires_grad=False, memory_format=None,
+                 generator=None):
     """`randint` with the shape and type of `input`: randint_like(x, high) or randint_like(x, low, high)."""
-    return randint(*args, low=low, high=high, size=tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad,
-                   generator=generator)
+    return randint(*args, low=low, high=high, size=tuple(input.shape), dtype=dtype or input.dtype, device=device,
+                   requires_grad=requires_grad, generator=generator)
 
 
 def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
-    """Normal numbers: normal(mean, std, size) with two numbers, or one for each element of the tensors mean and std, broadcast.
+    """Normal numbers: normal(mean, std, size) with two numbers, or one for each element of the tensors mean and std,
+    broadcast.
 
     Errors: RuntimeError for a negative deviation; TypeError for two numbers without size.
     """
@@ -130,7 +136,8 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
     if not tensors:
         if size is None:
             raise TypeError("normal(): mean and std are numbers, so size is needed")
-        return _finish(_core.normal_into(_fresh((size,), "normal", _kind(dtype)), mean, std, generator), requires_grad, device)
+        t = _fresh((size,), "normal", _kind(dtype))
+        return _finish(_core.normal_into(t, mean, std, generator), requires_grad, device)
     if size is not None:
         raise TypeError("normal(): size is for numbers; here the tensors give the shape")
     mean, std = (t.detach() if isinstance(t, _core.TensorBase) else t for t in (mean, std))
@@ -145,7 +152,8 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
 
 
 def bernoulli(input, p=None, *, generator=None):
-    """1 with the probability that each element of `input` gives, or p everywhere, else 0; of input's shape and type. No gradient.
+    """1 with the probability that each element of `input` gives, or p everywhere, else 0; of input's shape and type.
+    Its gradient is zero.
 
     Errors: RuntimeError for a probability outside [0, 1].
 
@@ -155,7 +163,8 @@ def bernoulli(input, p=None, *, generator=None):
         tensor([0., 1.])
     """
     y = _core.full(tuple(input.shape), None, input.dtype)
-    return attach(_core.bernoulli_into(y, _probabilities(input if p is None else p), generator), _zero_backward, (input,))
+    _core.bernoulli_into(y, _probabilities(input if p is None else p), generator)
+    return attach(y, _zero_backward, (input,))
 
 
 def _probabilities(p):
@@ -170,18 +179,21 @@ def _probabilities(p):
 
 
 def multinomial(input, num_samples, replacement=False, *, generator=None):
-    """Draw indices with probabilities in proportion to the rows of `input`, (C) or (N, C): int64 of shape (num_samples) or (N, num_samples).
+    """Draw indices with probabilities in proportion to the rows of `input`, (C) or (N, C): int64 of shape (num_samples) or
+    (N, num_samples). Without replacement, the first ones of a race in which index c finishes at an exponential time of rate
+    input[c].
 
-    Without replacement, the first num_samples of a race in which index c finishes at an exponential time of rate input[c].
-    Errors: RuntimeError for negative or infinite weights, rows without weight, more samples than indices without replacement.
+    Errors: RuntimeError for negative or infinite weights, a row without weight, more samples than indices without
+    replacement.
     """
     w = input.detach()
     if not w.dtype.is_floating_point or w.dim() not in (1, 2):
-        raise RuntimeError(f"multinomial expects 1 or 2 dimensions of floating point, got shape {tuple(w.shape)} of {w.dtype}")
+        raise RuntimeError(f"multinomial expects 1 or 2 dimensions of floating point, got {tuple(w.shape)} of {w.dtype}")
     if num_samples < 1 or (not replacement and num_samples > w.shape[-1]):
-        raise RuntimeError(f"cannot sample n_sample={num_samples} of {w.shape[-1]} indices " + ("with" if replacement else "without") + " replacement")
+        raise RuntimeError(f"multinomial: cannot sample n_sample={num_samples} of {w.shape[-1]} indices "
+                           f"{'with' if replacement else 'without'} replacement")
     if not _core.is_recording() and not bool(((w >= 0) & (w < float("inf"))).all() & (w.sum(-1) > 0).all()):
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0, or a row has invalid (zero) sum")
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0, or a row has zero sum")
     if replacement:
         ladder = w.cumsum(-1)
         u = rand(*w.shape[:-1], num_samples, dtype=w.dtype, generator=generator) * ladder[..., -1:]
@@ -234,13 +246,14 @@ _WHOLE = {"float32": 2**24 + 1, "float64": 2**53 + 1, "int64": 2**63 - 1, "int32
 
 
 def random_(input, *args, generator=None, **named):
-    """Fill with integers: random_() from all that the type holds exactly and that are not negative, random_(to), random_(from, to)."""
+    """Fill with integers: random_(from, to), random_(to) from 0, random_() from 0 to the last that the type holds exactly."""
     args = [named.pop(k) for k in ("from", "to") if k in named] if named else list(args)
     if named or len(args) > 2:
         raise TypeError("random_(): expected random_(), random_(to) or random_(from, to)")
     low, high = (0, _WHOLE[input.dtype.name]) if not args else (0, args[0]) if len(args) == 1 else args
     if input.dtype.name == "bool":
-        return _overwrite(input, lambda y: y.copy_(randint(low, high, tuple(y.shape), dtype=input.dtype, generator=generator)))
+        drawn = randint(low, high, tuple(input.shape), dtype=input.dtype, generator=generator)
+        return _overwrite(input, lambda y: y.copy_(drawn))
     return _overwrite(input, lambda y: _core.randint_into(y, low, high, generator))
 
 
@@ -252,7 +265,7 @@ def _dropout_backward(node, dy):
 
 
 def dropout(input, p=0.5, train=True, *, run=1, generator=None, out=None):
-    """y = x m / (1 - p), m 1 with probability 1 - p, else 0;  dx = dy m / (1 - p). Without train, or with p = 0, x itself.
+    """y = x m / (1 - p), m 1 with probability 1 - p, else 0;  dx = dy m / (1 - p). Without train, or if p is 0, x itself.
 
     Args:
         input: Tensor of any shape.
@@ -278,9 +291,11 @@ def dropout(input, p=0.5, train=True, *, run=1, generator=None, out=None):
 
 
 def feature_dropout(input, p=0.5, train=True):
-    """Dropout of whole channels: one draw for input[n, c, ...]. Errors as `dropout`; RuntimeError for fewer than 2 dimensions."""
+    """Dropout of whole channels: one draw for input[n, c, ...].
+
+    Errors: as `dropout`; RuntimeError for fewer than 2 dimensions."""
     if input.dim() < 2:
-        raise RuntimeError(f"feature_dropout: input of shape {tuple(input.shape)} has no channels; at least 2 dimensions are needed")
+        raise RuntimeError(f"feature_dropout: input of shape {tuple(input.shape)} has no channels; 2 dimensions are needed")
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not train or p == 0 or input.numel() == 0:
@@ -293,7 +308,7 @@ def feature_dropout(input, p=0.5, train=True):
     return input * (factor * (1 / (1 - p)) if p < 1 else factor)
 
 
-FUNCTIONS = ("manual_seed", "seed", "initial_seed", "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal",
-             "bernoulli", "multinomial", "dropout", "feature_dropout")
+FUNCTIONS = ("manual_seed", "seed", "initial_seed", "rand", "randn", "randint", "randperm", "rand_like", "randn_like",
+             "randint_like", "normal", "bernoulli", "multinomial", "dropout", "feature_dropout")
 METHODS = ("uniform_", "normal_", "bernoulli_", "random_", "bernoulli", "multinomial")
 INPLACE = ("dropout",)

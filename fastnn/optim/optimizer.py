@@ -11,14 +11,11 @@ from ..ops.create import float32, from_numpy
 
 
 class _State(defaultdict):
-    """parameter -> dict of its state tensors; replacing an entry makes captured steps look again."""
+    """parameter -> dict of its state; replacing an entry makes captured steps stale."""
 
     def __init__(self, changed):
         super().__init__(dict)
         self._changed = changed
-
-    def __reduce__(self):
-        return dict, (dict(self),)
 
 
 def _watched(name):
@@ -36,27 +33,31 @@ for _name in ("__setitem__", "__delitem__", "clear", "pop", "popitem", "update")
 
 
 class Optimizer:
-    """Moves parameters down their gradients.
+    """Moves parameters along their gradients.
 
     Args:
         params: an iterable of Tensors, of (name, Tensor) pairs, or of dicts with "params" and options of their own.
         defaults: dict of options for groups that do not give them.
 
-    Attributes: `param_groups`, a list of dicts whose numbers may be changed between steps, in a captured step too; `state`, parameter -> dict of
-    tensors, made with the optimizer; `defaults`. A derived class sets `_adam` (does its group step by Adam's kernel or by SGD's) or writes `step`.
+    Attributes:
+        param_groups: list of dicts. Their numbers may be changed between steps, those of a captured step too.
+        state: parameter -> dict of tensors, made with the optimizer.
+        defaults: as given.
 
-    Errors: TypeError for a single Tensor, a set, or what is no Tensor; ValueError for no parameters, a non-leaf, or a parameter in two groups.
+    A derived class sets `_adam` (its groups step by Adam's kernel, or else by SGD's) or writes its own `step`.
+
+    Errors: TypeError for a single Tensor, a set, or what is no Tensor; ValueError for no parameters, a non-leaf, or a
+    parameter in two groups.
     """
     _adam = None
     _hidden = ()                             # keys of a parameter's state that state_dict leaves out
 
     def __init__(self, params, defaults):
-        self.defaults = defaults
-        self._steppers = []
+        self.defaults, self.param_groups, self._steppers = defaults, [], []
         self.state = {}
-        self.param_groups = []
         if isinstance(params, _core.TensorBase):
-            raise TypeError(f"params argument given to the optimizer should be an iterable of Tensors or dicts, but got {type(params).__name__}")
+            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
+                            f"{type(params).__name__}")
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -78,36 +79,40 @@ class Optimizer:
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         params = param_group["params"]
         if isinstance(params, set):
-            raise TypeError("optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets will change "
-                            "between runs. Please use a list instead.")
+            raise TypeError("optimizer parameters need to be organized in ordered collections, but the ordering of tensors "
+                            "in sets will change between runs. Please use a list instead.")
         params = [params] if isinstance(params, _core.TensorBase) else list(params)
         names = [p[0] for p in params if isinstance(p, tuple)]
-        params = [p[1] if isinstance(p, tuple) else p for p in params]
         if names and len(names) != len(params):
             raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+        if self.param_groups and bool(names) != ("param_names" in self.param_groups[0]):
+            raise ValueError("all optimizer param groups should be with/without names")
+        params = [p[1] if isinstance(p, tuple) else p for p in params]
         for p in params:
             if not isinstance(p, _core.TensorBase):
                 raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
             if not (p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
-        if len(params) != len(set(map(id, params))):
-            warnings.warn("optimizer contains a parameter group with duplicate parameters; each is stepped as often as it is named", stacklevel=3)
-        taken = {id(p) for g in self.param_groups for p in g["params"]}
-        if any(id(p) in taken for p in params):
+        ids = {id(p) for p in params}
+        if len(ids) < len(params):
+            warnings.warn("optimizer contains a parameter group with duplicate parameters; each is stepped as often as it "
+                          "is named", stacklevel=3)
+        if any(id(p) in ids for group in self.param_groups for p in group["params"]):
             raise ValueError("some parameters appear in more than one parameter group")
-        if self.param_groups and bool(names) != ("param_names" in self.param_groups[0]):
-            raise ValueError("all optimizer param groups should be with/without names")
-        param_group = {**param_group, "params": params, **({"param_names": names} if names else {})}
-        for name, value in self.defaults.items():
-            param_group.setdefault(name, value)
+        options = {k: v for k, v in param_group.items() if k != "params"}
+        named = {"param_names": names} if names else {}
         self._changed()
-        self.param_groups.append(param_group)
+        self.param_groups.append({"params": params, **named, **options, **{k: v for k, v in self.defaults.items()
+                                                                           if k not in options}})
         self._sync()
         if self._adam is not None:
             self._steppers[-1].prepare(params, self.state)
 
     def step(self, closure=None):
-        """One step of every parameter that has a gradient. closure: clears gradients, computes the loss and returns it, which is then returned."""
+        """One step of every parameter that has a gradient.
+
+        closure: a function that clears the gradients, computes the loss, calls its backward() and returns it; step does
+        so too."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -130,7 +135,7 @@ class Optimizer:
                     _core.fill_into(g, 0)
 
     def _sync(self):
-        """Copy the numbers of `param_groups` to where the kernels read them. True: steps captured before are stale."""
+        """Copy the numbers of `param_groups` to where kernels read them. True: steps captured before are stale."""
         changed = False
         if self._adam is not None:
             while len(self._steppers) < len(self.param_groups):
@@ -146,76 +151,80 @@ class Optimizer:
     # ---- saving and loading
 
     def state_dict(self):
-        """{"state": {index: tensors by name}, "param_groups": options, with indices for parameters}, in PyTorch's layout.
+        """{"state": {index: tensors by name}, "param_groups": options, with indices for parameters}, laid out as PyTorch's.
 
-        A parameter that was never stepped has no state in it; `step` is a float32 scalar. The tensors are those in use, not copies."""
+        A parameter that was never stepped has no state in it; `step` is a float32 scalar. Tensors are those in use."""
         _core.host_reads("state_dict() of an optimizer")
-        order, groups = {}, []
+        order, groups, packed = {}, [], {}
         for group in self.param_groups:
             for p in group["params"]:
                 order.setdefault(id(p), len(order))
-            groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": [order[id(p)] for p in group["params"]]})
-        packed = {}
+            groups.append({**{k: v for k, v in group.items() if k != "params"},
+                           "params": [order[id(p)] for p in group["params"]]})
         for p, values in self._state.items():
             if id(p) in order and values and ("step" not in values or _core.steps_of(values) > 0):
-                packed[order[id(p)]] = {k: _core.full((), _core.steps_of(values), float32) if k == "step" else v
-                                        for k, v in values.items() if k not in self._hidden}
-        return {"state": {i: packed[i] for i in sorted(packed)}, "param_groups": groups}
+                kept = {k: v for k, v in values.items() if k not in self._hidden}
+                if "step" in kept:
+                    kept["step"] = _core.full((), _core.steps_of(values), float32)
+                packed[order[id(p)]] = kept
+        return {"state": dict(sorted(packed.items())), "param_groups": groups}
 
     def load_state_dict(self, state_dict):
-        """Take options and state from `state_dict`, from PyTorch too (tensors, arrays or numbers). State tensors keep their memory, so captured steps
-        go on with the new values.
+        """Take options and state from `state_dict`, PyTorch's too (tensors, arrays or numbers). State tensors keep their
+        memory, so captured steps go on with the new values.
 
-        Errors: ValueError for another number of groups or of parameters in one; RuntimeError for a tensor of another shape."""
+        Errors: ValueError for another number of groups or of parameters in one; RuntimeError for a tensor of another shape.
+        """
         _core.host_reads("load_state_dict() of an optimizer")
         saved, ours = state_dict["param_groups"], self.param_groups
         if len(saved) != len(ours):
             raise ValueError("loaded state dict has a different number of parameter groups")
         if any(len(s["params"]) != len(g["params"]) for s, g in zip(saved, ours)):
             raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
-        params = {i: p for s, g in zip(saved, ours) for i, p in zip(s["params"], g["params"])}
-        for i, p in params.items():
-            self._load(p, state_dict["state"].get(i, {}))
-        self.param_groups = [{**self._options_of(s), "params": g["params"], **({"param_names": g["param_names"]} if "param_names" in g else {})}
-                             for s, g in zip(saved, ours)]
+        for s, g in zip(saved, ours):
+            for i, p in zip(s["params"], g["params"]):
+                self._load(p, state_dict["state"].get(i, {}))
+        kept = [{k: g[k] for k in ("params", "param_names") if k in g} for g in ours]
+        self.param_groups = [{**self._options_of(s), **k} for s, k in zip(saved, kept)]
         self._sync()
 
     def _options_of(self, saved):
         return {**self.defaults, **copy.deepcopy({k: v for k, v in saved.items() if k != "params"})}
 
     def _load(self, p, values):
+        """Give parameter p the saved state `values`; what they do not name starts anew."""
         ours = self._state[p] if values or p in self._state else {}
+        counts = self._adam is not None
         for name, old in ours.items():
-            if name != "step" and isinstance(old, _core.TensorBase) and values.get(name) is None:
+            if name != "step" and values.get(name) is None and isinstance(old, _core.TensorBase):
                 _core.fill_into(old, 0)
-        if self._adam is not None and (values or "step" in ours):
+        if counts and (values or "step" in ours):
             _core.set_steps(ours, float(values.get("step", values.get("momentum_buffer") is not None)))
         for name, value in values.items():
-            if value is None or (name == "step" and self._adam is not None):
+            if value is None or (counts and name == "step"):
                 continue
-            if hasattr(value, "__array__") or isinstance(value, _core.TensorBase):
-                value = _tensor_of(value)
-                if tuple(value.shape) == tuple(p.shape):
-                    value = _core.cast(value, p.dtype) if value.dtype != p.dtype else value
-                old = ours.get(name)
-                if isinstance(old, _core.TensorBase) and old.shape == value.shape and old.dtype == value.dtype:
-                    _core.copy_into(old, value)
-                    continue
-                if self._adam is not None and value.shape != p.shape:
-                    raise RuntimeError(f"loaded state '{name}' has shape {tuple(value.shape)}, but its parameter has {tuple(p.shape)}")
-                value = _core.clone(value)
+            if not hasattr(value, "__array__"):
+                ours[name] = copy.deepcopy(value)
+                continue
+            value, old = _tensor_of(value), ours.get(name)
+            if counts and value.shape != p.shape:
+                raise RuntimeError(f"loaded state '{name}' has shape {tuple(value.shape)}, but its parameter has "
+                                   f"{tuple(p.shape)}")
+            if value.shape == p.shape and value.dtype != p.dtype:
+                value = _core.cast(value, p.dtype)
+            if isinstance(old, _core.TensorBase) and old.shape == value.shape and old.dtype == value.dtype:
+                _core.copy_into(old, value)
             else:
-                value = copy.deepcopy(value)
-            ours[name] = value
-            self._changed()
+                ours[name] = _core.clone(value)
+                self._changed()
 
     def __getstate__(self):
-        return {"defaults": self.defaults, "state": dict(self._state), "param_groups": self.param_groups}
+        return {**{k: v for k, v in self.__dict__.items() if k not in ("_steppers", "_state")}, "state": dict(self._state)}
 
     def __setstate__(self, state):
         self._steppers = []
-        self.__dict__.update({k: v for k, v in state.items() if k != "state"})
-        self.state = state["state"]
+        for name, value in state.items():
+            setattr(self, name, value)
         self._sync()
         for stepper, group in zip(self._steppers, self.param_groups):
             stepper.prepare(group["params"], self._state)
@@ -234,6 +243,8 @@ def _tensor_of(value):
         return value.detach()
     return from_numpy(np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, order="C"))
 
+
+# ---- what the optimizers check ---------------------------------------------------------------------------------------
 
 def _check(name, value, fine):
     if not fine:

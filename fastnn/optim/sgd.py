@@ -3,7 +3,8 @@ from .optimizer import Optimizer, _check, _check_flags, _check_lr
 
 
 class SGD(Optimizer):
-    """g = gradient + weight_decay p;  b = g in the first step, else momentum b + (1 - dampening) g;  p -= lr b, or with nesterov lr (g + momentum b).
+    """g = gradient + weight_decay p;  b = g in the first step, else momentum b + (1 - dampening) g;
+    p -= lr b, with nesterov lr (g + momentum b), without momentum lr g.
 
     Args:
         params: iterable of Tensors, pairs or dicts, see `Optimizer`.
@@ -13,8 +14,9 @@ class SGD(Optimizer):
         maximize: go up the gradient.
         foreach, fused: accepted; the result is the same.
 
-    Errors: ValueError for negative numbers and for nesterov without momentum; NotImplementedError for differentiable=True.
-    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013 (in PyTorch's form).
+    Errors: ValueError for negative numbers and for nesterov without momentum; NotImplementedError for
+    differentiable=True. Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013,
+    in PyTorch's form.
 
     Example:
         >>> import fastnn
@@ -28,13 +30,14 @@ class SGD(Optimizer):
     _adam = False
     _hidden = ("step",)
 
-    def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False, foreach=None, differentiable=False,
-                 fused=None):
+    def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False,
+                 foreach=None, differentiable=False, fused=None):
         _check_lr(lr)
         _check("momentum value", momentum, momentum >= 0)
         _check("weight_decay value", weight_decay, weight_decay >= 0)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         _check_flags(foreach, fused, differentiable)
-        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov, maximize=maximize,
-                                      foreach=foreach, differentiable=differentiable, fused=fused))
+        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                                      nesterov=nesterov, maximize=maximize, foreach=foreach,
+                                      differentiable=differentiable, fused=fused))

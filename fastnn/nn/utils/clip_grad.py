@@ -22,8 +22,8 @@ def _norm(grads, norm_type, error_if_nonfinite):
     norm_type = float(norm_type)
     norm = _core.total_norm(grads, norm_type)
     if error_if_nonfinite and not math.isfinite(_core.item(norm)):
-        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be clipped. To disable this "
-                           "error and scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`")
+        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
+                           "clipped. To scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`")
     return norm, float64 if any(g.dtype == float64 for g in grads) else float32
 
 
@@ -43,12 +43,13 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
 
 def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
     """Scale each gradient by min(1, max_norm / (total_norm + 1e-6)), in place."""
-    total_norm = total_norm.detach()
-    _core.scale_grads(_core.grads_of(_listed(parameters)), float(max_norm), total_norm if total_norm.dtype == float64 else _core.cast(total_norm, float64))
+    norm = total_norm.detach()
+    norm = norm if norm.dtype == float64 else _core.cast(norm, float64)
+    _core.scale_grads(_core.grads_of(_listed(parameters)), float(max_norm), norm)
 
 
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):
-    """Scale all gradients by min(1, max_norm / (norm + 1e-6)), in place; returns their norm before that, a scalar Tensor.
+    """Scale all gradients by min(1, max_norm / (norm + 1e-6)), in place; returns their norm before that, a scalar.
 
     Args:
         parameters: a Tensor or an iterable of them; those without a gradient are passed over.
@@ -100,7 +101,7 @@ def vector_to_parameters(vec, parameters):
     vec, at = vec.detach(), 0
     for p in parameters:
         if at + p.numel() > vec.numel():
-            raise RuntimeError(f"vector_to_parameters: a vector of {vec.numel()} elements is too short for a parameter of shape {tuple(p.shape)} "
-                               f"that begins at element {at}")
+            raise RuntimeError(f"vector_to_parameters: a vector of {vec.numel()} elements is too short for a parameter of shape "
+                               f"{tuple(p.shape)} that begins at element {at}")
         _core.copy_into(p, reshape(_core.slice_dim(vec, 0, at, at + p.numel(), 1), tuple(p.shape)))
         at += p.numel()
