@@ -120,7 +120,7 @@ typedef struct {
 typedef struct {
     void *work;
     void *y;                     /* forward: loss, scalar or (rows, inner) */
-    void *total;                 /* (1): what mean divides by; written forward, read backward; not used if reduction is 0 */
+    void *total;                 /* (1): what mean divides by; written forward, read backward; null if reduction is not 1 */
     void *dx;                    /* backward; like x */
     void *prob;                  /* (rows, C, inner): softmax of x, written forward if not null, read backward (cross_entropy) */
     const void *x;               /* (rows, C, inner) dense; mse: (rows) */

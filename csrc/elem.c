@@ -192,11 +192,11 @@ FN_INLINE fn_t mod(fn_t a, fn_t b) { return FN_DT == 0 ? (fn_t)fmodf((float)a, (
 FN_INLINE int opposed(fn_t r, fn_t b) { return r != 0 && (r < 0) != (b < 0); }
 FN_INLINE fn_t signed_remainder(fn_t a, fn_t b) {
     const fn_t r = (fn_t)divide((double)a, (double)b).r;
-    return r + (opposed(r, b) ? b : 0);
+    return opposed(r, b) ? r + b : r;
 }
 FN_INLINE fn_t hard_remainder(fn_t a, fn_t b) {
     const fn_t r = mod(a, b);
-    return r + (opposed(r, b) ? b : 0);
+    return opposed(r, b) ? r + b : r;
 }
 FN_INLINE fn_t floor_quotient(fn_t a, fn_t b) {
     const division d = divide((double)a, (double)b);
@@ -259,30 +259,52 @@ FN_INLINE fn_t nearest(fn_t a) { return FN_DT == 0 ? (fn_t)rintf((float)a) : (fn
 FN_INLINE fn_t up(fn_t a) { return FN_DT == 0 ? (fn_t)ceilf((float)a) : (fn_t)ceil((double)a); }
 
 #if FN_DT == 0
-FN_INLINE double of_bits(uint64_t u) { double d; memcpy(&d, &u, sizeof d); return d; }
-FN_INLINE uint64_t bits_of(double d) { uint64_t u; memcpy(&u, &d, sizeof u); return u; }
+enum { WIDE = FN_VBYTES / sizeof(double) };
+typedef double wide __attribute__((vector_size(FN_VBYTES)));
+typedef int64_t wide_mask __attribute__((vector_size(FN_VBYTES)));
+typedef uint64_t wide_bits __attribute__((vector_size(FN_VBYTES)));
+typedef float narrow __attribute__((vector_size(FN_VBYTES / 2)));
+
+FN_INLINE wide pick(wide_mask m, wide a, wide b) { return (wide)((m & (wide_mask)a) | (~m & (wide_mask)b)); }
+FN_INLINE wide set(double s) { return (wide){0} + s; }
+FN_INLINE wide whole(wide x) { return (x + 0x1.8p52) - 0x1.8p52; }       /* nearest, |x| < 2^51 */
 
 /* |x|^y = 2^(y log2 |x|) in double, whose spare bits make the float right to 0.5 ulp:
  * |x| = 2^k m, m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1), log2 m = 2/ln 2 (s + s^3/3 + s^5/5 + ...); 2^f by Taylor. */
-FN_INLINE float power(float x, float y) {
-    const double a = fabs((double)x), b = (double)y > 1e12 ? 1e12 : (double)y < -1e12 ? -1e12 : (double)y;      /* enough for 0 or infinity */
-    const uint64_t root_half = 0x3FE6A09E667F3BCD, one = 0x3FF0000000000000, u = bits_of(a) + (one - root_half);
-    const double k = of_bits((u >> 52) | 0x4330000000000000) - (0x1p52 + 1023), m = of_bits((u & 0xFFFFFFFFFFFFF) + root_half);
-    const double s = (m - 1) / (m + 1), z = s * s;
-    const double series = 1 + z * (1. / 3 + z * (1. / 5 + z * (1. / 7 + z * (1. / 9 + z * (1. / 11 + z * (1. / 13))))));
-    double t = b * (k + 0x1.71547652b82fep+1 * s * series);
-    t = t > 200 ? 200 : t < -200 ? -200 : t;
-    const double w = t + 0x1.8p52, f = (t - (w - 0x1.8p52)) * 0x1.62e42fefa39efp-1;
-    const double e = 1 + f * (1 + f * (1. / 2 + f * (1. / 6 + f * (1. / 24 + f * (1. / 120 + f * (1. / 720 + f * (1. / 5040 + f * (1. / 40320))))))));
-    double r = e * of_bits((bits_of(w) + 1023) << 52);
-    r = a == 0 || a == INFINITY ? ((a == 0) == (b > 0) ? 0 : INFINITY) : r;
-    const int whole = trunc(b) == b, odd = whole && trunc(b * 0.5) != b * 0.5, minus = bits_of((double)x) >> 63;
-    r = minus && odd ? -r : r;
-    r = (x < 0 && !whole && a != INFINITY) || a != a || b != b ? NAN : r;
-    return b == 0 || x == 1 ? 1 : (float)r;
+FN_INLINE wide power(wide x, wide y) {
+    const wide_bits top = (wide_bits){0} + ((uint64_t)1 << 63), one = (wide_bits){0} + 0x3FF0000000000000, root_half = (wide_bits){0} + 0x3FE6A09E667F3BCD;
+    const wide a = (wide)((wide_bits)x & ~top), b = pick(y > 1e12, set(1e12), pick(y < -1e12, set(-1e12), y));      /* enough for 0 and infinity */
+    const wide_bits u = (wide_bits)a + (one - root_half);
+    const wide k = (wide)((u >> 52) | 0x4330000000000000) - (0x1p52 + 1023), m = (wide)((u & 0xFFFFFFFFFFFFF) + root_half);
+    const wide s = (m - 1) / (m + 1), z = s * s;
+    const wide series = 1 + z * (1. / 3 + z * (1. / 5 + z * (1. / 7 + z * (1. / 9 + z * (1. / 11 + z * (1. / 13))))));
+    wide t = b * (k + 0x1.71547652b82fep+1 * s * series);
+    t = pick(t > 200, set(200), pick(t < -200, set(-200), t));
+    const wide w = t + 0x1.8p52, f = (t - (w - 0x1.8p52)) * 0x1.62e42fefa39efp-1;
+    const wide e = 1 + f * (1 + f * (1. / 2 + f * (1. / 6 + f * (1. / 24 + f * (1. / 120 + f * (1. / 720 + f * (1. / 5040 + f * (1. / 40320))))))));
+    wide r = e * (wide)(((wide_bits)w + 1023) << 52);
+    const wide_mask ends = (a == 0) | (a == INFINITY), is_whole = whole(b) == b, odd = is_whole & (whole(b * 0.5) != b * 0.5);
+    r = pick(ends, pick((a == 0) ^ (b > 0), set(INFINITY), set(0)), r);
+    r = (wide)((wide_bits)r | ((wide_bits)x & top & (wide_bits)odd));
+    r = pick(((x < 0) & ~is_whole & (a != INFINITY)) | (x != x) | (y != y), set(NAN), r);
+    return pick((y == 0) | (x == 1), set(1), r);
+}
+
+FN_INLINE void power_run(int64_t n, float *y, const float *a, const float *b) {
+    for (int64_t i = 0; i < n; i += WIDE) {
+        narrow p = {0}, q = {0};
+        const size_t bytes = n - i < WIDE ? (size_t)(n - i) * sizeof(float) : sizeof p;
+        if (bytes == sizeof p) memcpy(&p, a + i, sizeof p), memcpy(&q, b + i, sizeof q);
+        else memcpy(&p, a + i, bytes), memcpy(&q, b + i, bytes);
+        p = __builtin_convertvector(power(__builtin_convertvector(p, wide), __builtin_convertvector(q, wide)), narrow);
+        if (bytes == sizeof p) memcpy(y + i, &p, sizeof p);
+        else memcpy(y + i, &p, bytes);
+    }
 }
 #else
-FN_INLINE double power(double x, double y) { return pow(x, y); }
+FN_INLINE void power_run(int64_t n, double *y, const double *a, const double *b) {
+    for (int64_t i = 0; i < n; i++) y[i] = pow(a[i], b[i]);
+}
 #endif
 
 /* The common exponents in plain arithmetic. */
@@ -296,7 +318,7 @@ BODY(pow) {
     else if (s == -0.5) EACH y[i] = 1 / root(a[i]);
     else if (s == -1) EACH y[i] = 1 / a[i];
     else if (s == -2) EACH y[i] = 1 / (a[i] * a[i]);
-    else EACH y[i] = power(a[i], b[i]);
+    else power_run(n, y, a, b);
 }
 DOOR(pow, 3, fn_t)
 

@@ -46,19 +46,20 @@ typedef struct {
 static plan plan_of(const fn_gemm_args *g) {
     const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
     const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL), k_vecs = (double)over(g->K, FN_VL);
-    const double rows = M * n_vecs * K + (g->b_n == 1 ? 0 : 0.5 * N * K);
-    const double cols = N * m_vecs * K + (g->a_m == 1 ? 0 : 0.5 * M * K) + (g->beta ? 1.0 : 0.5) * M * N;
-    const double dots = g->a_k == 1 && g->b_k == 1 ? M * N * (k_vecs + 6) : 2 * rows;
+    const int64_t a_m = g->M == 1 ? 1 : g->a_m, a_k = g->K == 1 ? 1 : g->a_k, b_k = g->K == 1 ? 1 : g->b_k, b_n = g->N == 1 ? 1 : g->b_n;
+    const double rows = M * n_vecs * K + (b_n == 1 ? 0 : 0.5 * N * K);
+    const double cols = N * m_vecs * K + (a_m == 1 ? 0 : 0.5 * M * K) + (g->beta ? 1.0 : 0.5) * M * N;
+    const double dots = a_k == 1 && b_k == 1 ? M * N * (k_vecs + 6) : INFINITY;
     plan p = {.form = dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS, .act = (int)g->act, .beta = (int)g->beta,
               .c = g->c, .bias = g->bias, .c_batch = g->c_batch, .batch = g->batch, .K = g->K, .parts = 1, .part_K = g->K};
     if (p.form == COLS || (p.form == DOTS && g->N < g->M)) {
         p.R = g->N, p.L = g->M, p.c_r = 1, p.c_l = g->ldc;
-        p.s = g->b, p.s_batch = g->b_batch, p.s_r = g->b_n, p.s_k = g->b_k;
-        p.v = g->a, p.v_batch = g->a_batch, p.v_l = g->a_m, p.v_k = g->a_k;
+        p.s = g->b, p.s_batch = g->b_batch, p.s_r = b_n, p.s_k = b_k;
+        p.v = g->a, p.v_batch = g->a_batch, p.v_l = a_m, p.v_k = a_k;
     } else {
         p.R = g->M, p.L = g->N, p.c_r = g->ldc, p.c_l = 1;
-        p.s = g->a, p.s_batch = g->a_batch, p.s_r = g->a_m, p.s_k = g->a_k;
-        p.v = g->b, p.v_batch = g->b_batch, p.v_l = g->b_n, p.v_k = g->b_k;
+        p.s = g->a, p.s_batch = g->a_batch, p.s_r = a_m, p.s_k = a_k;
+        p.v = g->b, p.v_batch = g->b_batch, p.v_l = b_n, p.v_k = b_k;
     }
     const int64_t tiles = g->batch * over(g->M, 16) * over(g->N, 32);
     if (tiles < MAX_PARTS && g->K >= 1024 && M * N * K * (double)g->batch >= 1 << 20) {

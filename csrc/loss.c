@@ -57,7 +57,7 @@ FN_INLINE void reduce_parts(const fn_loss_args *a, parting ps, fn_team t, part_b
     if (ps.count == 1 ? hi == lo : t.rank != 0) return;
     double loss = 0, total = 0;
     for (int64_t i = 0; i < ps.count; i++) loss += sums[i].loss, total += sums[i].total;
-    *(fn_t *)a->total = (fn_t)total;
+    if (a->total) *(fn_t *)a->total = (fn_t)total;
     *(fn_t *)a->y = (fn_t)(a->reduction == MEAN ? loss / total : loss);
 }
 

@@ -15,7 +15,7 @@
 #define ONCE static __attribute__((noinline, noclone))       /* one text for all ops: the driver is most of the code */
 #define MIN2(a, b) ((a) < (b) ? (a) : (b))
 
-enum { SUM, SUMSQ, SUMABS, SUMDEV2, PROD, MAX, MIN, ANY, ALL };
+enum { SUM, SUMSQ, SUMABS, SHIFTED, SUMDEV2, PROD, MAX, MIN, ANY, ALL };      /* SHIFTED: sum of x - m */
 enum { BLOCK = 1024, ROWS = 32, WIDE = 512, ITEMS = 64, LEAST = 32768, DIRECT = 128, FOLD = 256, GATHER = 16 };
 
 #if FN_REAL
@@ -68,11 +68,12 @@ FN_INLINE void store(const int op, void *y, int64_t i, acc_t v, double scale) {
 /* ---- one block: n elements in a line, or rows of w columns ------------------------------------------------------------ */
 
 #if FN_REAL
-/* Each lane of a takes the element of x below it; m is the mean. */
+/* Each lane of a takes the element of x below it; m is the mean (SHIFTED: a first guess of it). */
 FN_INLINE vec v_step(const int op, vec a, vec x, vec m) {
     switch (op) {
     case SUMSQ: return v_fma(x, x, a);
     case SUMABS: return a + v_abs(x);
+    case SHIFTED: return a + (x - m);
     case SUMDEV2: return v_fma(x - m, x - m, a);
     case PROD: return a * x;
     case MAX: return v_select((x > a) | m_nan(x), x, a);
@@ -86,7 +87,7 @@ FN_INLINE vec v_step(const int op, vec a, vec x, vec m) {
 /* The reduction of x[0..n). */
 FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
     static const fn_i lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const int pair = op == SUMSQ || op == SUMABS || op == SUMDEV2 ? SUM : op;
+    const int pair = op <= SUMDEV2 ? SUM : op;
     const vec e = v_set1((fn_t)neutral(op)), m = v_set1(mean);
     vec a = e, b = e, c = e, d = e;
     int64_t i = 0;
@@ -100,7 +101,7 @@ FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
     if (i < n) {                                             /* lanes beyond n change nothing */
         mask k;
         memcpy(&k, lane, sizeof k);
-        a = v_step(op, a, v_select(k < m_set1((fn_i)(n - i)), v_load_n(x + i, (int)(n - i)), op == SUMDEV2 ? m : e), m);
+        a = v_step(op, a, v_select(k < m_set1((fn_i)(n - i)), v_load_n(x + i, (int)(n - i)), op == SHIFTED || op == SUMDEV2 ? m : e), m);
     }
     a = v_step(pair, v_step(pair, a, b, m), v_step(pair, c, d, m), m);
     acc_t s[FN_VL];
@@ -119,7 +120,7 @@ FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int6
     int64_t j = 0;
     for (; j + 4 * FN_VL <= w; j += 4 * FN_VL) {
         vec a = e, b = e, c = e, d = e;
-        if (op == SUMDEV2)
+        if (op == SHIFTED || op == SUMDEV2)
             for (int k = 0; k < 4; k++) m[k] = v_load(mean + j + k * FN_VL);
         for (int64_t r = 0; r < nr; r++) {
             const fn_t *p = x + at[r] + j;
@@ -132,14 +133,14 @@ FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int6
     }
     for (; j + FN_VL <= w; j += FN_VL) {
         vec a = e;
-        if (op == SUMDEV2) m[0] = v_load(mean + j);
+        if (op == SHIFTED || op == SUMDEV2) m[0] = v_load(mean + j);
         for (int64_t r = 0; r < nr; r++) a = v_step(op, a, v_load(x + at[r] + j), m[0]);
         v_store(part + j, a);
     }
     if (j < w) {
         vec a = e;
         const int n = (int)(w - j);
-        if (op == SUMDEV2) m[0] = v_load_n(mean + j, n);
+        if (op == SHIFTED || op == SUMDEV2) m[0] = v_load_n(mean + j, n);
         for (int64_t r = 0; r < nr; r++) a = v_step(op, a, v_load_n(x + at[r] + j, n), m[0]);
         v_store_n(part + j, a, n);
     }
@@ -183,6 +184,7 @@ KIND(PROD)
 #if FN_REAL
 KIND(SUMSQ)
 KIND(SUMABS)
+KIND(SHIFTED)
 KIND(SUMDEV2)
 #endif
 
@@ -305,8 +307,15 @@ ONCE void total(const int op, acc_t *acc, const acc_t *part, const plan *p) {
         for (int64_t j = 0; j < p->n; j++) acc[j] = join(op, acc[j], acc[g * p->n + j]);
 }
 
+/* The mean of each column, from its first element and the sum of the distances to it: near the mean if the spread is small. */
+ONCE void guess(fn_t *mean, const fn_reduce_args *a, const plan *p, int64_t u) {
+    int64_t w;
+    const fn_t *x = (const fn_t *)a->x + corner(a, p, a->o_x, u, &w);
+    for (int64_t j = 0; j < w; j++) mean[j] = p->red ? x[(p->fold > 1 ? j % p->n : j) * p->cs] : 0;
+}
+
 ONCE void means(fn_t *mean, const acc_t *acc, const plan *p) {
-    for (int64_t j = 0; j < p->width; j++) mean[j] = (fn_t)(acc[p->fold > 1 ? j % p->n : j] / (acc_t)p->red);
+    for (int64_t j = 0; j < p->width; j++) mean[j] = (fn_t)(mean[j] + acc[p->fold > 1 ? j % p->n : j] / (acc_t)p->red);
 }
 
 ONCE void finish(const int op, const fn_reduce_args *a, const plan *p, int64_t u, const acc_t *acc) {
@@ -315,17 +324,18 @@ ONCE void finish(const int op, const fn_reduce_args *a, const plan *p, int64_t u
     for (int64_t j = 0; j < w / p->fold; j++) store(op, a->y, at + j * s, acc[j], a->scale);
 }
 
-/* sumdev2 sums first, for the mean: by f0, which else is f itself. */
+/* sumdev2 first sums for the mean, by f0; else that is f. */
 ONCE void reduce(const int op, const kind *f0, const kind *f, const void *args, fn_team t, int whole) {
     const fn_reduce_args *a = args;
     const plan p = planned(a, whole);
-    const int lead = op == SUMDEV2 ? SUM : op;
+    const int lead = op == SUMDEV2 ? SHIFTED : op;
     acc_t acc[WIDE], *part = a->work;                        /* (units, parts, width) */
     fn_t mean[WIDE] = {0};
     int64_t lo, hi;
     if (p.parts == 1) {
         fn_share(p.units, 1, t, &lo, &hi);
         for (int64_t u = lo; u < hi; u++) {
+            if (op == SUMDEV2) guess(mean, a, &p, u);
             item(lead, f0, acc, a, &p, u, 0, mean);
             total(lead, acc, acc, &p);
             if (op == SUMDEV2) {
@@ -338,11 +348,15 @@ ONCE void reduce(const int op, const kind *f0, const kind *f, const void *args, 
         return;
     }
     fn_share(p.units * p.parts, 1, t, &lo, &hi);
-    for (int64_t i = lo; i < hi; i++) item(lead, f0, part + i * p.width, a, &p, i / p.parts, i % p.parts, mean);
+    for (int64_t i = lo; i < hi; i++) {
+        if (op == SUMDEV2) guess(mean, a, &p, i / p.parts);
+        item(lead, f0, part + i * p.width, a, &p, i / p.parts, i % p.parts, mean);
+    }
     fn_barrier(t);
     if (op == SUMDEV2) {
         acc_t *dev = part + p.units * p.parts * p.width;
         for (int64_t i = lo; i < hi; i++) {
+            guess(mean, a, &p, i / p.parts);
             total(lead, acc, part + i / p.parts * p.parts * p.width, &p);
             means(mean, acc, &p);
             item(op, f, dev + i * p.width, a, &p, i / p.parts, i % p.parts, mean);
@@ -376,7 +390,7 @@ REDUCTION(prod, PROD, PROD)
 #if FN_REAL
 REDUCTION(sumsq, SUMSQ, SUMSQ)
 REDUCTION(sumabs, SUMABS, SUMABS)
-REDUCTION(sumdev2, SUM, SUMDEV2)
+REDUCTION(sumdev2, SHIFTED, SUMDEV2)
 #endif
 
 /* ---- argmax, argmin: the first place of the extreme; a NaN is one ------------------------------------------------------ */

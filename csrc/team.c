@@ -248,6 +248,11 @@ int fn_cpus(void) {
 }
 
 #if defined(__linux__)
+#if !defined(CGROUP_FILE)        /* the tests name their own */
+#define CGROUP_FILE "/proc/self/cgroup"
+#define CGROUP_ROOT "/sys/fs/cgroup"
+#endif
+
 static double read_numbers(const char *dir, const char *file, double *second) {
     char path[2 * PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", dir, file);
@@ -260,11 +265,10 @@ static double read_numbers(const char *dir, const char *file, double *second) {
     return first;
 }
 
-/* The fewest processors that a CPU quota grants this process or any group above it; INT_MAX: none. */
-static int cgroup_cpus(void) {
+int fn_cgroup_cpus(void) {
     int least = INT_MAX;
     char line[PATH_MAX + 64], dir[PATH_MAX + 96];
-    FILE *f = fopen("/proc/self/cgroup", "r");
+    FILE *f = fopen(CGROUP_FILE, "r");
     while (f && fgets(line, sizeof line, f)) {           /* id:controllers:path; version 2 has no controllers */
         line[strcspn(line, "\n")] = 0;
         char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
@@ -273,7 +277,7 @@ static int cgroup_cpus(void) {
         controllers++;
         const int v2 = !*controllers, v1 = !v2 && strstr(controllers, "cpu") && !strstr(controllers, "cpuset");
         if (!v1 && !v2) continue;
-        const int root = snprintf(dir, sizeof dir, v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu");
+        const int root = snprintf(dir, sizeof dir, "%s%s", CGROUP_ROOT, v2 ? "" : "/cpu");
         snprintf(dir + root, sizeof dir - (size_t)root, "%s", strcmp(path, "/") ? path : "");
         for (char *slash = dir; slash;) {
             double period = 0, unused = 0, quota = read_numbers(dir, v2 ? "cpu.max" : "cpu.cfs_quota_us", &period);
@@ -290,7 +294,7 @@ static int cgroup_cpus(void) {
     return least;
 }
 #else
-static int cgroup_cpus(void) { return INT_MAX; }
+int fn_cgroup_cpus(void) { return INT_MAX; }
 #endif
 
 int fn_threads_default(void) {
@@ -300,6 +304,6 @@ int fn_threads_default(void) {
         const long n = value ? strtol(value, NULL, 10) : 0;        /* OMP_NUM_THREADS may go on with inner levels */
         if (n > 0) return n < FN_MAX_THREADS ? (int)n : FN_MAX_THREADS;
     }
-    const int cpus = fn_cpus(), quota = cgroup_cpus(), n = cpus < quota ? cpus : quota;
+    const int cpus = fn_cpus(), quota = fn_cgroup_cpus(), n = cpus < quota ? cpus : quota;
     return n < 1 ? 1 : n < FN_MAX_THREADS ? n : FN_MAX_THREADS;
 }

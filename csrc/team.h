@@ -32,6 +32,7 @@ void fn_walk(fn_job *job, int rank, int size);
 int fn_wants_team(const fn_call *calls, int64_t n);
 
 int fn_cpus(void);               /* that this process may run on */
+int fn_cgroup_cpus(void);        /* the fewest that a quota grants this process or a group above it, rounded up; INT_MAX: no quota */
 int fn_spins(int threads);       /* before yielding: none where threads outnumber processors */
 int fn_thread_start(void *(*f)(void *), void *arg);     /* detached, all signals blocked; 0, or -1 */
 void fn_team_forked(void);       /* in the child of a fork */

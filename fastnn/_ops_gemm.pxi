@@ -5,6 +5,7 @@ cdef extern from "args.h":
         void *c
         const void *a
         const void *b
+        const void *packed
         const void *bias
         int64_t batch, M, N, K, c_batch, ldc, a_batch, a_m, a_k, b_batch, b_k, b_n, beta, act
     ctypedef struct fn_dense_args:
@@ -14,12 +15,13 @@ cdef extern from "args.h":
         void *db
         const void *x
         const void *w
+        const void *packed
         const void *b
         const void *dy
         int64_t M, N, K, ldx, ldw, ldy, act
 
 cdef extern from "fn.h":
-    enum: FN_OP_gemm, FN_OP_dense_fwd, FN_OP_dense_bwd_x, FN_OP_dense_bwd_w
+    enum: FN_OP_gemm, FN_OP_gemm_pack, FN_OP_dense_fwd, FN_OP_dense_bwd_x, FN_OP_dense_bwd_w
 
 
 cdef inline double _product_ns(int64_t M, int64_t N, int64_t K) noexcept:
@@ -45,17 +47,17 @@ cdef int _check_bias(str name, TensorBase bias, TensorBase like, int64_t N) exce
 
 # ---- c = a b -----------------------------------------------------------------------------------------------------------
 
-cdef bint _one_stride(TensorBase x, int64_t *batch, int64_t *stride) noexcept:
-    """Do x's leading dimensions amount to one, with one stride between matrices?"""
+cdef bint _one_stride(TensorBase x, int last, int64_t *n, int64_t *stride) noexcept:
+    """Do dimensions 0..last amount to one of n elements with one stride?"""
     cdef int i
-    batch[0], stride[0] = 1, 0
-    for i in range(x.ndim - 3, -1, -1):
+    n[0], stride[0] = 1, 0
+    for i in range(last, -1, -1):
         if x.shape_[i] != 1:
-            if batch[0] == 1:
+            if n[0] == 1:
                 stride[0] = x.stride_[i]
-            elif x.stride_[i] != batch[0] * stride[0]:
+            elif x.stride_[i] != n[0] * stride[0]:
                 return False
-            batch[0] *= x.shape_[i]
+            n[0] *= x.shape_[i]
     return True
 
 
@@ -86,12 +88,12 @@ def gemm(TensorBase a, TensorBase b, TensorBase bias=None, int act=0, TensorBase
     if ndim > 2:
         lead = tuple([n[i] for i in range(ndim - 2)])
         a, b = expand(a, lead + (g.M, g.K)), expand(b, lead + (g.K, g.N))
-    if not _one_stride(a, &g.batch, &g.a_batch):
+    if not _one_stride(a, a.ndim - 3, &g.batch, &g.a_batch):
         a = contiguous(a)
-        _one_stride(a, &g.batch, &g.a_batch)
-    if not _one_stride(b, &batch, &g.b_batch):
+        _one_stride(a, a.ndim - 3, &g.batch, &g.a_batch)
+    if not _one_stride(b, b.ndim - 3, &batch, &g.b_batch):
         b = contiguous(b)
-        _one_stride(b, &batch, &g.b_batch)
+        _one_stride(b, b.ndim - 3, &batch, &g.b_batch)
     if bias is not None:
         _check_bias("matmul", bias, a, g.N)
         bias = dense(bias)
@@ -120,20 +122,39 @@ def gemm(TensorBase a, TensorBase b, TensorBase bias=None, int act=0, TensorBase
 
 cdef TensorBase _rows_of(TensorBase x, int64_t *rows, int64_t *stride):
     """x as (rows, features) with features side by side, and the stride between rows."""
-    cdef int64_t n = x.shape_[x.ndim - 1]
-    if not (x.ndim == 2 and (x.stride_[1] == 1 or n == 1) and x.stride_[0] >= n):
+    cdef int last = x.ndim - 1
+    if (x.stride_[last] != 1 and x.shape_[last] > 1) or not _one_stride(x, last - 1, rows, stride):
         x = dense(x)
-        stride[0] = n
-    else:
-        stride[0] = x.stride_[0]
-    rows[0] = 1
-    for i in range(x.ndim - 1):
-        rows[0] *= x.shape_[i]
+        _one_stride(x, last - 1, rows, stride)
     return x
 
 
-def linear_fwd(TensorBase x, TensorBase w, TensorBase b=None, int act=0):
-    """y (..., N) = act(x (..., K) w' + b), w (N, K), b (N) or None."""
+cdef class PackedWeight:
+    """A weight (N, K) as linear_fwd reads it fastest, for one instruction set; it does not follow later changes of the weight."""
+    cdef TensorBase panels
+    cdef const fn_table *table
+    cdef int64_t N, K
+
+
+def linear_pack(TensorBase w):
+    """w (N, K) packed for linear_fwd(..., packed=): saves its packing at each call where a batch has more rows than a few."""
+    cdef fn_gemm_args g
+    cdef PackedWeight p = PackedWeight.__new__(PackedWeight)
+    cdef int64_t n[1]
+    memset(&g, 0, sizeof(g))
+    if w.ndim != 2:
+        raise RuntimeError(f"linear: weight (out_features, in_features)={shape_of(w)} needs two dimensions")
+    _check_product("linear", w, w)
+    p.table, p.N, p.K = fn_table_now(), w.shape_[0], w.shape_[1]
+    n[0] = (p.N + 31) // 32 * 32 * p.K
+    p.panels = empty(w.dtype_, 1, n)
+    g.c, g.b, g.N, g.K, g.b_k, g.b_n = fresh(p.panels), rd(w), p.N, p.K, w.stride_[1], w.stride_[0]
+    call(FN_OP_gemm_pack, w.dtype_, &g, sizeof(g), 0.3 * p.N * p.K)
+    return p
+
+
+def linear_fwd(TensorBase x, TensorBase w, TensorBase b=None, int act=0, PackedWeight packed=None):
+    """y (..., N) = act(x (..., K) w' + b), w (N, K), b (N) or None; packed: what linear_pack(w) gave."""
     cdef fn_dense_args d
     cdef TensorBase y
     cdef int64_t n[FN_DIMS]
@@ -150,6 +171,11 @@ def linear_fwd(TensorBase x, TensorBase w, TensorBase b=None, int act=0):
         _check_bias("linear", b, x, d.N)
         b = dense(b)
         d.b = rd(b)
+    if packed is not None:
+        if packed.N != d.N or packed.K != d.K or packed.panels.dtype_ != w.dtype_ or packed.table != fn_table_now():
+            raise ValueError(f"linear: packed is a {DTYPE_NAMES[packed.panels.dtype_]} weight {(packed.N, packed.K)} for {packed.table.isa.decode()}, but weight "
+                             f"(out_features, in_features)={shape_of(w)} is {DTYPE_NAMES[w.dtype_]} and the instruction set is {fn_table_now().isa.decode()}")
+        d.packed = rd(packed.panels)
     memcpy(n, x.shape_, sizeof(n))
     n[x.ndim - 1] = d.N
     y = empty(x.dtype_, x.ndim, n)

@@ -53,20 +53,21 @@ cdef TensorBase _class_rows(TensorBase x, fn_loss_args *a):
 cdef int _check_classes(str name, TensorBase x, TensorBase target) except -1:
     """target holds a class for every item of x."""
     cdef int i
-    cdef bint fit = target.ndim == max(x.ndim - 1, 0)
-    rule = f"{name}: input {_class_axes(x.ndim)}={shape_of(x)} needs a target of classes of shape "
+    cdef bint fit = x.ndim > 0 and target.ndim == x.ndim - 1
+    if target.dtype_ == FN_I64 or target.dtype_ == FN_U8:
+        for i in range(target.ndim if fit else 0):
+            fit = fit and target.shape_[i] == x.shape_[i + (i > 0)]
+        if fit:
+            return 0
     if x.ndim == 0:
         raise ValueError(f"Expected 1 or more dimensions (got 0): {name}: the input is a 0-d tensor")
     if target.dtype_ != FN_I64 and target.dtype_ != FN_U8:
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {DTYPE_NAMES[target.dtype_]}: {name} takes classes as int64")
-    want = tuple([x.shape_[i] for i in range(x.ndim) if i != (1 if x.ndim > 1 else 0)])
+    shape = tuple([x.shape_[i] for i in range(x.ndim) if i != (x.ndim > 1)])
+    rule = f"{name}: input {_class_axes(x.ndim)}={shape_of(x)} needs a target of classes of shape {shape}, got {shape_of(target)}"
     if x.ndim > 1 and target.ndim and target.shape_[0] != x.shape_[0]:
-        raise ValueError(f"Expected input batch_size ({x.shape_[0]}) to match target batch_size ({target.shape_[0]}): {rule}{want}, got {shape_of(target)}")
-    for i in range(1, target.ndim):
-        fit = fit and target.shape_[i] == x.shape_[i + 1]
-    if not fit:
-        raise RuntimeError(f"{rule}{want}, got {shape_of(target)}")
-    return 0
+        raise ValueError(f"Expected input batch_size ({x.shape_[0]}) to match target batch_size ({target.shape_[0]}): {rule}")
+    raise RuntimeError(rule)
 
 
 cdef int _check_range(str name, TensorBase x, TensorBase target, int64_t C, int64_t ignore_index) except -1:
@@ -125,14 +126,11 @@ cdef TensorBase _class_weight(str name, TensorBase x, TensorBase weight, int64_t
 
 
 cdef TensorBase _loss_output(TensorBase x, TensorBase items, TensorBase total, fn_loss_args *a):
-    """y: a scalar beside total, or without reduction like items."""
-    cdef TensorBase y
-    if total is None:
-        y = empty(x.dtype_, items.ndim, items.shape_)
-    else:
-        y = empty(x.dtype_, 0, NULL)
-        a.total = fresh(total)
+    """y: a scalar, or without reduction like items."""
+    cdef TensorBase y = empty(x.dtype_, 0 if a.reduction else items.ndim, items.shape_)
     a.y = fresh(y)
+    if total is not None:
+        a.total = fresh(total)
     return y
 
 
@@ -141,7 +139,7 @@ cdef TensorBase _loss_output(TensorBase x, TensorBase items, TensorBase total, f
 def cross_entropy(TensorBase x, TensorBase target, TensorBase weight, int reduction, ignore_index, double smoothing, bint want_prob):
     """(y, prob, target, weight, total): the loss of logits x, and what its backward takes; prob is softmax(x), if it is wanted."""
     cdef fn_loss_args a
-    cdef TensorBase y, prob = None, total = None if reduction == _NONE else empty(x.dtype_, 0, NULL), given = x, items
+    cdef TensorBase y, prob = None, total = empty(x.dtype_, 0, NULL) if reduction == _MEAN else None, given = x, items
     memset(&a, 0, sizeof(a))
     a.reduction, a.smoothing, a.ignore_index = reduction, smoothing, ignore_index
     if not 0 <= smoothing <= 1:
@@ -208,7 +206,7 @@ def cross_entropy_backward(TensorBase dy, TensorBase prob, TensorBase target, Te
 def nll_loss(TensorBase x, TensorBase target, TensorBase weight, int reduction, ignore_index):
     """(y, target, weight, total): the loss of log-probabilities x, and what its backward takes."""
     cdef fn_loss_args a
-    cdef TensorBase y, total = None if reduction == _NONE else empty(x.dtype_, 0, NULL), given = x
+    cdef TensorBase y, total = empty(x.dtype_, 0, NULL) if reduction == _MEAN else None, given = x
     memset(&a, 0, sizeof(a))
     a.reduction, a.ignore_index = reduction, ignore_index
     _check_classes("nll_loss", x, target)
@@ -261,7 +259,7 @@ cdef int _mse_args(fn_loss_args *a, TensorBase x, TensorBase target, int reducti
 def mse_loss(TensorBase x, TensorBase target, int reduction):
     """(y, x, target, total): the loss of x and target of one shape and type, and what its backward takes."""
     cdef fn_loss_args a
-    cdef TensorBase y, total = None if reduction == _NONE else empty(x.dtype_, 0, NULL)
+    cdef TensorBase y, total = empty(x.dtype_, 0, NULL) if reduction == _MEAN else None
     if not same_shape(x, target) or x.dtype_ != target.dtype_:
         raise RuntimeError(f"mse_loss: input {shape_of(x)} of {DTYPE_NAMES[x.dtype_]} and target {shape_of(target)} of {DTYPE_NAMES[target.dtype_]} differ")
     _check_real(x, "mse_loss")

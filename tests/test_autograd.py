@@ -245,10 +245,11 @@ def test_function():
         assert not Scale.apply(x, 1.0)[0].requires_grad
 
 
+@pytest.mark.slow
 def test_a_million_step_chain_is_released():
     x = fastnn.ones(1, requires_grad=True)
     y = x
-    for _ in range(300_000):
+    for _ in range(100_000):
         y = y + 1
     y.backward()
     assert x.grad.item() == 1

@@ -1,6 +1,7 @@
 """csrc/team.c under both regions: calls in order, barriers, denormals, costs, the default number of threads."""
 import ctypes
 import os
+import sys
 import time
 
 import pytest
@@ -39,8 +40,8 @@ def test_barrier(runner, threads):
 @kinds
 def test_denormals_are_flushed_for_flagged_calls_alone(runner):
     flush = runner.lib.fn_flush_denormals
-    outs = [(ctypes.c_int32 * MAX_THREADS)() for _ in range(3)]
-    calls = runner.list(("probe_denormal", outs[0], 0, 3, 0), ("probe_denormal", outs[1], 0, 3, FLUSH), ("probe_denormal", outs[2], 0, 3, 0))
+    outs = [(ctypes.c_int32 * MAX_THREADS)() for _ in range(4)]
+    calls = runner.list(*(("probe_denormal", out, 0, 3, flags) for out, flags in zip(outs, (0, FLUSH, 0, FLUSH))))
     for threads in (1, 3):
         for mode in (0, 1):
             assert flush(mode) == 0
@@ -50,7 +51,7 @@ def test_denormals_are_flushed_for_flagged_calls_alone(runner):
             kept = flush(0)
             assert kept == mode                                        # the caller's mode is as it was
             assert list(outs[0][:threads]) == list(outs[2][:threads]) == [1 - mode] * threads      # and every thread's during the run
-            assert list(outs[1][:threads]) == [0] * threads
+            assert list(outs[1][:threads]) == list(outs[3][:threads]) == [0] * threads
 
 
 @kinds
@@ -73,3 +74,24 @@ def test_default_count_from_the_environment(kind):
     assert script(kind, ask, FASTNN_NUM_THREADS="none") == script(kind, ask, FASTNN_NUM_THREADS="-2") == [str(free)]
     if hasattr(os, "sched_setaffinity"):
         assert script(kind, "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n" + ask) == ["1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+@pytest.mark.parametrize("cgroup, files, quota", [
+    ("0::/", {"cpu.max": "max 100000"}, None),
+    ("0::/", {"cpu.max": "150000 100000"}, 2),                                       # rounded up
+    ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "50000 100000"}, 1),      # a group above counts too
+    ("0::/gone/from/here", {"cpu.max": "100000 100000"}, 1),                         # as in a container
+    ("12:cpuset:/x\n4:cpu,cpuacct:/a\n0::/", {"cpu/a/cpu.cfs_quota_us": "10000", "cpu/a/cpu.cfs_period_us": "100000"}, 1),
+    ("4:cpu,cpuacct:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    ("nonsense\n\n0:", {"cpu.max": "100000 100000"}, None),
+    ("0::/", {}, None),
+])
+def test_cgroup_quota(tmp_path, cgroup, files, quota):
+    (tmp_path / "cgroup").write_text(cgroup + "\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    places = f'-DCGROUP_FILE="{tmp_path}/cgroup"', f'-DCGROUP_ROOT="{tmp_path}"'
+    lib = load(f"cgroup-{tmp_path.name}", ["csrc/team.c", "csrc/run_threads.c"], places)
+    assert lib.fn_cgroup_cpus() == (quota or 2**31 - 1)

@@ -193,11 +193,8 @@ def _extreme(name, reduce, doc):
 def _extreme_backward(node, dy):
     """dy, shared evenly by all elements that equal the extreme."""
     (x, y), dims = node.saved, node.meta[1]
-    y = _wide(y, node)
-    hit = _core.eq(x, y)
-    hit = _where(_core.isnan(y), _core.isnan(x), hit)
-    share = _div(_wide(dy, node), _core.cast(_core.sum_(hit, dims, True), x.dtype))
-    return (_where(hit, share, 0),)
+    hit = _core.cast(_core.eq(x, _wide(y, node)), x.dtype)
+    return (_mul(hit, _div(_wide(dy, node), _core.sum_(hit, dims, True))),)
 
 
 amax = _extreme("amax", _core.max_, "The greatest element over dim; NaN if there is one. Elements that tie share the gradient evenly.")

@@ -1,0 +1,330 @@
+"""Indexing with every kind of key, gather and scatter, order, slices moved: against NumPy and PyTorch, with gradients; errors."""
+import itertools
+
+import numpy as np
+import pytest
+
+import fastnn
+import ref
+from check import ALL, NUMS, check_op, compare, machine, same_bits
+
+RNG = np.random.default_rng(11)
+A = RNG.standard_normal((4, 3, 5))
+I, J, M2, M1 = np.array([2, 0, -1]), np.array([[1], [2]]), RNG.random((4, 3)) < 0.5, np.array([True, False, True])
+
+# as (name of) a key that both packages and, where it says so, NumPy take; `t` makes tensors of either package
+BASIC = {"int": 1, "negative": -1, "slice": slice(1, 3), "step": slice(None, None, 2), "far": slice(-100, 100), "none": None, "dots": Ellipsis, "all": slice(None),
+         "mixed": (1, slice(None), -2), "dots in front": (Ellipsis, 0), "dots between": (1, Ellipsis, slice(1, None, 3)), "new": (None, 1, None, Ellipsis, None),
+         "empty": slice(3, 1), "numpy int": np.int64(2), "scalar": (1, 2, 3), "nothing": ()}
+ADVANCED = {"vector": I, "list": [1, 0], "matrix": J, "at the end": (Ellipsis, I), "two": (I, M1.nonzero()[0][:1]), "pair": (I, np.array([0, 1, 2])), "outer": (J, I),
+            "apart": (I, slice(None), np.array([4, 0, 3])), "behind a slice": (slice(1, 3), np.array([0, 2]), np.array([1, 1])), "slice and list": (slice(None), [2, 2]),
+            "with none": (None, I), "none between": (I, None, np.array([0, 1, 1])), "all three": (I, np.array([0, 1, 2]), np.array([4, 3, 2])),
+            "mask": A > 0, "mask of rows": np.array([True, False, True, True]), "mask of two": M2, "mask in the middle": (slice(None), M1),
+            "mask and vector": (M2, np.array([1] * int(M2.sum()))), "mask and slice": (M2, slice(1, 3)), "nothing chosen": np.zeros((4, 3, 5), bool),
+            "empty list": [], "zero dims": (np.array(1), slice(None), np.array(2)), "bool list": [True, False, False, True], "true": True, "false": False,
+            "repeats": np.array([1, 1, 1, 3]), "int32": np.array([0, 3], np.int32), "int and vector": (1, slice(None), I), "range": range(1, 3)}
+
+
+def tensors(f, key):
+    """The key with its arrays as tensors of package f."""
+    if isinstance(key, tuple):
+        return tuple(tensors(f, k) for k in key)
+    return f.from_numpy(key) if isinstance(key, np.ndarray) else list(key) if isinstance(key, range) else key
+
+
+def both(torch, program, *arrays):
+    """program(f, *leaves) in both packages: [(result, gradients of the leaves)], the result weighed."""
+    found = []
+    for f in (fastnn, torch):
+        leaves = [f.tensor(a, requires_grad=True) for a in arrays]
+        y = program(f, *leaves)
+        y = y if isinstance(y, tuple) else (y,)
+        real = [v for v in y if v.requires_grad]
+        if real:
+            sum((v * f.tensor(np.random.default_rng(3).uniform(1, 2, tuple(v.shape)))).sum() for v in real).backward()
+        found.append([v.detach().numpy() for v in y] + [x.grad if x.grad is None else x.grad.numpy() for x in leaves])
+    return found
+
+
+def agree(torch, program, *arrays):
+    ours, theirs = both(torch, program, *arrays)
+    for y, z in zip(ours, theirs, strict=True):
+        assert (y is None) == (z is None)
+        if y is not None:
+            assert (y.shape, y.dtype) == (z.shape, z.dtype)
+            np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-12)
+
+
+# ---- x[key] --------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", [*BASIC, *ADVANCED])
+def test_getitem(torch, name):
+    key = {**BASIC, **ADVANCED}[name]
+    agree(torch, lambda f, x: x[tensors(f, key)], A)
+    agree(torch, lambda f, x: (x.transpose(0, 2) * 2).transpose(0, 2)[tensors(f, key)], A)
+
+
+@pytest.mark.parametrize("name", BASIC)
+def test_basic_keys_are_views(name):
+    x = fastnn.tensor(A)
+    y = x[BASIC[name]]
+    np.testing.assert_array_equal(y.numpy(), A[BASIC[name]])
+    assert y._storage is x._storage and y is not x
+    assert x[fastnn.tensor(1)]._storage is not x._storage or x[1]._storage is x._storage
+
+
+@pytest.mark.parametrize("name", [n for n in ADVANCED if n not in ("int and vector", "range", "true", "false")])
+@pytest.mark.parametrize("dtype", ALL)
+def test_advanced_keys_as_numpy(isa, dtype, name):
+    key, a = ADVANCED[name], (A * 3).astype(dtype)
+    compare(fastnn.tensor(a)[key], a[np.asarray(key, np.int64) if name == "empty list" else key], dtype, tol=0)
+    compare(fastnn.tensor(a)[tensors(fastnn, key)], a[np.asarray(key, np.int64) if name == "empty list" else key], dtype, tol=0)
+
+
+VALUES = {"number": 7.5, "tensor": (5,), "one": (1,), "scalar": (), "wide": (1, 1, 1, 5)}
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("name", [n for n in [*BASIC, *ADVANCED] if n not in ("repeats",)])
+def test_setitem(torch, name, value):
+    key, shape = {**BASIC, **ADVANCED}[name], VALUES[value]
+    v = np.array(shape) if value == "number" else RNG.standard_normal(shape)
+
+    def program(f, x, v):
+        y = x * 1
+        y[tensors(f, key)] = 7.5 if value == "number" else v
+        return y * x
+    results = []
+    for f in (fastnn, torch):
+        try:
+            results.append(both_of(f, program, A, v))
+        except (RuntimeError, IndexError) as e:
+            results.append(type(e))
+    ours, theirs = results
+    if isinstance(theirs, type):
+        assert isinstance(ours, type), f"{theirs.__name__} expected"
+        return
+    for y, z in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(y, z, rtol=1e-12)
+
+
+def both_of(f, program, *arrays):
+    leaves = [f.tensor(a, requires_grad=True) for a in arrays]
+    y = program(f, *leaves)
+    (y * f.tensor(np.random.default_rng(3).uniform(1, 2, tuple(y.shape)))).sum().backward()
+    return [y.detach().numpy()] + [x.grad.numpy() if x.grad is not None else np.zeros(x.shape) for x in leaves]
+
+
+def test_setitem_converts_and_writes_in_place():
+    x = fastnn.zeros(3, 4, dtype=fastnn.int64)
+    row = x[1]
+    x[:, 1] = 2.9
+    x[[0, 2], [3, 0]] = fastnn.tensor([5.7, -1.2])
+    x[x == 2] = 8
+    x[1, 2:] = np.array([6, 7])
+    x[2] = [1, 2, 3, 4]
+    assert x.tolist() == [[0, 8, 0, 5], [0, 8, 6, 7], [1, 2, 3, 4]] and row.tolist() == [0, 8, 6, 7]
+    x[fastnn.tensor([0, 0])] = x[fastnn.tensor([1, 2])]
+    assert x[0].tolist() == [1, 2, 3, 4]                     # the last value stays
+    y = fastnn.arange(5)
+    y[fastnn.tensor([1, 2, 3, 4])] = y[:4]
+    assert y.tolist() == [0, 0, 1, 2, 3]                     # read before it is written
+
+
+def test_a_leaf_takes_no_assignment():
+    x = fastnn.zeros(3, requires_grad=True)
+    for key in (0, [0, 1], fastnn.tensor([True, False, True])):
+        with pytest.raises(RuntimeError, match="leaf"):
+            x[key] = 1
+    with fastnn.no_grad():
+        x[[0, 1]] = 1
+    assert x.tolist() == [1, 1, 0]
+
+
+def test_assignment_of_a_gradient_into_a_plain_tensor():
+    x, v = fastnn.zeros(4), fastnn.ones(2, requires_grad=True)
+    x[fastnn.tensor([1, 3])] = v * 3
+    x.sum().backward()
+    assert v.grad.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("key, error, text", [
+    (4, IndexError, "index 4 is out of bounds for dimension 0 with size 4"), ((0, 0, 0, 0), IndexError, "too many indices for tensor of dimension 3"),
+    (np.array([0, 4]), IndexError, "index 4 is out of bounds for dimension 0 with size 4"), ((slice(None), np.array([-4])), IndexError, "index -4 .*dimension 1"),
+    ((np.array([0, 1]), np.array([0, 1, 2])), IndexError, r"\[2\], \[3\]"), (np.ones(3, bool), IndexError, r"mask \[3\] at index 0.*\[4, 3, 5\]"),
+    ((Ellipsis, Ellipsis), IndexError, "ellipsis"), (1.5, TypeError, "float"), (np.array([1.5]), IndexError, "float64"), (slice(None, None, -1), ValueError, "step"),
+    ("a", TypeError, "str"), ((slice(None), np.ones((4, 3), bool)), IndexError, "mask"),
+])
+def test_bad_keys(key, error, text):
+    x = fastnn.tensor(A)
+    with pytest.raises(error, match=text):
+        x[tensors(fastnn, key)]
+    with pytest.raises(error, match=text):
+        x[tensors(fastnn, key)] = 1.0
+    np.testing.assert_array_equal(x.numpy(), A)
+
+
+# ---- many rows, many threads ------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("rows, wide, n", [(300, 784, 64), (50, 3, 3000), (1000, 1, 5000), (9, 130, 700), (70, 64, 2000)])
+def test_rows(rows, wide, n):
+    x, index, dy = RNG.integers(0, 200, (rows, wide)).astype(float), RNG.integers(-rows, rows, n), RNG.standard_normal((n, wide))
+    how = dict(layouts=("contiguous", "transposed", "sliced"), capture=False)
+    check_op(lambda x, i: x[i], ref.take, x, index, dtypes=ALL, tol=0, **how)
+    check_op(lambda x, i: x.index_select(0, i), lambda x, i: x[i], x, index % rows, tol=0, **how)
+    check_op(lambda x, dy, i: x.index_add(0, i, dy), lambda x, dy, i: ref.put_add(x, dy, i), x, dy, index % rows, tol=8,
+             bound=lambda x, dy, i: ref.put_add(x, np.abs(dy), i), **how)
+
+    def last(x, v, i):
+        y = x.clone()
+        y[i] = v
+        return y
+    check_op(last, lambda x, v, i: ref.put(x, v, i), x, RNG.integers(0, 200, (n, wide)).astype(float), index, dtypes=ALL, tol=0, layouts=("contiguous", "sliced"),
+             capture=False)
+
+
+@pytest.mark.parametrize("shape, dim, k", [((300, 10), 1, 1), ((3, 900), 1, 2000), ((900, 3), 0, 2000), ((20, 30, 7), 1, 40), ((5000,), 0, 5000)])
+def test_along(shape, dim, k):
+    x, n = RNG.integers(0, 200, shape).astype(float), shape[:dim] + (k,) + shape[dim + 1:]
+    index, v, how = RNG.integers(0, shape[dim], n), RNG.standard_normal(n), dict(layouts=("contiguous", "sliced"), capture=False)
+    check_op(lambda x, i: x.gather(dim, i), lambda x, i: np.take_along_axis(x, i, dim), x, index, dtypes=ALL, tol=0, **how)
+    check_op(lambda x, i, v: x.scatter_add(dim, i, v), lambda x, i, v: ref.scatter_add(x, dim, i, v), x, index, v, tol=8,
+             bound=lambda x, i, v: ref.scatter_add(x, dim, i, np.abs(v)), **how)
+    check_op(lambda x, i, v: x.scatter(dim, i, v), lambda x, i, v: ref.scatter(x, dim, i, v), x, index, v, tol=0, **how)
+
+
+def test_replays_with_other_indices_are_safe():
+    """Indices are checked when a step is recorded; a replay meets any, and then reads zero and writes nothing."""
+    x = fastnn.arange(5.0) + 1
+
+    def step(i, d):
+        y = fastnn.zeros(5)
+        y[i] = 9.0
+        return x[i], y, x.gather(0, d), fastnn.zeros(5).scatter_add(0, d, fastnn.ones(3)), fastnn.zeros(5).scatter(0, d, 4.0)
+    f, good = fastnn.capture(step), fastnn.tensor([0, 4, -1])
+    for _ in range(3):
+        f(good, good.abs())
+    assert f.replays
+    wrong = fastnn.tensor([1, 5, -2 ** 62])
+    read, wrote, gathered, added, put = f(wrong, wrong)
+    assert read.tolist() == gathered.tolist() == [2, 0, 0] and wrote.tolist() == [0, 9, 0, 0, 0] and added.tolist() == [0, 1, 0, 0, 0] and put.tolist() == [0, 4, 0, 0, 0]
+
+
+def test_masks_in_a_captured_step():
+    x = fastnn.tensor(A)
+    with pytest.raises(fastnn.CaptureError, match="boolean mask"):
+        fastnn.capture(lambda x: x[x > 0])(x)
+
+    def clipped(x):
+        y = x.clone()
+        y[y > 0] = 0.0                                       # its shape does not depend on the mask
+        return y
+    f = fastnn.capture(clipped)
+    for _ in range(3):
+        same_bits(f(x), clipped(x))
+
+
+# ---- functions beside PyTorch ---------------------------------------------------------------------------------------------------
+
+D = RNG.integers(0, 3, (4, 2, 5))
+PROGRAMS = {
+    "index_select": lambda f, x: (x.index_select(1, f.tensor([2, 0, 2])), f.index_select(x, -1, f.tensor(3)), x[0, 0, 0].index_select(0, f.tensor([0]))),
+    "index_add": lambda f, x: (x.index_add(1, f.tensor([2, 2]), x[:, :2] * 3), x.index_add(0, f.tensor([1, 3]), x[:2], alpha=-2)),
+    "index_copy": lambda f, x: (x.index_copy(1, f.tensor([2, 0]), x[:, :2] * 3),), "index_fill": lambda f, x: (x.index_fill(2, f.tensor([4, 1]), -1.5),),
+    "index_put": lambda f, x: (x.index_put((f.tensor([0, 1]), f.tensor([2, 2])), x[0, 0] * 2), x.index_put((f.tensor([1, 1]),), x[2], accumulate=True),
+                               x.index_put((x > 0.5,), f.tensor(0.0, dtype=f.float64))),
+    "gather": lambda f, x: (x.gather(1, f.tensor(D)), f.gather(x, -1, f.tensor(D % 3)), x[0, 0, 0].gather(0, f.tensor(0))),
+    "scatter": lambda f, x: (x.scatter(1, f.tensor(D[:, :1]), x * 2), x.scatter(2, f.tensor(D), 3.5), f.scatter(x, 0, f.tensor(D[:3]), value=1)),
+    "scatter_add": lambda f, x: (x.scatter_add(1, f.tensor(D), x), f.scatter_add(x, 0, f.tensor(D), x[:, :2] * 2)),
+    "take": lambda f, x: (x.take(f.tensor([[0, -1], [17, 3]])), f.take_along_dim(x, f.tensor(D[:, :1]), 1), f.take_along_dim(x, f.tensor([5, 2]))),
+    "take_along_dim": lambda f, x: (f.take_along_dim(x, f.tensor([[[0], [1]]]), 2), x.take_along_dim(x.argsort(1), dim=1)),
+    "masked": lambda f, x: (x.masked_select(x > 0), f.masked_select(x, f.tensor([True, False, True, False, True])), x.nonzero(), *(x > 1).nonzero(as_tuple=True),
+                            f.argwhere(x < 0), *f.where(x > 0.3)),
+    "sort": lambda f, x: (*x.sort(), *x.sort(1, descending=True), *f.sort(x, dim=0, stable=True), x.argsort(0), *x[0, 0, 0].sort()),
+    "topk": lambda f, x: (*x.topk(2), *x.topk(3, 0, largest=False), *f.topk(x, 1, dim=1), *x[0, 0, 0].topk(1)),
+    "flip": lambda f, x: (x.flip(0), x.flip((0, 2)), f.flip(x, [1]), x.transpose(0, 2).flip(1, 2)),
+    "roll": lambda f, x: (x.roll(2), x.roll(-1, 2), f.roll(x, (1, 7), (0, 1)), x.roll(0, 0)),
+    "repeat_interleave": lambda f, x: (x.repeat_interleave(2), x.repeat_interleave(3, 1), f.repeat_interleave(x, f.tensor([1, 0, 2]), dim=1)),
+    "triangles": lambda f, x: (x.tril(), x.triu(1), f.tril(x, -1), x.triu(-2), f.triu(x, 9)),
+    "in place": lambda f, x: tuple(g(x * 1) for g in (
+        lambda y: y.scatter_(1, f.tensor(D), 2.0), lambda y: y.scatter_add_(1, f.tensor(D), x), lambda y: y.index_add_(0, f.tensor([1]), x[:1]), lambda y: y.tril_(),
+        lambda y: y.index_fill_(1, f.tensor([0]), 4.0), lambda y: y.index_copy_(2, f.tensor([3]), x[:, :, :1]), lambda y: y.triu_(1),
+        lambda y: y.index_put_((f.tensor([1, 1]),), x[0], accumulate=True), lambda y: y[1:].scatter_(0, f.tensor(D), x[:, :2]))),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_functions_as_torch(torch, name):
+    agree(torch, lambda f, x: tuple(PROGRAMS[name](f, x)), A)
+
+
+@pytest.mark.parametrize("dtype", NUMS + ("bool",))
+@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 700])
+def test_sort(isa, torch, dtype, n):
+    x = (RNG.standard_normal((5, n)) * 20).astype(dtype)
+    if dtype.startswith("float"):
+        x.reshape(-1)[::7], x.reshape(-1)[3::11], x.reshape(-1)[5::13] = np.nan, -0.0, 0.0
+        x.reshape(-1)[1::17], x.reshape(-1)[2::19] = np.inf, -np.inf
+    if dtype == "int64" and n > 2:
+        x[:, :2] = -2 ** 63, 2 ** 63 - 1
+    for descending in (False, True):
+        ours, theirs = fastnn.tensor(x).sort(1, descending), torch.tensor(x).sort(1, descending, stable=True)
+        same_bits([o.numpy() for o in ours], [t.numpy() for t in theirs])
+
+
+def test_flip_everywhere():
+    for n in ((7, 33), (3, 4, 130), (5,), (2, 0)):
+        for dims in [d for k in range(1, len(n) + 1) for d in itertools.combinations(range(len(n)), k)]:
+            check_op(lambda x: x.flip(dims), lambda x: np.flip(x, dims), RNG.integers(0, 99, n).astype(float), dtypes=ALL, tol=0, threads=(1, 3), grads=(0,),
+                     layouts=("contiguous", "transposed", "sliced"))
+
+
+def test_embedding_and_one_hot(torch):
+    from fastnn.ops.index import embedding, one_hot
+    index = np.array([[1, 3, 1], [0, 3, 3]])
+    run = {fastnn: embedding, torch: lambda i, w, padding_idx=None: torch.nn.functional.embedding(i, w, padding_idx)}
+    for padding in (None, 3, -2):
+        agree(torch, lambda f, w: run[f](f.tensor(index), w, padding_idx=padding), A[:, 0])
+    np.testing.assert_array_equal(one_hot(fastnn.tensor(index)).numpy(), torch.nn.functional.one_hot(torch.tensor(index)).numpy())
+    np.testing.assert_array_equal(one_hot(fastnn.tensor(index), 6).numpy(), np.eye(6, dtype=int)[index])
+    with pytest.raises(IndexError, match="index 4 is out of bounds for dimension 0 with size 4"):
+        embedding(fastnn.tensor([4]), fastnn.zeros(4, 2))
+    with pytest.raises(IndexError, match="index -1"):
+        embedding(fastnn.tensor([-1]), fastnn.zeros(4, 2))
+
+
+def test_named_results_and_empty():
+    r = fastnn.tensor([1.0, 3.0]).topk(1)
+    assert (r.values.item(), r.indices.item()) == (3, 1)
+    x = fastnn.zeros(0, 3)
+    assert x.sort(0)[0].shape == (0, 3) and x.flip(0).shape == (0, 3) and x.nonzero().shape == (0, 2) and x[fastnn.zeros(0, dtype=fastnn.int64)].shape == (0, 3)
+    assert x.gather(0, fastnn.zeros(0, 3, dtype=fastnn.int64)).shape == (0, 3) and x.tril().shape == (0, 3) and fastnn.zeros(()).nonzero().shape == (0, 0)
+    assert fastnn.zeros(2, 0)[:, []].shape == (2, 0) and fastnn.ones(()).nonzero().shape == (1, 0)
+
+
+@pytest.mark.parametrize("f, error, text", [
+    (lambda x, i: x.index_select(0, i + 9), IndexError, "index 10 is out of bounds for dimension 0 with size 4"), (lambda x, i: x.index_select(0, -i), IndexError, "-1"),
+    (lambda x, i: x.index_select(0, x[0, 0]), RuntimeError, "float64"), (lambda x, i: x.gather(0, i), RuntimeError, "same number of dimensions"),
+    (lambda x, i: x.gather(0, i.expand(1, 9, 1)), RuntimeError, "no larger than"), (lambda x, i: x.gather(1, i.view(1, 1, 1) + 2), RuntimeError, "index 3 is out of bounds"),
+    (lambda x, i: x.gather(1, i.view(1, 1, 1) - 2), RuntimeError, "index -1"), (lambda x, i: x.gather(1, x), RuntimeError, "int32/int64"),
+    (lambda x, i: x.scatter(0, i.view(1, 1, 1), x.float()), RuntimeError, "dtype"), (lambda x, i: x.scatter(0, i, 1.0, reduce="add"), NotImplementedError, "reduce"),
+    (lambda x, i: x.scatter(0, i.expand(4, 3, 5), x[:2]), RuntimeError, "no larger than src"), (lambda x, i: x.topk(6), RuntimeError, r"k=6.*\(4, 3, 5\)"),
+    (lambda x, i: x.index_add(0, i, x), IndexError, r"source of shape \(1, 3, 5\)"), (lambda x, i: x.index_put((i,), x.float()[0]), RuntimeError, "dtypes match"),
+    (lambda x, i: x.masked_select(x), RuntimeError, "BoolTensor"), (lambda x, i: x.flip(0, 0), RuntimeError, "multiple times"), (lambda x, i: x.roll(1, (0, 1)), RuntimeError, "align"),
+    (lambda x, i: x.repeat_interleave(-1), RuntimeError, "non-negative"),
+    (lambda x, i: x.repeat_interleave(fastnn.tensor([1, 2]), 0), RuntimeError, "same size"), (lambda x, i: x[0, 0].tril(), RuntimeError, "at least 2"),
+    (lambda x, i: x[[0, 1]].__setitem__([0, 1], fastnn.zeros(7)), RuntimeError, r"\[7\] cannot be broadcast to indexing result of shape \[2, 3, 5\]"),
+])
+def test_errors(f, error, text):
+    with pytest.raises(error, match=text):
+        f(fastnn.tensor(A), fastnn.tensor([1]))
+
+
+def test_gradients_do_not_depend_on_threads():
+    first, index = None, RNG.integers(0, 50, 3000)
+    for n in (1, 2, 3, 7):
+        with machine(threads=n):
+            x = fastnn.ones(50, 40, requires_grad=True)
+            (x[index] * fastnn.from_numpy(np.random.default_rng(5).random((3000, 40), np.float32))).sum().backward()
+        first = x.grad if first is None else first
+        same_bits(first, x.grad)
