@@ -36,7 +36,7 @@ static fn_gemm_args bwd_w(const fn_dense_args *d) {
                           .ldc = d->ldw, .a_m = 1, .a_k = d->ldy, .b_k = d->ldx, .b_n = 1};
 }
 
-enum { SUM_ROWS = 512, MAX_PARTS = 16, COLUMNS = 4 };          /* rows of a part, parts of db, vectors summed side by side */
+enum { SUM_ROWS = 512, MAX_PARTS = 256, COLUMNS = 4 };         /* rows of a part, parts of db, vectors summed side by side */
 static int64_t sum_parts(const fn_dense_args *d) {
     const int64_t parts = d->M / SUM_ROWS < MAX_PARTS ? d->M / SUM_ROWS : MAX_PARTS;
     return d->db && parts > 1 ? parts : 1;

@@ -37,6 +37,10 @@ FN_INLINE void move(const int op, fn_t *restrict d, int64_t ds, const fn_t *rest
     else if (op == ADD)
         for (int64_t k = 0; k < n; k++) d[k * ds] = plus(d[k * ds], s[k * ss]);
     else if (ds == 1 && ss == 1 && n > 4) memcpy(d, s, (size_t)n * sizeof(fn_t));
+    else if (ds == 1 && ss == 0) {
+        const fn_t v = n ? *s : 0;
+        for (int64_t k = 0; k < n; k++) d[k] = v;
+    }
     else
         for (int64_t k = 0; k < n; k++) d[k * ds] = s[k * ss];
 }

@@ -16,7 +16,7 @@
 #define MIN2(a, b) ((a) < (b) ? (a) : (b))
 
 enum { SUM, SUMSQ, SUMABS, SHIFTED, SUMDEV2, PROD, MAX, MIN, ANY, ALL };      /* SHIFTED: sum of x - m */
-enum { BLOCK = 1024, ROWS = 32, WIDE = 512, ITEMS = 64, LEAST = 32768, DIRECT = 128, FOLD = 256, GATHER = 16 };
+enum { ROWS = 32, WIDE = 512, ITEMS = 64, LEAST = 32768, DIRECT = 128, FOLD = 256, GATHER = 16 };
 
 #if FN_REAL
 typedef double acc_t;
@@ -25,12 +25,14 @@ typedef fn_t sum_t;              /* what sums are stored as */
 #define HIGHEST INFINITY
 #define IS_NAN(a) ((a) != (a))
 #define SHORT_LINE FN_VL
+#define BLOCK (32 * 4 * FN_VL)   /* 32 additions in each lane of four vectors */
 #else
 typedef int64_t acc_t, sum_t;
 #define LOWEST INT64_MIN
 #define HIGHEST INT64_MAX
 #define IS_NAN(a) 0
 #define SHORT_LINE 8
+#define BLOCK 1024
 #endif
 
 FN_INLINE acc_t neutral(const int op) {

@@ -8,7 +8,6 @@
 # allocation in one real step is the memory plan. Addresses inside the arena are compared between two recordings by name (which
 # block, counted in the recording, and how far in), addresses outside as they are.
 
-_log = logging.getLogger("fastnn")
 cdef int64_t _guard_counter = 1
 cdef uint64_t _NAMED = <uint64_t>1 << 63
 
@@ -90,14 +89,21 @@ cdef class Recorder:
         return 0
 
     cdef int take_count(self, Generator g, const uint64_t **rng, int64_t *offset) except -1:
+        """Seed and counter lie outside the arena: a replay writes them before its first kernel runs, and a block of the arena
+        may serve an earlier kernel of the same program."""
+        global fn_tls_recorder
         cdef Storage s
         entry = self.generators.get(id(g))
         if entry is None:
-            s = self.block(2 * sizeof(uint64_t))
+            fn_tls_recorder = NULL
+            try:
+                s = new_storage(2 * sizeof(uint64_t))
+            finally:
+                fn_tls_recorder = <PyObject *>self
             (<uint64_t *>s.ptr)[0], (<uint64_t *>s.ptr)[1] = g.seed_, g.counter_
+            self.names[<uintptr_t>s.ptr] = _NAMED | (<uint64_t>self.name_block() << 40)
             entry = self.generators[id(g)] = [g, s, 0]
         s = entry[1]
-        self.note(s, s.ptr)
         rng[0], offset[0] = <const uint64_t *>s.ptr, entry[2]
         entry[2] += 1
         return 0
@@ -155,8 +161,17 @@ def enter_module(module):
     recorder = <Recorder>fn_tls_recorder
     if id(module) not in recorder.modules:
         recorder.modules[id(module)] = (module, module.training, _tensor_states(module._parameters.values()),
-                                        _tensor_states(module._buffers.values()), list(module._modules.values()),
-                                        list(module._forward_hooks.values()), list(module._forward_pre_hooks.values()))
+                                        _tensor_states(module._buffers.values()), list(module._modules.values()), _hooks_of(module))
+
+
+cdef list _hooks_of(module):
+    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values(), *module._backward_pre_hooks.values(),
+            *module._backward_hooks.values()]
+
+
+cdef dict _numbers_of(module):
+    """The attributes that its forward may read as options, such as the p of a dropout."""
+    return {k: v for k, v in module.__dict__.items() if k != "training" and type(v) in (int, float, bool, str, type(None))}
 
 
 cdef enum: HOLDS, OTHER, STALE
@@ -191,7 +206,7 @@ cdef class Guards:
 
     def __init__(self, Recorder r):
         cdef TensorBase t
-        self.modules = list(r.modules.values())
+        self.modules = [(*m, _numbers_of(m[0])) for m in r.modules.values()]
         self.leaves = _tensor_states(r.leaves.values())
         self.grads = []
         for leaf, before in r.grads.values():
@@ -202,16 +217,15 @@ cdef class Guards:
     cdef int check(self) except -1:
         cdef TensorBase t, g
         cdef int state, result = HOLDS
-        for m, training, parameters, buffers, children, hooks, pre_hooks in self.modules:
+        for m, training, parameters, buffers, children, hooks, numbers in self.modules:
             for states, values in ((parameters, m._parameters.values()), (buffers, m._buffers.values())):
                 state = _states_hold(states, values)
                 if state == STALE:
                     return STALE
                 result = max(result, state)
-            if not (_same_objects(children, m._modules.values()) and _same_objects(hooks, m._forward_hooks.values())
-                    and _same_objects(pre_hooks, m._forward_pre_hooks.values())):
+            if not (_same_objects(children, m._modules.values()) and _same_objects(hooks, _hooks_of(m))):
                 return STALE
-            if m.training != training:
+            if m.training != training or _numbers_of(m) != numbers:
                 result = OTHER
         state = _states_hold(self.leaves, [s[0] for s in self.leaves])
         if state == STALE:
@@ -515,7 +529,8 @@ cdef class Captured:
                     raise CaptureError(differs)
         if differs is not None:
             entry.eager = differs
-            _log.warning("%s; this key stays eager", differs)
+            import logging                       # a tenth of the import time of fastnn, and needed here alone
+            logging.getLogger("fastnn").warning("%s; this key stays eager", differs)
         elif entry.first is None:
             entry.first, entry.first_plain = r.calls, plain
         else:

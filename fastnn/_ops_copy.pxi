@@ -141,23 +141,16 @@ cpdef TensorBase contiguous(TensorBase x):
 
 cdef int64_t integer_of(value, int kind) except? -1:
     """value as an element of an integer type, cut to a whole number; RuntimeError where it does not fit."""
-    cdef int64_t most = 1 if kind == FN_BOOL else 255 if kind == FN_U8 else 0x7FFFFFFF
-    cdef bint fits
+    cdef int64_t k = 0, most = 255 if kind == FN_U8 else 0x7FFFFFFF
     if kind == FN_BOOL:
         return 1 if value else 0
-    if isinstance(value, float):
-        fits = value - value == 0
-        value = int(value) if fits else value
-    else:
-        value = int(value)
-        fits = True
-    if kind == FN_I64:
-        fits = fits and -(1 << 63) <= value < 1 << 63
-    else:
-        fits = fits and -most - (kind == FN_I32) <= value <= most
-    if not fits:
-        raise RuntimeError(f"value {value} cannot be converted to type {DTYPE_NAMES[kind]} without overflow")
-    return value
+    try:
+        k = int(value)
+        if kind == FN_I64 or -most - (kind == FN_I32) <= k <= most:
+            return k
+    except (OverflowError, ValueError):                  # too large, infinite; NaN
+        pass
+    raise RuntimeError(f"value {value} cannot be converted to type {DTYPE_NAMES[kind]} without overflow")
 
 
 cpdef object fill_into(TensorBase dst, value):

@@ -1,6 +1,8 @@
 # Elementwise calls: y = f(a), f(a, b) or f(a, b, c) with broadcasting. Tensors have one dtype already (see ops/promote.py); either of a
 # and b may be a Python number. `out`, if given, has exactly the broadcast shape; it may be one of the operands, or overlap one.
 
+from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
+
 cdef extern from "fn.h":
     enum:
         FN_OP_add, FN_OP_sub, FN_OP_mul, FN_OP_div, FN_OP_floor_divide, FN_OP_trunc_divide, FN_OP_remainder, FN_OP_pow, FN_OP_maximum, FN_OP_minimum
@@ -28,7 +30,7 @@ cdef extern from "args.h":
 cdef double _ELEM_NS[FN_OPS]             # time of an element beyond that of its bytes, one thread
 memset(_ELEM_NS, 0, sizeof(_ELEM_NS))
 for _i, _ns in ((FN_OP_exp, 0.4), (FN_OP_log, 0.5), (FN_OP_log1p, 0.6), (FN_OP_sin, 0.7), (FN_OP_cos, 0.7), (FN_OP_erf, 0.9), (FN_OP_div, 0.2),
-                (FN_OP_sqrt, 0.3), (FN_OP_rsqrt, 0.5), (FN_OP_pow, 8.0), (FN_OP_floor_divide, 10.0), (FN_OP_trunc_divide, 0.5), (FN_OP_remainder, 10.0)):
+                (FN_OP_sqrt, 0.3), (FN_OP_rsqrt, 0.5), (FN_OP_pow, 4.0), (FN_OP_floor_divide, 2.0), (FN_OP_trunc_divide, 0.5), (FN_OP_remainder, 2.0)):
     _ELEM_NS[_i] = _ns
 
 
@@ -284,14 +286,14 @@ def clamp(TensorBase x, low=None, high=None, TensorBase out=None):
     """min(max(x, low), high); None is no bound."""
     cdef fn_elem_args p
     cdef int kind = x.dtype_
-    cdef int64_t least = -(<int64_t>1 << 63), most = ~least
+    cdef int64_t least = INT64_MIN, most = INT64_MAX
     memset(&p, 0, sizeof(p))
     if kind <= FN_F64:
         p.s = -float("inf") if low is None else low
         p.s2 = float("inf") if high is None else high
     else:
         if kind == FN_I32:
-            least, most = -(<int64_t>1 << 31), (<int64_t>1 << 31) - 1
+            least, most = INT32_MIN, INT32_MAX
         elif kind == FN_U8:
             least, most = 0, 255
         p.k = least if low is None else whole(low, kind)

@@ -215,7 +215,7 @@ def _check_capture(run, tensors, first, before, op, what):
         for call in range(4):
             before()
             same_bits(first, captured(*[tensors[i] for i in given]), f"{what}: call {call} of a captured function, {n} threads, result")
-    if 0: assert captured.replays == 4, f"{what}: {captured.replays} replays, expected 4"
+    assert captured.replays == 4, f"{what}: {captured.replays} replays, expected 4"
     if op:                                           # an operation on nothing may be left out
         assert op in captured.operations()[0], f"{what}: the program {captured.operations()[0]} does not contain {op}"
 
@@ -252,4 +252,4 @@ def _check_gradients(run, mean, tensors, arrays, wants, grads, tol, before, thre
             before()
             captured(*given)
             same_bits(first, tuple(leaves[i].grad for i in grads), f"{what}: call {call} of a captured backward, gradient")
-        if 0: assert captured.replays, f"{what}: the captured backward was never replayed"
+        assert captured.replays, f"{what}: the captured backward was never replayed"

@@ -10,8 +10,11 @@ if "PYTHONSAFEPATH" not in os.environ and not [*ROOT.glob("fastnn/_core.*.so"), 
     sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]         # no build in this checkout: take the installed package,
     os.environ["PYTHONSAFEPATH"] = "1"                                       # here and in the processes that tests start
 
-import fastnn
-from fastnn import _core
+# Tests run teams larger than the machine, on cores that may have other work: waiting OpenMP threads that spin would use up whole time slices.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import fastnn  # noqa: E402
+from fastnn import _core  # noqa: E402
 
 
 def pytest_configure(config):

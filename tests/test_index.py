@@ -6,7 +6,7 @@ import pytest
 
 import fastnn
 import ref
-from check import ALL, NUMS, check_op, compare, machine, same_bits
+from check import ALL, check_op, compare, machine, same_bits
 
 RNG = np.random.default_rng(11)
 A = RNG.standard_normal((4, 3, 5))
@@ -32,27 +32,21 @@ def tensors(f, key):
     return f.from_numpy(key) if isinstance(key, np.ndarray) else list(key) if isinstance(key, range) else key
 
 
-def both(torch, program, *arrays):
-    """program(f, *leaves) in both packages: [(result, gradients of the leaves)], the result weighed."""
-    found = []
-    for f in (fastnn, torch):
-        leaves = [f.tensor(a, requires_grad=True) for a in arrays]
-        y = program(f, *leaves)
-        y = y if isinstance(y, tuple) else (y,)
-        real = [v for v in y if v.requires_grad]
-        if real:
-            sum((v * f.tensor(np.random.default_rng(3).uniform(1, 2, tuple(v.shape)))).sum() for v in real).backward()
-        found.append([v.detach().numpy() for v in y] + [x.grad if x.grad is None else x.grad.numpy() for x in leaves])
-    return found
+def run(f, program, *arrays):
+    """The results of program(f, *leaves), and the leaves' gradients (zeros for none) when they are weighed."""
+    leaves = [f.tensor(a, requires_grad=True) for a in arrays]
+    ys = program(f, *leaves)
+    ys = ys if isinstance(ys, tuple) else (ys,)
+    real = [y for y in ys if y.requires_grad]
+    if real:
+        sum((y * f.tensor(np.random.default_rng(3).uniform(1, 2, tuple(y.shape)))).sum() for y in real).backward()
+    return [y.detach().numpy() for y in ys] + [np.zeros(x.shape) if x.grad is None else x.grad.numpy() for x in leaves]
 
 
 def agree(torch, program, *arrays):
-    ours, theirs = both(torch, program, *arrays)
-    for y, z in zip(ours, theirs, strict=True):
-        assert (y is None) == (z is None)
-        if y is not None:
-            assert (y.shape, y.dtype) == (z.shape, z.dtype)
-            np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-12)
+    for y, z in zip(run(fastnn, program, *arrays), run(torch, program, *arrays), strict=True):
+        assert (y.shape, y.dtype) == (z.shape, z.dtype)
+        np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-12)
 
 
 # ---- x[key] --------------------------------------------------------------------------------------------------------------
@@ -70,7 +64,6 @@ def test_basic_keys_are_views(name):
     y = x[BASIC[name]]
     np.testing.assert_array_equal(y.numpy(), A[BASIC[name]])
     assert y._storage is x._storage and y is not x
-    assert x[fastnn.tensor(1)]._storage is not x._storage or x[1]._storage is x._storage
 
 
 @pytest.mark.parametrize("name", [n for n in ADVANCED if n not in ("int and vector", "range", "true", "false")])
@@ -81,38 +74,25 @@ def test_advanced_keys_as_numpy(isa, dtype, name):
     compare(fastnn.tensor(a)[tensors(fastnn, key)], a[np.asarray(key, np.int64) if name == "empty list" else key], dtype, tol=0)
 
 
-VALUES = {"number": 7.5, "tensor": (5,), "one": (1,), "scalar": (), "wide": (1, 1, 1, 5)}
+VALUES = {"number": (), "tensor": (5,), "one": (1,), "scalar": (), "wide": (1, 1, 1, 5)}
 
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("name", [n for n in [*BASIC, *ADVANCED] if n not in ("repeats",)])
 def test_setitem(torch, name, value):
-    key, shape = {**BASIC, **ADVANCED}[name], VALUES[value]
-    v = np.array(shape) if value == "number" else RNG.standard_normal(shape)
+    key, v = {**BASIC, **ADVANCED}[name], RNG.standard_normal(VALUES[value])
 
     def program(f, x, v):
         y = x * 1
         y[tensors(f, key)] = 7.5 if value == "number" else v
         return y * x
-    results = []
-    for f in (fastnn, torch):
-        try:
-            results.append(both_of(f, program, A, v))
-        except (RuntimeError, IndexError) as e:
-            results.append(type(e))
-    ours, theirs = results
-    if isinstance(theirs, type):
-        assert isinstance(ours, type), f"{theirs.__name__} expected"
-        return
-    for y, z in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(y, z, rtol=1e-12)
-
-
-def both_of(f, program, *arrays):
-    leaves = [f.tensor(a, requires_grad=True) for a in arrays]
-    y = program(f, *leaves)
-    (y * f.tensor(np.random.default_rng(3).uniform(1, 2, tuple(y.shape)))).sum().backward()
-    return [y.detach().numpy()] + [x.grad.numpy() if x.grad is not None else np.zeros(x.shape) for x in leaves]
+    try:
+        run(torch, program, A, v)
+    except (RuntimeError, IndexError):
+        with pytest.raises((RuntimeError, IndexError)):
+            run(fastnn, program, A, v)
+    else:
+        agree(torch, program, A, v)
 
 
 def test_setitem_converts_and_writes_in_place():
@@ -234,10 +214,10 @@ PROGRAMS = {
     "index_put": lambda f, x: (x.index_put((f.tensor([0, 1]), f.tensor([2, 2])), x[0, 0] * 2), x.index_put((f.tensor([1, 1]),), x[2], accumulate=True),
                                x.index_put((x > 0.5,), f.tensor(0.0, dtype=f.float64))),
     "gather": lambda f, x: (x.gather(1, f.tensor(D)), f.gather(x, -1, f.tensor(D % 3)), x[0, 0, 0].gather(0, f.tensor(0))),
-    "scatter": lambda f, x: (x.scatter(1, f.tensor(D[:, :1]), x * 2), x.scatter(2, f.tensor(D), 3.5), f.scatter(x, 0, f.tensor(D[:3]), value=1)),
-    "scatter_add": lambda f, x: (x.scatter_add(1, f.tensor(D), x), f.scatter_add(x, 0, f.tensor(D), x[:, :2] * 2)),
+    "scatter": lambda f, x: (x.scatter(1, f.tensor(D[:, :1]), x[:, :1] * 2), x.scatter(2, f.tensor(D), 3.5), f.scatter(x, 0, f.tensor(D[:3]), value=1)),
+    "scatter_add": lambda f, x: (x.scatter_add(1, f.tensor(D), x[:, 1:]), f.scatter_add(x, 0, f.tensor(D), x[:, :2] * 2)),
     "take": lambda f, x: (x.take(f.tensor([[0, -1], [17, 3]])), f.take_along_dim(x, f.tensor(D[:, :1]), 1), f.take_along_dim(x, f.tensor([5, 2]))),
-    "take_along_dim": lambda f, x: (f.take_along_dim(x, f.tensor([[[0], [1]]]), 2), x.take_along_dim(x.argsort(1), dim=1)),
+    "take_along_dim": lambda f, x: (f.take_along_dim(x, f.tensor([[[4, 0]]]), 2), x.take_along_dim(x.argsort(1), dim=1)),
     "masked": lambda f, x: (x.masked_select(x > 0), f.masked_select(x, f.tensor([True, False, True, False, True])), x.nonzero(), *(x > 1).nonzero(as_tuple=True),
                             f.argwhere(x < 0), *f.where(x > 0.3)),
     "sort": lambda f, x: (*x.sort(), *x.sort(1, descending=True), *f.sort(x, dim=0, stable=True), x.argsort(0), *x[0, 0, 0].sort()),
@@ -247,9 +227,9 @@ PROGRAMS = {
     "repeat_interleave": lambda f, x: (x.repeat_interleave(2), x.repeat_interleave(3, 1), f.repeat_interleave(x, f.tensor([1, 0, 2]), dim=1)),
     "triangles": lambda f, x: (x.tril(), x.triu(1), f.tril(x, -1), x.triu(-2), f.triu(x, 9)),
     "in place": lambda f, x: tuple(g(x * 1) for g in (
-        lambda y: y.scatter_(1, f.tensor(D), 2.0), lambda y: y.scatter_add_(1, f.tensor(D), x), lambda y: y.index_add_(0, f.tensor([1]), x[:1]), lambda y: y.tril_(),
+        lambda y: y.scatter_(1, f.tensor(D), 2.0), lambda y: y.scatter_add_(1, f.tensor(D), x[:, :2]), lambda y: y.index_add_(0, f.tensor([1]), x[:1]), lambda y: y.tril_(),
         lambda y: y.index_fill_(1, f.tensor([0]), 4.0), lambda y: y.index_copy_(2, f.tensor([3]), x[:, :, :1]), lambda y: y.triu_(1),
-        lambda y: y.index_put_((f.tensor([1, 1]),), x[0], accumulate=True), lambda y: y[1:].scatter_(0, f.tensor(D), x[:, :2]))),
+        lambda y: y.index_put_((f.tensor([1, 1]),), x[0], accumulate=True), lambda y: y[1:].scatter_(0, f.tensor(D[:3]), x[1:, :2]))),
 }
 
 
@@ -258,33 +238,33 @@ def test_functions_as_torch(torch, name):
     agree(torch, lambda f, x: tuple(PROGRAMS[name](f, x)), A)
 
 
-@pytest.mark.parametrize("dtype", NUMS + ("bool",))
-@pytest.mark.parametrize("n", [1, 2, 31, 32, 33, 700])
-def test_sort(isa, torch, dtype, n):
-    x = (RNG.standard_normal((5, n)) * 20).astype(dtype)
-    if dtype.startswith("float"):
-        x.reshape(-1)[::7], x.reshape(-1)[3::11], x.reshape(-1)[5::13] = np.nan, -0.0, 0.0
-        x.reshape(-1)[1::17], x.reshape(-1)[2::19] = np.inf, -np.inf
-    if dtype == "int64" and n > 2:
-        x[:, :2] = -2 ** 63, 2 ** 63 - 1
-    for descending in (False, True):
-        ours, theirs = fastnn.tensor(x).sort(1, descending), torch.tensor(x).sort(1, descending, stable=True)
-        same_bits([o.numpy() for o in ours], [t.numpy() for t in theirs])
+@pytest.mark.parametrize("dtype", ALL)
+def test_sort(isa, torch, dtype):
+    for n in (1, 2, 31, 32, 33, 700):
+        x = (RNG.standard_normal((5, n)) * 20).astype(dtype)
+        if dtype.startswith("float"):
+            x.reshape(-1)[::7], x.reshape(-1)[3::11], x.reshape(-1)[5::13] = np.nan, -0.0, 0.0
+            x.reshape(-1)[1::17], x.reshape(-1)[2::19] = np.inf, -np.inf
+        if dtype == "int64" and n > 2:
+            x[:, :2] = -2 ** 63, 2 ** 63 - 1
+        for descending in (False, True):
+            ours, theirs = fastnn.tensor(x).sort(1, descending), torch.tensor(x).sort(dim=1, descending=descending, stable=True)
+            same_bits([o.numpy() for o in ours], [t.numpy() for t in theirs])
 
 
 def test_flip_everywhere():
     for n in ((7, 33), (3, 4, 130), (5,), (2, 0)):
         for dims in [d for k in range(1, len(n) + 1) for d in itertools.combinations(range(len(n)), k)]:
-            check_op(lambda x: x.flip(dims), lambda x: np.flip(x, dims), RNG.integers(0, 99, n).astype(float), dtypes=ALL, tol=0, threads=(1, 3), grads=(0,),
-                     layouts=("contiguous", "transposed", "sliced"))
+            check_op(lambda x: x.flip(dims), lambda x: np.flip(x, dims), RNG.integers(0, 9, n).astype(float), dtypes=ALL, tol=0, threads=(1, 3), grads=(0,),
+                     layouts=("contiguous", "transposed"))
 
 
 def test_embedding_and_one_hot(torch):
     from fastnn.ops.index import embedding, one_hot
     index = np.array([[1, 3, 1], [0, 3, 3]])
-    run = {fastnn: embedding, torch: lambda i, w, padding_idx=None: torch.nn.functional.embedding(i, w, padding_idx)}
+    rows = {fastnn: embedding, torch: torch.nn.functional.embedding}
     for padding in (None, 3, -2):
-        agree(torch, lambda f, w: run[f](f.tensor(index), w, padding_idx=padding), A[:, 0])
+        agree(torch, lambda f, w: rows[f](f.tensor(index), w, padding), A[:, 0])
     np.testing.assert_array_equal(one_hot(fastnn.tensor(index)).numpy(), torch.nn.functional.one_hot(torch.tensor(index)).numpy())
     np.testing.assert_array_equal(one_hot(fastnn.tensor(index), 6).numpy(), np.eye(6, dtype=int)[index])
     with pytest.raises(IndexError, match="index 4 is out of bounds for dimension 0 with size 4"):
