@@ -56,11 +56,13 @@ class Compiler:
         windows, sanitize = os.name == "nt", os.environ.get("FASTNN_SANITIZE", "")
         guard = bool(sanitize) or flag("FASTNN_DEBUG_BUILD")
         sanitizer = [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"] if sanitize else []
-        common = [*([] if windows else ["-fPIC", "-fvisibility=hidden"]), *sanitizer, *(["-g", "-DFN_GUARD"] if guard else ["-g0"])]
+        common = [*([] if windows else ["-fPIC", "-fvisibility=hidden"]), *sanitizer, *(["-g1", "-DFN_GUARD"] if guard else ["-g0"])]
         self.flags = [*(["/clang:-std=gnu11", "/clang:-O3"] if msvc else ["-std=gnu11", "-O1" if sanitize else "-O3"]), "-ffp-contract=fast",
                       "-fno-math-errno", "-fno-trapping-math", f"-I{CSRC}", "-Wall", "-Wextra", "-Wpedantic",
                       *["-Werror"] * flag("FASTNN_WERROR"), *common]
         self.cython_flags = ["/O2"] if msvc else ["-O2", "-Wno-unused-function", *common]
+        if sanitizer:                    # generated code is long: it is watched for addresses alone
+            self.cython_flags += ["-O1", "-fno-sanitize=undefined"]
         self.openmp = ["-fopenmp"] if not windows and not flag("FASTNN_NO_OPENMP") and self.has_openmp() else []
         self.link_flags = [*sanitizer, *self.openmp, *(["synchronization.lib"] if msvc else ["-lsynchronization"] if windows else ["-pthread"]),
                            *([] if guard or windows or sys.platform == "darwin" else ["-Wl,--strip-all"])]

@@ -8,10 +8,9 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #define AHEAD 8                  /* rows of B fetched ahead of their use */
 
-typedef void (*tile_fn)(const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b);
-
 /* Three rows of A share a pointer, {0, 1, 2} a_m apart: addresses the instruction forms itself. */
-FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b) {
+FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a,
+                    const fn_t *b) {
     const int64_t K = p->k, a_m = p->a_m, a_k = p->a_k, b_k = p->b_k, ldc = p->ldc, ld_init = p->ld_init;
     vec acc[FN_ROWS1][4];
     UNROLL for (int i = 0; i < rows; i++)
@@ -46,27 +45,30 @@ FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, c
 #define TO_14(X, nv) TO_12(X, nv) X(13, nv) X(14, nv)
 #define EACH__(rows, X, nv) TO_##rows(X, nv)
 #define EACH_(rows, X, nv) EACH__(rows, X, nv)
-#define DEFINE(rows, nv) \
-    static void tile_##rows##x##nv(const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b) { tile(rows, nv, p, c, init, a, b); }
+#define TILE_ARGS const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b
+#define DEFINE(rows, nv) static void tile_##rows##x##nv(TILE_ARGS) { tile(rows, nv, p, c, init, a, b); }
 #define NAME(rows, nv) tile_##rows##x##nv,
 EACH_(FN_ROWS1, DEFINE, 1)
 EACH_(FN_ROWS2, DEFINE, 2)
 EACH_(FN_ROWS4, DEFINE, 4)
-static const tile_fn tile_1[] = {EACH_(FN_ROWS1, NAME, 1)}, tile_2[] = {EACH_(FN_ROWS2, NAME, 2)}, tile_4[] = {EACH_(FN_ROWS4, NAME, 4)};
+typedef void (*tile_fn)(TILE_ARGS);
+static const tile_fn tile_1[] = {EACH_(FN_ROWS1, NAME, 1)}, tile_2[] = {EACH_(FN_ROWS2, NAME, 2)};
+static const tile_fn tile_4[] = {EACH_(FN_ROWS4, NAME, 4)};
 static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4};
 
 /* Tiles of nearly equal height; the rows of A of one tile stay in the nearest cache while the panels of B pass. */
 void FN_NAME(brgemm)(const fn_brgemm *p) {
-    const int64_t m = p->m, n = p->n, nv = p->nv, tiles = nv == 2 ? (m + FN_ROWS2 - 1) / FN_ROWS2 : nv == 1 ? (m + FN_ROWS1 - 1) / FN_ROWS1 : (m + FN_ROWS4 - 1) / FN_ROWS4;
+    const int64_t m = p->m, n = p->n, nv = p->nv;
+    const int64_t tiles = (nv == 2 ? m + FN_ROWS2 - 1 : nv == 1 ? m + FN_ROWS1 - 1 : m + FN_ROWS4 - 1)
+                          / (nv == 2 ? FN_ROWS2 : nv == 1 ? FN_ROWS1 : FN_ROWS4);
     for (int64_t t = 0, r = 0, end; t < tiles; t++, r = end) {
         end = t == tiles - 1 ? m : m * (t + 1) / tiles;
         fn_t *const c = p->c + r * p->ldc;
         const fn_t *const init = p->init ? p->init + r * p->ld_init : 0, *const a = p->a + r * p->a_m, *b = p->b;
-        int64_t j = 0, w = nv;
-        for (; j + nv * FN_VL <= n; j += nv * FN_VL, b += p->b_panel) tile_of[nv][end - r - 1](p, c + j, init ? init + j : 0, a, b);
-        for (; j < n; j += w * FN_VL, b += w * FN_VL) {
-            w = n - j >= 2 * FN_VL ? 2 : 1;
+        for (int64_t j = 0, w = nv; j < n; j += w * FN_VL) {
+            while (j + w * FN_VL > n) w /= 2;
             tile_of[w][end - r - 1](p, c + j, init ? init + j : 0, a, b);
+            b += w == nv ? p->b_panel : w * FN_VL;
         }
     }
 }

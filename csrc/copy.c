@@ -1,7 +1,7 @@
 /* Copy with conversion, fill, arange.  y[i] = (type of y) x[i] over any strides. */
 #include "elem.h"
 
-/* ---- conversion: reals to integers round to zero, and give the least integer where they do not fit (u8: 0) ------------- */
+/* ---- conversion: reals to integers round to zero, and give the least integer where they do not fit (u8: 0) ------ */
 
 #define FITS_I64(x) ((x) >= -0x1p63f && (x) < 0x1p63f)
 #define FITS_I32(x) ((x) >= -0x1p31f && (x) < 0x1p31f)
@@ -27,7 +27,7 @@
         fn_t *const y = at[0]; \
         const x_t *const x = at[1]; \
         (void)args; \
-        _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++) y[i] = f(x[i]); \
+        ELEM_APART for (int64_t i = 0; i < n; i++) y[i] = f(x[i]); \
     }
 CONVERT(f32, float, OF_REAL)
 CONVERT(f64, double, OF_REAL)
@@ -35,7 +35,7 @@ CONVERT(i64, int64_t, OF_INT)
 CONVERT(i32, int32_t, OF_INT)
 CONVERT(u8, uint8_t, OF_INT)
 
-/* ---- transposition: x is dense along dimension d, y along the last one ----------------------------------------------------- */
+/* ---- transposition: x is dense along dimension d, y along the last one ------------------------------------------ */
 
 enum { TILE = 1024 };            /* elements; x and y of one tile stay in the first-level cache */
 
@@ -51,7 +51,8 @@ typedef fn_t quad_u __attribute__((vector_size(16), aligned(sizeof(fn_t)), may_a
 
 /* 4 x 4 in registers */
 FN_INLINE void transpose_quad(fn_t *y, int64_t ys, const fn_t *x, int64_t xs) {
-    const quad a = *(const quad_u *)x, b = *(const quad_u *)(x + xs), c = *(const quad_u *)(x + 2 * xs), d = *(const quad_u *)(x + 3 * xs);
+    const quad a = *(const quad_u *)x, b = *(const quad_u *)(x + xs);
+    const quad c = *(const quad_u *)(x + 2 * xs), d = *(const quad_u *)(x + 3 * xs);
     const quad ab = {a[0], b[0], a[1], b[1]}, AB = {a[2], b[2], a[3], b[3]};
     const quad cd = {c[0], d[0], c[1], d[1]}, CD = {c[2], d[2], c[3], d[3]};
     *(quad_u *)y = (quad){ab[0], ab[1], cd[0], cd[1]};
@@ -100,7 +101,7 @@ static int64_t transposed(const fn_copy_args *p) {
     return -1;
 }
 
-/* ---- copy --------------------------------------------------------------------------------------------------------------------- */
+/* ---- copy ------------------------------------------------------------------------------------------------------- */
 
 FN_KERNEL(copy) {
     static const elem_body from[] = {from_f32, from_f64, from_i64, from_i32, from_u8, from_u8};
@@ -127,7 +128,7 @@ FN_KERNEL(copy) {
     }
 }
 
-/* ---- fill, arange ---------------------------------------------------------------------------------------------------------------- */
+/* ---- fill, arange ----------------------------------------------------------------------------------------------- */
 
 FN_KERNEL(fill) {
     static const int64_t zero[FN_DIMS];

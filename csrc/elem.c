@@ -25,7 +25,7 @@ typedef fn_t wrap_t;             /* u8 is computed in int and cut; reals have no
 
 #define BODY(name) static void name##_run(const void *args, int64_t n, void *const *at)
 #define SIDES(y_t) y_t *const y = at[0]; const fn_t *const a = at[1], *const b = at[2]; (void)args; (void)b
-#define EACH _Pragma("GCC ivdep") for (int64_t i = 0; i < n; i++)
+#define EACH ELEM_APART for (int64_t i = 0; i < n; i++)
 #define DOOR(name, sides, y_t) FN_KERNEL(name) { elem_run(args, t, name##_run, sides, sizeof(y_t), sizeof(fn_t)); }
 
 /* y = expression in a and b, of type y_t */
@@ -162,8 +162,8 @@ DOOR(clamp, 2, fn_t)
 FN_INLINE fn_t down(fn_t a) { return FN_DT == 0 ? (fn_t)floorf((float)a) : (fn_t)floor((double)a); }
 FN_INLINE fn_t zeroward(fn_t a) { return FN_DT == 0 ? (fn_t)truncf((float)a) : (fn_t)trunc((double)a); }
 
-/* a = q b + r with q = trunc(a / b) and r of a's sign, both exact. In double, where the quotient of floats comes out below
- * 2^28, it never rounds up to a whole number. That of doubles may; then r has the wrong sign and q is one too far from 0. */
+/* a = q b + r with q = trunc(a / b) and r of a's sign, both exact. In double the quotient of floats, if below 2^28, never
+ * rounds up to a whole number. That of doubles may; then r has the wrong sign and q is one too far from 0. */
 typedef struct { double q, r; } division;
 #if FN_DT == 0
 #define DIVISION_MAX 0x1p28
@@ -187,7 +187,9 @@ FN_INLINE division divide(double a, double b) {
     d.r = copysign(d.r + (far ? copysign(b, a) : 0), a);
     return d;
 }
-FN_INLINE fn_t mod(fn_t a, fn_t b) { return FN_DT == 0 ? (fn_t)fmodf((float)a, (float)b) : (fn_t)fmod((double)a, (double)b); }
+FN_INLINE fn_t mod(fn_t a, fn_t b) {
+    return FN_DT == 0 ? (fn_t)fmodf((float)a, (float)b) : (fn_t)fmod((double)a, (double)b);
+}
 
 FN_INLINE int opposed(fn_t r, fn_t b) { return r != 0 && (r < 0) != (b < 0); }
 FN_INLINE fn_t signed_remainder(fn_t a, fn_t b) {
@@ -217,8 +219,9 @@ FN_INLINE fn_t hard_quotient(fn_t a, fn_t b) {
             const int64_t end = n - k < 64 ? n : k + 64; \
             int any = 0; \
             for (int64_t i = k; i < end; i++) any |= hard(a[i], b[i]); \
-            if (any) for (int64_t i = k; i < end; i++) y[i] = hard(a[i], b[i]) ? hard_f(a[i], b[i]) : easy_f(a[i], b[i]); \
-            else _Pragma("GCC ivdep") for (int64_t i = k; i < end; i++) y[i] = easy_f(a[i], b[i]); \
+            if (any) \
+                for (int64_t i = k; i < end; i++) y[i] = hard(a[i], b[i]) ? hard_f(a[i], b[i]) : easy_f(a[i], b[i]); \
+            else ELEM_APART for (int64_t i = k; i < end; i++) y[i] = easy_f(a[i], b[i]); \
         } \
     } \
     DOOR(name, 3, fn_t)
@@ -229,7 +232,7 @@ BINARY(div, fn_t, a / b)
 BINARY(trunc_divide, fn_t, zeroward(a / b))
 #elif !FN_BOOLEAN
 
-/* No trap: a / 0 is 0 (the layer above refuses it), and dividing by -1 wraps. Quotients of 32 bits are exact in double. */
+/* No trap: a / 0 is 0 (the layer above refuses it), and a / -1 wraps. Quotients of 32 bits are exact in double. */
 FN_INLINE fn_t quotient(fn_t a, fn_t b) {
     const int odd = (b == 0) | MINUS_ONE(b);
     const fn_t q = FN_DT == 2 ? a / (odd ? 1 : b) : (fn_t)((double)a / (double)(odd ? 1 : b));
@@ -270,21 +273,23 @@ FN_INLINE wide set(double s) { return (wide){0} + s; }
 FN_INLINE wide whole(wide x) { return (x + 0x1.8p52) - 0x1.8p52; }       /* nearest, |x| < 2^51 */
 
 /* |x|^y = 2^(y log2 |x|) in double, whose spare bits make the float right to 0.5 ulp:
- * |x| = 2^k m, m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1), log2 m = 2/ln 2 (s + s^3/3 + s^5/5 + ...); 2^f by Taylor. */
+ * |x| = 2^k m, m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1), log2 m = 2/ln 2 (s + s^3/3 + ...); 2^f = e^(f ln 2). */
 FN_INLINE wide power(wide x, wide y) {
-    const wide_bits top = (wide_bits){0} + ((uint64_t)1 << 63), one = (wide_bits){0} + 0x3FF0000000000000, root_half = (wide_bits){0} + 0x3FE6A09E667F3BCD;
-    const wide a = (wide)((wide_bits)x & ~top), b = pick(y > 1e12, set(1e12), pick(y < -1e12, set(-1e12), y));      /* enough for 0 and infinity */
+    const uint64_t top = (uint64_t)1 << 63, one = 0x3FF0000000000000, root_half = 0x3FE6A09E667F3BCD;
+    const wide a = (wide)((wide_bits)x & ~top);
+    const wide b = pick(y > 1e12, set(1e12), pick(y < -1e12, set(-1e12), y));    /* far enough for 0 and infinity */
     const wide_bits u = (wide_bits)a + (one - root_half);
-    const wide k = (wide)((u >> 52) | 0x4330000000000000) - (0x1p52 + 1023), m = (wide)((u & 0xFFFFFFFFFFFFF) + root_half);
-    const wide s = (m - 1) / (m + 1), z = s * s;
+    const wide k = (wide)((u >> 52) | 0x4330000000000000) - (0x1p52 + 1023);
+    const wide m = (wide)((u & 0xFFFFFFFFFFFFF) + root_half), s = (m - 1) / (m + 1), z = s * s;
     const wide series = 1 + z * (1. / 3 + z * (1. / 5 + z * (1. / 7 + z * (1. / 9 + z * (1. / 11 + z * (1. / 13))))));
     wide t = b * (k + 0x1.71547652b82fep+1 * s * series);
     t = pick(t > 200, set(200), pick(t < -200, set(-200), t));
     const wide w = t + 0x1.8p52, f = (t - (w - 0x1.8p52)) * 0x1.62e42fefa39efp-1;
-    const wide e = 1 + f * (1 + f * (1. / 2 + f * (1. / 6 + f * (1. / 24 + f * (1. / 120 + f * (1. / 720 + f * (1. / 5040 + f * (1. / 40320))))))));
+    const wide e4 = 1. / 24 + f * (1. / 120 + f * (1. / 720 + f * (1. / 5040 + f * (1. / 40320))));
+    const wide e = 1 + f * (1 + f * (1. / 2 + f * (1. / 6 + f * e4)));
     wide r = e * (wide)(((wide_bits)w + 1023) << 52);
-    const wide_mask ends = (a == 0) | (a == INFINITY), is_whole = whole(b) == b, odd = is_whole & (whole(b * 0.5) != b * 0.5);
-    r = pick(ends, pick((a == 0) ^ (b > 0), set(INFINITY), set(0)), r);
+    const wide_mask is_whole = whole(b) == b, odd = is_whole & (whole(b * 0.5) != b * 0.5);
+    r = pick((a == 0) | (a == INFINITY), pick((a == 0) ^ (b > 0), set(INFINITY), set(0)), r);
     r = (wide)((wide_bits)r | ((wide_bits)x & top & (wide_bits)odd));
     r = pick(((x < 0) & ~is_whole & (a != INFINITY)) | (x != x) | (y != y), set(NAN), r);
     return pick((y == 0) | (x == 1), set(1), r);

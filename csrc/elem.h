@@ -1,7 +1,7 @@
-/* The walk that elementwise and copying kernels share: sides y, a, b, ... over one index space, any strides, zero included.
+/* The walk that elementwise and copying kernels share: sides y, a, b, ... over one index space, any strides, zero too.
  *
- * A body sees only dense runs. Where a side has no dense run to offer, a chunk of it is gathered into a buffer that stays
- * in the first-level cache (y: scattered from it); rows long enough are taken one by one, shorter ones together. */
+ * A body sees only dense runs. Where a side has no dense run to offer, a chunk of it is moved through a buffer that stays
+ * in the first-level cache. Rows long enough are taken one by one, shorter ones many at once. */
 #ifndef FN_ELEM_H
 #define FN_ELEM_H
 #include "kernel.h"
@@ -9,6 +9,14 @@
 
 #ifndef FN_INLINE
 #define FN_INLINE static inline __attribute__((always_inline, unused))
+#endif
+#define FN_APART static __attribute__((unused, noinline))
+
+/* The loop's elements do not depend on each other, though y may be one of the operands. */
+#ifdef __clang__
+#define ELEM_APART _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define ELEM_APART _Pragma("GCC ivdep")
 #endif
 
 enum { ELEM_BUFFER = 4096, ELEM_ROW = 32, ELEM_SIDES = 4 };
@@ -35,7 +43,7 @@ FN_INLINE void elem_move_sized(char *d, int64_t ds, const char *s, int64_t ss, i
     }
 }
 
-static __attribute__((unused, noinline)) void elem_move(char *d, int64_t ds, const char *s, int64_t ss, int64_t n, int size) {
+FN_APART void elem_move(char *d, int64_t ds, const char *s, int64_t ss, int64_t n, int size) {
     switch (size) {
     case 1: elem_move_sized(d, ds, s, ss, n, 1); break;
     case 4: elem_move_sized(d, ds, s, ss, n, 4); break;
@@ -74,9 +82,8 @@ FN_INLINE int elem_dense(int64_t ndim, const int64_t *n, const int64_t *s) {
     return 1;
 }
 
-/* m elements from coordinates `from` on, between two strided sides; null strides: that side is a dense buffer, begun at its p. */
-static __attribute__((unused, noinline)) void elem_copy(elem_side y, elem_side x, int64_t ndim, const int64_t *n, const int64_t *from,
-                                                        int64_t m) {
+/* m elements from coordinates `from` on, between two sides; null strides: that side is a dense buffer, begun at its p. */
+FN_APART void elem_copy(elem_side y, elem_side x, int64_t ndim, const int64_t *n, const int64_t *from, int64_t m) {
     const int64_t last = ndim - 1, size = y.size;
     int64_t at[FN_DIMS];
     for (int64_t d = 0; d < ndim; d++) at[d] = from[d];
@@ -108,7 +115,7 @@ typedef struct {
     const void *args;
 } elem_space;
 
-/* Elements lo to hi, by rows: a side that is not dense along the row is moved through its buffer. */
+/* Elements lo to hi, by rows: a side that is not dense along the row goes through its buffer. */
 static void elem_rows(const elem_space *w, int64_t lo, int64_t hi, char (*buffer)[ELEM_BUFFER]) {
     const int64_t last = w->ndim - 1, *n = w->n, N = n[last];
     const elem_side *e = w->e;
@@ -149,7 +156,7 @@ static void elem_rows(const elem_space *w, int64_t lo, int64_t hi, char (*buffer
     }
 }
 
-/* Elements lo to hi, many short rows at once: a side that is not dense over the whole space is moved through its buffer. */
+/* Elements lo to hi, many short rows at once: a side that is not dense over the whole space goes through its buffer. */
 static void elem_chunks(const elem_space *w, int64_t lo, int64_t hi, char (*buffer)[ELEM_BUFFER]) {
     const elem_side *e = w->e;
     int dense[ELEM_SIDES];
@@ -166,14 +173,15 @@ static void elem_chunks(const elem_space *w, int64_t lo, int64_t hi, char (*buff
         elem_at(i, w->ndim, w->n, at);
         for (int k = 0; k < w->sides; k++) {
             x[k] = dense[k] ? e[k].p + i * e[k].size : buffer[k];
-            if (!dense[k] && e[k].s && k > 0) elem_copy((elem_side){buffer[k], 0, e[k].size}, e[k], w->ndim, w->n, at, m);
+            if (dense[k] || !e[k].s || k == 0) continue;
+            elem_copy((elem_side){buffer[k], 0, e[k].size}, e[k], w->ndim, w->n, at, m);
         }
         w->body(w->args, m, x);
         if (!dense[0]) elem_copy(e[0], (elem_side){buffer[0], 0, e[0].size}, w->ndim, w->n, at, m);
     }
 }
 
-static __attribute__((unused, noinline)) void elem_walk(const elem_space *w, fn_team t) {
+FN_APART void elem_walk(const elem_space *w, fn_team t) {
     char buffer[ELEM_SIDES][ELEM_BUFFER] __attribute__((aligned(FN_ALIGN)));
     int64_t lo, hi;
     fn_share(elem_count(w->ndim, w->n), FN_ALIGN, t, &lo, &hi);
@@ -183,16 +191,16 @@ static __attribute__((unused, noinline)) void elem_walk(const elem_space *w, fn_
 }
 
 /* The sides of an fn_elem_args: y of y_size bytes, a, then b or the scalar (binary), then c of c_size bytes. */
-static __attribute__((unused, noinline)) void elem_run(const fn_elem_args *p, fn_team t, elem_body body, int sides, int y_size, int c_size) {
+FN_APART void elem_run(const fn_elem_args *p, fn_team t, elem_body body, int sides, int y_size, int c_size) {
 #if FN_REAL
     fn_t value = (fn_t)p->s;
 #else
     fn_t value = (fn_t)p->k;
 #endif
     const int size = sizeof(fn_t);
-    elem_side e[ELEM_SIDES] = {{p->y, p->y_s, y_size}, {(char *)p->a, p->a_s, size}, {0}, {(char *)p->c, p->c_s, c_size}};
-    if (p->b) e[2] = (elem_side){(char *)p->b, p->b_s, size};
-    else e[2] = (elem_side){(char *)&value, 0, size};
+    elem_side e[ELEM_SIDES] = {{p->y, p->y_s, y_size}, {(char *)p->a, p->a_s, size}, {(char *)p->b, p->b_s, size},
+                               {(char *)p->c, p->c_s, c_size}};
+    if (!p->b) e[2] = (elem_side){(char *)&value, 0, size};
     if (p->swap) {
         const elem_side a = e[1];
         e[1] = e[2];

@@ -2,56 +2,61 @@
  *
  * Three forms, chosen by shape and strides alone:
  *   ROWS  vectors run along n, numbers of a are broadcast; tiles of c are stored as they are
- *   COLS  vectors run along m, numbers of b are broadcast; tiles are stored transposed: few m, b of unit stride along k (y = x w')
- *   DOTS  vectors run along k, few m or n, both operands of unit stride along k: no packing, every number read once
- * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element. The lanes
- * operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of FN_NR lanes.
- * Where c is too small to feed a team and k is long, k is cut in parts fixed by the shape, added in order. */
+ *   COLS  vectors run along m, numbers of b are broadcast; tiles are stored transposed: few m, b of unit stride along k
+ *         (y = x w' for a small batch)
+ *   DOTS  vectors run along k: few m or n, both operands of unit stride along k; no packing, every number read once
+ * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element. The
+ * lanes operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of FN_NR
+ * lanes. Where c is too small to feed a team and k is long, k is cut in parts fixed by the shape, added in order. */
 #include "brgemm.h"
 #include "vmath.h"
 
 enum { ROWS, COLS, DOTS };
-#define LANES (2048 / (int)sizeof(fn_t))           /* of a block of v */
-#define BLOCK (FN_VL * 16 * 1024)                  /* numbers in a block of v: 1 MB with vectors of 64 bytes, 512 KB with 32 */
-#define DEPTH (1024 / (int)sizeof(fn_t))           /* of k, in one pass over a tile: its rows of s stay in the first level */
-#define STRIP (5 * FN_ROWS2)                       /* rows between visits to the epilogue */
-#define COPY_LANES (4 * FN_NR)                     /* rows of s that lie along r are turned when so many lanes pass over them */
-#define PACK_ROWS (10 * FN_ROWS2)                  /* v is packed when more rows pass over it */
-#define AHEAD 8                                    /* rows of v fetched ahead of packing */
-#define GROUP 16                                   /* rows of the long operand that DOTS takes at once */
-#define OUT (GROUP + FN_PIECE)                     /* apart in its buffer, with room for the last piece */
+#define SIZE (int64_t)sizeof(fn_t)
+#define LANES (2048 / SIZE)      /* of a block of v */
+#define BLOCK (FN_VL * 16384)    /* numbers in a block of v: 1 MB with vectors of 64 bytes, 512 KB with 32 */
+#define DEPTH (2048 / SIZE)      /* of k, in one pass over a tile: its rows of s stay in the first-level cache */
+#define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
+#define TURN_LANES (4 * FN_NR)   /* rows of s that lie along r are turned when so many lanes pass over them */
+#define PACK_ROWS (20 * FN_ROWS2)    /* v is packed when more rows pass over it; half as many if its rows lie a multiple */
+#define PAGE 4096                    /* of this apart, where they crowd few sets of a cache */
+#define AHEAD 8                  /* rows of v fetched ahead of packing */
+#define GROUP 16                 /* rows of the long operand that DOTS takes at once */
+#define OUT (GROUP + FN_PIECE)   /* apart in its buffer, with room for the last piece */
 #define MAX_PARTS 16
-#define SMALL_BYTES 16384                          /* scratch that the stack holds */
+#define SMALL_BYTES 16384        /* scratch that the stack holds */
 
 #define UNROLL _Pragma("GCC unroll 16")
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
-/* where share i of n begins; divisions cost more than a small product */
+/* Where share i of n begins. A division costs as much as a small product's row. */
 static inline int64_t cut(int64_t n, int64_t i, int64_t shares) { return shares == 1 ? i * n : n * i / shares; }
 
 typedef struct {
     int form, act, beta, pack;
-    fn_t *c;                                       /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
+    fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
     int64_t c_batch, c_r, c_l, s_batch, s_r, s_k, v_batch, v_k, v_l;
-    int64_t batch, R, L, K, parts, part_K;         /* matrix i of batch * parts is part i % parts of matrix i / parts */
-    int64_t nv, lanes, depth;                      /* of a panel (vectors), of a block of v, of k in a block */
-    int64_t v_room, s_room, t_room, bytes;         /* scratch of a thread: elements, and all together */
-    int64_t part_bytes;                            /* scratch of the parts, before the threads' */
+    int64_t batch, R, L, K, parts, part_K;   /* matrix i of batch * parts is part i % parts of matrix i / parts */
+    int64_t nv, lanes, depth;                /* of a panel (vectors), of a block of v, of k in a block */
+    int64_t v_room, s_room, t_room, bytes;   /* scratch of a thread: elements, and all together */
+    int64_t part_bytes;                      /* scratch of the parts, before the threads' */
 } plan;
 
 /* Costs in vector multiply-adds; a transposed element costs half of one, a finished dot product six. */
 static plan plan_of(const fn_gemm_args *g) {
+    const int64_t a_m = g->M == 1 ? 1 : g->a_m, a_k = g->K == 1 ? 1 : g->a_k;
+    const int64_t b_k = g->K == 1 ? 1 : g->b_k, b_n = g->N == 1 ? 1 : g->b_n;
     const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
     const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL), k_vecs = (double)over(g->K, FN_VL);
-    const int64_t a_m = g->M == 1 ? 1 : g->a_m, a_k = g->K == 1 ? 1 : g->a_k, b_k = g->K == 1 ? 1 : g->b_k, b_n = g->N == 1 ? 1 : g->b_n;
     const double rows = M * n_vecs * K + (b_n == 1 ? 0 : 0.5 * N * K);
     const double cols = N * m_vecs * K + (a_m == 1 ? 0 : 0.5 * M * K) + (g->beta ? 1.0 : 0.5) * M * N;
     const double dots = a_k == 1 && b_k == 1 ? M * N * (k_vecs + 6) : INFINITY;
-    plan p = {.form = dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS, .act = (int)g->act, .beta = (int)g->beta,
-              .c = g->c, .bias = g->bias, .c_batch = g->c_batch, .batch = g->batch, .K = g->K, .parts = 1, .part_K = g->K};
+    plan p = {.form = dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS, .act = (int)g->act,
+              .beta = (int)g->beta, .c = g->c, .bias = g->bias, .c_batch = g->c_batch, .batch = g->batch, .K = g->K,
+              .parts = 1, .part_K = g->K};
     if (p.form == COLS || (p.form == DOTS && g->N < g->M)) {
         p.R = g->N, p.L = g->M, p.c_r = 1, p.c_l = g->ldc;
         p.s = g->b, p.s_batch = g->b_batch, p.s_r = b_n, p.s_k = b_k;
@@ -63,23 +68,22 @@ static plan plan_of(const fn_gemm_args *g) {
     }
     const int64_t tiles = g->batch * over(g->M, 16) * over(g->N, 32);
     if (tiles < MAX_PARTS && g->K >= 1024 && M * N * K * (double)g->batch >= 1 << 20) {
-        p.parts = least(MAX_PARTS / tiles, g->K / 512);
-        p.part_K = over(g->K, p.parts);
+        p.part_K = over(g->K, least(MAX_PARTS / tiles, g->K / 512));
         p.parts = over(g->K, p.part_K);
-        if (p.parts > 1) p.part_bytes = up(g->batch * p.parts * g->M * g->N * (int64_t)sizeof(fn_t), FN_ALIGN);
+        if (p.parts > 1) p.part_bytes = up(g->batch * p.parts * g->M * g->N * SIZE, FN_ALIGN);
     }
     if (p.form == DOTS) return p;
     p.packed = g->packed;
     p.nv = p.R <= FN_ROWS4 && !p.packed ? 4 : 2;
-    p.pack = !p.packed && (p.v_l != 1 || p.R > PACK_ROWS);
+    p.pack = !p.packed && (p.v_l != 1 || p.R > (p.v_k * SIZE % PAGE ? PACK_ROWS : PACK_ROWS / 2));
     p.lanes = least(LANES, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL));
     p.depth = most(p.part_K, 1);
     if (p.depth * p.lanes > BLOCK) p.depth = over(p.depth, over(p.depth * p.lanes, BLOCK));
     const int64_t height = least(STRIP, p.R);
     p.v_room = p.depth * (p.pack ? p.lanes : p.packed || p.L % FN_VL == 0 ? 0 : FN_VL);
-    p.s_room = p.s_r == 1 && p.s_k != 1 && p.lanes >= COPY_LANES ? height * (least(p.depth, DEPTH) + 2 * FN_VL) : 0;
+    p.s_room = p.s_r == 1 && p.s_k != 1 && p.lanes >= TURN_LANES ? height * (least(p.depth, DEPTH) + 2 * FN_VL) : 0;
     p.t_room = height * (p.form == COLS ? p.lanes : FN_VL) + FN_VL;
-    p.bytes = up((p.v_room + p.s_room + p.t_room) * (int64_t)sizeof(fn_t), FN_ALIGN);
+    p.bytes = up((p.v_room + p.s_room + p.t_room) * SIZE, FN_ALIGN);
     return p;
 }
 
@@ -88,9 +92,9 @@ FN_WORK(gemm) {
     return p.part_bytes + (p.bytes > SMALL_BYTES ? p.bytes * threads : 0);
 }
 
-/* ---- moving elements ----------------------------------------------------------------------------------------------------- */
+/* ---- moving elements --------------------------------------------------------------------------------------------- */
 
-/* y[j*ldy + i] = x[i*ldx + j] for n <= FN_VL values of i; lanes n and up of y are written (with x's last row) if padded. */
+/* y[j*ldy + i] = x[i*ldx + j] for n <= FN_VL values of i; if padded, lanes n and up of y are written too, with anything. */
 FN_INLINE void transpose_lanes(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, const int n, int64_t cols, int padded) {
     int64_t j = 0;
     for (; j + FN_PIECE <= cols; j += FN_PIECE) {
@@ -128,36 +132,38 @@ static void copy_rows(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t 
     }
 }
 
-/* Panels of `width` lanes, each (K, width): lane j of row k at y + j/width*panel + k*width + j%width; the last vector is padded. */
-static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int64_t v_k, int64_t v_l, int64_t K, int64_t lanes) {
+/* Panels of `width` lanes, each (K, width): lane j of row k at y + j/width*panel + k*width + j%width, padded to vectors. */
+static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int64_t v_k, int64_t v_l, int64_t K, int64_t n) {
     int64_t j = 0;
-    if (v_l == 1 && width == FN_NR) {              /* a whole row at a time, as it lies in memory */
+    if (v_l == 1 && width == FN_NR) {        /* a whole row at a time, as it lies in memory */
         for (int64_t k = 0; k < K; k++)
-            for (j = 0; j + FN_NR <= lanes; j += FN_NR) {
-                __builtin_prefetch(v + (k + AHEAD) * v_k + j), __builtin_prefetch(v + (k + AHEAD) * v_k + j + FN_VL);
+            for (j = 0; j + FN_NR <= n; j += FN_NR) {
+                const fn_t *const x = v + k * v_k + j;
                 fn_t *const z = y + j / FN_NR * panel + k * FN_NR;
-                const vec lo = v_load(v + k * v_k + j), hi = v_load(v + k * v_k + j + FN_VL);
+                const vec lo = v_load(x), hi = v_load(x + FN_VL);
+                __builtin_prefetch(x + AHEAD * v_k), __builtin_prefetch(x + AHEAD * v_k + FN_VL);
                 v_store(z, lo), v_store(z + FN_VL, hi);
             }
     }
-    for (; j < lanes; j += width) {
-        const int64_t n = least(width, lanes - j);
+    for (; j < n; j += width) {
+        const int64_t lanes = least(width, n - j);
         const fn_t *const x = v + j * v_l;
         fn_t *const z = y + j / width * panel;
-        if (v_l == 1) copy_rows(z, width, x, v_k, K, n, 1);
-        else if (v_k == 1) transpose(z, width, x, v_l, n, K, 1);
+        if (v_l == 1) copy_rows(z, width, x, v_k, K, lanes, 1);
+        else if (v_k == 1) transpose(z, width, x, v_l, lanes, K, 1);
         else
             for (int64_t k = 0; k < K; k++)
-                for (int64_t i = 0; i < up(n, FN_VL); i++) z[k * width + i] = i < n ? x[k * v_k + i * v_l] : 0;
+                for (int64_t i = 0; i < up(lanes, FN_VL); i++) z[k * width + i] = i < lanes ? x[k * v_k + i * v_l] : 0;
     }
 }
 
-/* packed = b in panels, made for the instruction set at hand: K (N rounded up to 32) elements are enough for all. c is the output. */
+/* c = b in panels, for the instruction set at hand and ROWS; K (N rounded up to 32) elements hold them on any. */
 FN_KERNEL(gemm_pack) {
     const fn_gemm_args *g = args;
+    const int64_t K = g->K;
     int64_t lo, hi;
     fn_share(g->N, FN_NR, t, &lo, &hi);
-    pack_lanes((fn_t *)g->c + lo * g->K, FN_NR, FN_NR * g->K, (const fn_t *)g->b + lo * g->b_n, g->b_k, g->b_n, g->K, hi - lo);
+    pack_lanes((fn_t *)g->c + lo * K, FN_NR, FN_NR * K, (const fn_t *)g->b + lo * g->b_n, g->b_k, g->b_n, K, hi - lo);
 }
 
 FN_INLINE vec load(const fn_t *p, int n) { return n < FN_VL ? v_load_n(p, n) : v_load(p); }
@@ -168,77 +174,75 @@ static void activate_rows(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, int
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < lanes; j += FN_VL) v_store(y + i * ldy + j, activate(v_load(y + i * ldy + j), act));
 }
-static void add_row(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, const fn_t *x) {
+/* y[i,j] += x[i*x_r + j*x_l] */
+static void add(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, const fn_t *x, int64_t x_r, int64_t x_l) {
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < lanes; j++) y[i * ldy + j] += x[j];
+        for (int64_t j = 0; j < lanes; j++) y[i * ldy + j] += x[i * x_r + j * x_l];
 }
 
-/* ---- ROWS and COLS ------------------------------------------------------------------------------------------------------- */
+/* ---- ROWS and COLS ----------------------------------------------------------------------------------------------- */
 
-/* Rows [r0, r1) and lanes [l0, l1) of one matrix. Whole vectors of ROWS go to c; the last, partial one, and all of COLS, to
- * a strip T of rows and from there to c. A second block of k continues from what c holds. */
-static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *packed, int64_t K, int64_t l0, int64_t l1,
-                  int64_t r0, int64_t r1, fn_t *work) {
+/* Rows [r0, r1) and lanes [l0, l1) of one matrix. Whole vectors of ROWS go to c; the last, partial one, and all of COLS,
+ * go through a strip T of rows. b[0] are the whole vectors, b[1] the one with the rest. A later block of k continues from
+ * what c holds. */
+static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *packed, int64_t K, int64_t l0,
+                  int64_t l1, int64_t r0, int64_t r1, fn_t *work) {
     const int64_t c_r = p->c_r, c_l = p->c_l, s_r = p->s_r, s_k = p->s_k, v_k = p->v_k, v_l = p->v_l, width = p->nv * FN_VL;
     const int cols = p->form == COLS, soft = p->act == FN_ACT_SIGMOID || p->act == FN_ACT_TANH;
-    fn_t *const v_work = work, *const s_work = v_work + p->v_room, *const T = s_work + p->s_room, *const bias_row = T + p->t_room - FN_VL;
+    fn_t *const v_work = work, *const s_work = v_work + p->v_room, *const T = s_work + p->s_room;
+    fn_t *const bias_rest = T + p->t_room - FN_VL;
     for (int64_t l = l0; l < l1; l += p->lanes) {
-        const int64_t n = least(p->lanes, l1 - l), rest = n % FN_VL && (!cols || !p->pack) ? n % FN_VL : 0;
+        const int64_t n = least(p->lanes, l1 - l), rest = cols && p->pack ? 0 : n % FN_VL;
         const int64_t whole = up(n - rest, FN_VL), ldt = cols ? up(n, FN_VL) : FN_VL;
         const fn_t *const bias = p->bias && !cols ? p->bias + l : 0;
-        if (bias && rest) copy_rows(bias_row, FN_VL, bias + whole, FN_VL, 1, rest, 1);
+        if (bias && rest) copy_rows(bias_rest, FN_VL, bias + whole, FN_VL, 1, rest, 1);
         int64_t k = 0, ks;
         do {
             ks = least(p->depth, K - k);
             const int first = k == 0, last = k + ks == K;
             fn_brgemm b[2] = {{.n = whole, .nv = p->nv, .count = 1}, {.n = rest ? FN_VL : 0, .nv = 1, .count = 1}};
-            if (p->packed) {
-                b[0].b = packed + l * p->K + k * width, b[0].b_k = b[1].b_k = width, b[0].b_panel = width * p->K;
-            } else if (p->pack) {
-                pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);
-                b[0].b = v_work, b[0].b_k = b[1].b_k = width, b[0].b_panel = width * ks;
+            if (p->packed || p->pack) {
+                if (p->pack) pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);
+                b[0].b = p->pack ? v_work : packed + l * p->K + k * width;
+                b[0].b_k = b[1].b_k = width, b[0].b_panel = width * (p->pack ? ks : p->K);
+                if (rest) b[1].b = b[0].b + whole / width * b[0].b_panel + whole % width;
             } else {
                 b[0].b = v + k * v_k + l, b[0].b_k = v_k, b[0].b_panel = width;
-                if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
                 b[1].b = v_work, b[1].b_k = FN_VL;
+                if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
             }
-            if (rest && !b[1].b) b[1].b = b[0].b + whole / width * b[0].b_panel + whole % width;
-            const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, STRIP), copy = s_r == 1 && s_k != 1 && n >= COPY_LANES;
+            const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, STRIP);
+            const int turn = s_r == 1 && s_k != 1 && n >= TURN_LANES;
             for (int64_t i = 0; i < strips; i++) {
                 const int64_t r = r0 + cut(r1 - r0, i, strips), rn = r0 + cut(r1 - r0, i + 1, strips) - r;
                 fn_t *const c_i = c + r * c_r + l * c_l;
-                const fn_t *from[2] = {0};                                    /* what the sum starts from: null for zeros */
-                int64_t ld_from[2] = {cols ? ldt : c_r, ldt};
                 b[0].c = cols ? T : c_i, b[0].ldc = cols ? ldt : c_r;
                 b[1].c = cols ? T + whole : T, b[1].ldc = ldt;
+                for (int w = 0; w < 2; w++) b[w].init = b[w].c, b[w].ld_init = b[w].ldc;
                 if (!first || p->beta) {
-                    from[0] = b[0].c, from[1] = b[1].c;
                     if (cols) transpose(T, ldt, c_i, c_l, n, rn, 1);
                     else if (rest) copy_rows(T, ldt, c_i + whole, c_r, rn, rest, 1);
-                    if (first && bias) {
-                        add_row(c_i, c_r, rn, whole, bias);
-                        if (rest) add_row(T, ldt, rn, FN_VL, bias_row);
+                    if (first && cols && p->bias) add(T, ldt, rn, ldt, p->bias + r, 1, 0);
+                    else if (first && bias) {
+                        add(c_i, c_r, rn, whole, bias, 0, 1);
+                        if (rest) add(T, ldt, rn, FN_VL, bias_rest, 0, 1);
                     }
-                    if (first && p->bias && cols)
-                        for (int64_t q = 0; q < rn; q++)
-                            for (int64_t j = 0; j < ldt; j++) T[q * ldt + j] += p->bias[r + q];
-                } else if (bias) {
-                    from[0] = bias, from[1] = bias_row, ld_from[0] = ld_from[1] = 0;
-                } else if (p->bias) {
-                    from[0] = b[0].c, from[1] = b[1].c;
+                } else if (cols && p->bias) {
                     for (int64_t q = 0; q < rn; q++)
                         for (int64_t j = 0; j < ldt; j += FN_VL) v_store(T + q * ldt + j, v_set1(p->bias[r + q]));
+                } else {
+                    b[0].init = bias, b[1].init = bias ? bias_rest : 0, b[0].ld_init = b[1].ld_init = 0;
                 }
                 for (int64_t pass = 0; pass < passes; pass++) {
-                    const int64_t k0 = cut(ks, pass, passes), kn = cut(ks, pass + 1, passes) - k0;
+                    const int64_t k0 = cut(ks, pass, passes), kn = cut(ks, pass + 1, passes) - k0, lds = up(kn, FN_VL) + FN_VL;
                     const fn_t *const s_i = s + r * s_r + (k + k0) * s_k;
-                    const int64_t lds = up(kn, FN_VL) + FN_VL;
-                    if (copy) transpose(s_work, lds, s_i, s_k, kn, rn, 1);
+                    if (turn) transpose(s_work, lds, s_i, s_k, kn, rn, 1);
                     for (int w = 0; w < 2; w++) {
                         if (!b[w].n) continue;
                         fn_brgemm x = b[w];
-                        x.a = copy ? s_work : s_i, x.a_m = copy ? lds : s_r, x.a_k = copy ? 1 : s_k, x.b += k0 * x.b_k, x.m = rn, x.k = kn;
-                        x.init = pass ? x.c : from[w], x.ld_init = pass ? x.ldc : ld_from[w];
+                        x.a = turn ? s_work : s_i, x.a_m = turn ? lds : s_r, x.a_k = turn ? 1 : s_k;
+                        x.b += k0 * x.b_k, x.m = rn, x.k = kn;
+                        if (pass) x.init = x.c, x.ld_init = x.ldc;
                         x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
                         FN_NAME(brgemm)(&x);
                     }
@@ -254,18 +258,19 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
     }
 }
 
-/* ---- DOTS ---------------------------------------------------------------------------------------------------------------- */
+/* ---- DOTS -------------------------------------------------------------------------------------------------------- */
 
 #if FN_ROWS2 == 14
-enum { SHORT = 4, ACC = 16 };                      /* most rows of the short operand in a tile, products in registers */
+enum { SHORT = 4, SUMS = 16 };               /* most rows of the short operand in a tile, sums in registers */
 #else
-enum { SHORT = 2, ACC = 8 };
+enum { SHORT = 2, SUMS = 8 };
 #endif
 
 /* out[i*OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree */
 FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K) {
-    vec acc[SHORT][ACC + FN_PIECE];
-    UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < ACC + FN_PIECE; j++) acc[i][j] = v_zero();
+    vec acc[SHORT][SUMS + FN_PIECE];
+    UNROLL for (int i = 0; i < m; i++)
+        UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
     int64_t k = 0;
     for (; k + FN_VL <= K; k += FN_VL) {
         vec xk[SHORT];
@@ -275,10 +280,11 @@ FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int
             UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(xk[i], wk, acc[i][j]);
         }
     }
-    if (k < K)
+    const int rest = (int)(K - k);
+    if (rest)
         UNROLL for (int j = 0; j < n; j++) {
-            const vec wk = v_load_n(w + j * w_r + k, (int)(K - k));
-            UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(v_load_n(x + i * x_r + k, (int)(K - k)), wk, acc[i][j]);
+            const vec wk = v_load_n(w + j * w_r + k, rest);
+            UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(v_load_n(x + i * x_r + k, rest), wk, acc[i][j]);
         }
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < n; j += FN_PIECE) {
@@ -287,28 +293,31 @@ FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int
             const vec y = FN_PIECE == 4 ? (t[0] + t[1]) + (t[2 % FN_PIECE] + t[3 % FN_PIECE]) : t[0] + t[1];
             fn_v16 z[FN_PIECES];
             memcpy(z, &y, sizeof z);
-            UNROLL for (int h = FN_PIECES / 2; h; h /= 2) UNROLL for (int q = 0; q < h; q++) z[q] += z[q + h];
+            UNROLL for (int h = FN_PIECES / 2; h; h /= 2)
+                UNROLL for (int q = 0; q < h; q++) z[q] += z[q + h];
             memcpy(out + i * OUT + j, z, sizeof z[0]);
         }
 }
 
-typedef void (*dots_fn)(fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K);
-#define DOTS_TILE(m, n) \
-    static void dots_##m##x##n(fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K) { dots_tile(m, n, out, x, x_r, w, w_r, K); }
+#define DOTS_ARGS fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K
+#define DOTS_TILE(m, n) static void dots_##m##x##n(DOTS_ARGS) { dots_tile(m, n, out, x, x_r, w, w_r, K); }
+typedef void (*dots_fn)(DOTS_ARGS);
 DOTS_TILE(1, 1) DOTS_TILE(1, 4) DOTS_TILE(1, 8) DOTS_TILE(2, 1) DOTS_TILE(2, 4)
 #if FN_ROWS2 == 14
 DOTS_TILE(1, 16) DOTS_TILE(2, 8) DOTS_TILE(3, 1) DOTS_TILE(3, 4) DOTS_TILE(4, 1) DOTS_TILE(4, 4)
-static const dots_fn dots_of[SHORT][5] = {{dots_1x1, dots_1x4, dots_1x8, dots_1x16}, {dots_2x1, dots_2x4, dots_2x8}, {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}};
+static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8, dots_1x16}, {dots_2x1, dots_2x4, dots_2x8},
+                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}};
 #else
-static const dots_fn dots_of[SHORT][5] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
+static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
 #endif
-static const int dots_width[] = {1, 4, 8, 16};
+static const int dots_width[4] = {1, 4, 8, 16};
 
-/* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one. */
-static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l, int64_t K, int64_t n) {
+/* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one; the bias runs along one of them. */
+static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l,
+                       int64_t K, int64_t n) {
     for (int64_t r = 0, m; r < p->R; r += m) {
         m = least(SHORT, p->R - r);
-        fn_t out[SHORT * OUT], from[SHORT * OUT];
+        fn_t out[SHORT * OUT], from[GROUP];
         int size = 3;
         while (!dots_of[m - 1][size]) size--;
         for (int64_t j = 0; j < n; j += dots_width[size]) {
@@ -316,18 +325,18 @@ static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, con
             dots_of[m - 1][size](out + j, s + r * p->s_r, p->s_r, v + j * p->v_l, p->v_l, K);
         }
         for (int64_t i = 0; i < m; i++) {
-            fn_t *const c_i = c + (r + i) * p->c_r, *const y = out + i * OUT, *const y0 = from + i * OUT;
+            fn_t *const c_i = c + (r + i) * p->c_r, *const y = out + i * OUT;
             for (int64_t j = 0; j < GROUP; j++)
-                y0[j] = j < n ? (p->beta ? c_i[j * p->c_l] : 0) + (bias_r ? bias_r[r + i] : bias_l ? bias_l[j] : 0) : 0;
-            for (int64_t j = 0; j < GROUP; j += FN_VL) v_store(y + j, activate(v_load(y0 + j) + v_load(y + j), p->act));
+                from[j] = j < n ? (p->beta ? c_i[j * p->c_l] : 0) + (bias_r ? bias_r[r + i] : bias_l ? bias_l[j] : 0) : 0;
+            for (int64_t j = 0; j < GROUP; j += FN_VL) v_store(y + j, activate(v_load(from + j) + v_load(y + j), p->act));
             for (int64_t j = 0; j < n; j++) c_i[j * p->c_l] = y[j];
         }
     }
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
-/* Threads in `columns` shares of the panels times rows / columns shares of R: the cheapest for the busiest thread. */
+/* Threads in `columns` shares of the panels times size / columns shares of R: the cheapest for the busiest thread. */
 static int64_t columns_of(const plan *p, int64_t panels, int size) {
     int64_t best = 1;
     double least_cost = INFINITY;
@@ -369,11 +378,13 @@ FN_KERNEL(gemm) {
         else p.c_r = g->N;
     }
     _Alignas(FN_ALIGN) char small[SMALL_BYTES];
-    fn_t *const work = p.bytes <= SMALL_BYTES ? (fn_t *)small : (fn_t *)((char *)g->work + p.part_bytes + t.rank * p.bytes);
+    fn_t *const work = (fn_t *)(p.bytes <= SMALL_BYTES ? small : (char *)g->work + p.part_bytes + t.rank * p.bytes);
     const int64_t unit = p.form == DOTS ? GROUP : FN_NR, units = p.form == DOTS ? over(p.L, GROUP) : over(p.L, FN_NR);
-    const int64_t all = p.batch * p.parts * units, columns = t.size == 1 || p.form == DOTS ? t.size : columns_of(&p, all, t.size);
-    const int64_t rows = columns == t.size ? 1 : t.size / columns, row = columns == t.size ? 0 : t.rank / columns, column = t.rank - row * columns;
-    const int64_t r0 = cut(p.R, row, rows), r1 = cut(p.R, row + 1, rows), hi = cut(all, column + 1, columns);
+    const int64_t all = p.batch * p.parts * units;
+    const int64_t columns = t.size == 1 || p.form == DOTS ? t.size : columns_of(&p, all, t.size);
+    const int64_t rows = columns == t.size ? 1 : t.size / columns, row = columns == t.size ? 0 : t.rank / columns;
+    const int64_t column = t.rank - row * columns, hi = cut(all, column + 1, columns);
+    const int64_t r0 = cut(p.R, row, rows), r1 = cut(p.R, row + 1, rows);
     for (int64_t u = cut(all, column, columns), end; u < hi && row < rows; u = end) {
         const int64_t i = all == units ? 0 : u / units, matrix = p.parts == 1 ? i : i / p.parts;
         const int64_t k = (i - matrix * p.parts) * p.part_K, K = least(p.part_K, p.K - k);

@@ -1,8 +1,8 @@
 /* Reading and writing by integer indices, and sorting; the formulas stand in args.h.
  *
- * Writers: each thread owns destinations and sees all sources in ascending order, so that of several values for one place
- * the last stays, and sums have one order, whatever the team. It owns columns of the rows where they are wide, else the
- * rows that begin in its range of the destination. */
+ * Writers: each thread owns destinations and sees all sources in ascending order, so that of several values for one
+ * place the last stays, and sums have one order, whatever the team. It owns columns of the rows where they are wide,
+ * else the rows that begin in its range of the destination. */
 #include "kernel.h"
 #include <string.h>
 
@@ -40,12 +40,12 @@ FN_INLINE void move(const int op, fn_t *restrict d, int64_t ds, const fn_t *rest
     else if (ds == 1 && ss == 0) {
         const fn_t v = n ? *s : 0;
         for (int64_t k = 0; k < n; k++) d[k] = v;
-    }
-    else
+    } else {
         for (int64_t k = 0; k < n; k++) d[k * ds] = s[k * ss];
+    }
 }
 
-/* ---- take, put, put_add: rows -------------------------------------------------------------------------------------------- */
+/* ---- take, put, put_add: rows ------------------------------------------------------------------------------------ */
 
 /* at[k]: where row i + k begins in the indexed array. */
 static __attribute__((noinline)) void places(int64_t *at, const fn_index_args *a, int64_t i, int64_t count) {
@@ -62,7 +62,8 @@ static __attribute__((noinline)) void places(int64_t *at, const fn_index_args *a
 }
 
 /* Elements f0 to f1 of one row of J runs of L. READ: y is dense, x indexed; WRITE, ADD: the reverse. */
-static void row(const int op, const fn_index_args *a, fn_t *y, const fn_t *x, int64_t J, int64_t L, int64_t f0, int64_t f1) {
+static void row(const int op, const fn_index_args *a, fn_t *y, const fn_t *x, int64_t J, int64_t L, int64_t f0,
+                int64_t f1) {
     const int64_t last = a->nj - 1, *ys = op == READ ? a->j_dense : a->j_at, *xs = op == READ ? a->j_at : a->j_dense;
     const int64_t yl = a->nj ? ys[last] : 1, xl = a->nj ? xs[last] : 1;
     if (J == 1) {
@@ -80,7 +81,8 @@ FN_KERNEL(take) {
     const fn_index_args *a = args;
     const fn_t *x = a->x;
     fn_t *y = a->y;
-    const int64_t I = product(a->ni, a->i_n), L = a->nj ? a->j_n[a->nj - 1] : 1, R = product(a->nj, a->j_n), J = L ? R / L : 0;
+    const int64_t I = product(a->ni, a->i_n), R = product(a->nj, a->j_n);
+    const int64_t L = a->nj ? a->j_n[a->nj - 1] : 1, J = L ? R / L : 0;
     static const fn_t zero = 0;
     int64_t from[PLACES], to[PLACES], lo, hi;
     fn_share(I * R, 16, t, &lo, &hi);
@@ -103,7 +105,8 @@ static __attribute__((noinline, noclone)) void put(const int op, const void *arg
     const fn_index_args *a = args;
     const fn_t *x = a->x;
     fn_t *y = a->y;
-    const int64_t I = product(a->ni, a->i_n), L = a->nj ? a->j_n[a->nj - 1] : 1, R = product(a->nj, a->j_n), J = L ? R / L : 0;
+    const int64_t I = product(a->ni, a->i_n), R = product(a->nj, a->j_n);
+    const int64_t L = a->nj ? a->j_n[a->nj - 1] : 1, J = L ? R / L : 0;
     int64_t from[PLACES], to[PLACES], span = 1, f0 = 0, f1 = R, y0 = 0, y1;
     for (int64_t d = 0; d < a->nidx; d++) span += (a->extent[d] - 1) * a->step[d];
     y1 = span;
@@ -126,7 +129,7 @@ FN_KERNEL(put) { put(WRITE, args, t); }
 FN_KERNEL(put_add) { put(ADD, args, t); }
 #endif
 
-/* ---- gather, scatter, scatter_add: one coordinate replaced ----------------------------------------------------------- */
+/* ---- gather, scatter, scatter_add: one coordinate replaced ------------------------------------------------------- */
 
 /* P lines of K elements along `axis`. Lines never meet, so each is one thread's; if there are too few of them, the team
  * shares the places in a line that are written. */
@@ -168,7 +171,7 @@ FN_KERNEL(scatter) { along(WRITE, args, t); }
 #if !FN_BOOLEAN
 FN_KERNEL(scatter_add) { along(ADD, args, t); }
 
-/* ---- sort: each row stable by radix, the byte of least weight first ---------------------------------------------------- */
+/* ---- sort: each row stable by radix, the byte of least weight first ---------------------------------------------- */
 
 #if FN_DT == 1 || FN_DT == 2
 typedef uint64_t rank_t;         /* ascends as the values do; NaN is the greatest, and -0 equals 0 */
@@ -192,7 +195,7 @@ FN_INLINE rank_t rank_of(fn_t x) {
 #endif
 }
 
-/* order: the n ranks r ascending; order and r are followed by n elements of space each. Returns where the result stands. */
+/* order: the n ranks r ascending; both have n elements of space behind them. Returns where the result stands. */
 static const int64_t *sorted(rank_t *r, int64_t *order, int64_t n) {
     if (n <= INSERT) {
         for (int64_t i = 1; i < n; i++) {
@@ -246,7 +249,7 @@ FN_WORK(sort) {
 }
 #endif
 
-/* ---- nonzero -------------------------------------------------------------------------------------------------------------------- */
+/* ---- nonzero ----------------------------------------------------------------------------------------------------- */
 
 FN_KERNEL(nonzero) {
     const fn_index_args *a = args;

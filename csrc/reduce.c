@@ -1,12 +1,12 @@
 /* Reductions y[o] = scale * sum over r of f(x[o,r]) and their kin; the formulas stand in args.h.
  *
- * There are two ways through memory. LINES: each output runs over its own elements, BLOCK of them at a time in vector lanes.
- * COLUMNS: where outputs lie closer together than the elements of one, a strip of up to WIDE outputs runs down its rows,
- * ROWS at a time. Either way a block ends in acc_t (double, int64), where the blocks are added in order; so a float32 sum
- * carries the rounding of a few dozen additions whatever its length.
+ * There are two ways through memory. LINES: each output runs over its own elements, BLOCK of them at a time in vector
+ * lanes. COLUMNS: where outputs lie closer together than the elements of one, a strip of up to WIDE outputs runs down
+ * its rows, ROWS at a time. Either way a block ends in acc_t (double, int64), where the blocks are added in order; so a
+ * float32 sum carries the rounding of a few dozen additions whatever its length.
  *
- * Few outputs with much to reduce would starve a team: their blocks are cut into parts whose number comes from the shape
- * alone, the parts go through `work`, and every output adds its parts in order. */
+ * Few outputs with much to reduce would starve a team: their blocks are cut into parts whose number comes from the
+ * shape alone, the parts go through `work`, and every output adds its parts in order. */
 #include "kernel.h"
 
 #ifndef FN_INLINE
@@ -67,7 +67,7 @@ FN_INLINE void store(const int op, void *y, int64_t i, acc_t v, double scale) {
 #endif
 }
 
-/* ---- one block: n elements in a line, or rows of w columns ------------------------------------------------------------ */
+/* ---- one block: n elements in a line, or rows of w columns ------------------------------------------------------- */
 
 #if FN_REAL
 /* Each lane of a takes the element of x below it; m is the mean (SHIFTED: a first guess of it). */
@@ -103,7 +103,8 @@ FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
     if (i < n) {                                             /* lanes beyond n change nothing */
         mask k;
         memcpy(&k, lane, sizeof k);
-        a = v_step(op, a, v_select(k < m_set1((fn_i)(n - i)), v_load_n(x + i, (int)(n - i)), op == SHIFTED || op == SUMDEV2 ? m : e), m);
+        const vec last = v_load_n(x + i, (int)(n - i)), pad = op == SHIFTED || op == SUMDEV2 ? m : e;
+        a = v_step(op, a, v_select(k < m_set1((fn_i)(n - i)), last, pad), m);
     }
     a = v_step(pair, v_step(pair, a, b, m), v_step(pair, c, d, m), m);
     acc_t s[FN_VL];
@@ -131,7 +132,8 @@ FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int6
             c = v_step(op, c, v_load(p + 2 * FN_VL), m[2]);
             d = v_step(op, d, v_load(p + 3 * FN_VL), m[3]);
         }
-        v_store(part + j, a), v_store(part + j + FN_VL, b), v_store(part + j + 2 * FN_VL, c), v_store(part + j + 3 * FN_VL, d);
+        v_store(part + j, a), v_store(part + j + FN_VL, b);
+        v_store(part + j + 2 * FN_VL, c), v_store(part + j + 3 * FN_VL, d);
     }
     for (; j + FN_VL <= w; j += FN_VL) {
         vec a = e;
@@ -191,7 +193,8 @@ KIND(SUMDEV2)
 #endif
 
 /* Columns cs apart are brought together, GATHER at a time. */
-ONCE void rows_apart(const kind *f, acc_t *acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w, int64_t cs, const fn_t *mean) {
+ONCE void rows_apart(const kind *f, acc_t *acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w, int64_t cs,
+                     const fn_t *mean) {
     if (cs == 1) {
         f->rows(acc, x, at, nr, w, mean);
         return;
@@ -207,13 +210,13 @@ ONCE void rows_apart(const kind *f, acc_t *acc, const fn_t *x, const int64_t *at
     }
 }
 
-/* ---- the plan, from the shape alone ------------------------------------------------------------------------------------------ */
+/* ---- the plan, from the shape alone ------------------------------------------------------------------------------ */
 
 typedef struct {
     int64_t outs, red;           /* outputs, elements in each */
-    int64_t run, direct;         /* lines: elements between two seams that a block must not cross; read in place, or gathered */
+    int64_t run, direct;         /* lines: elements between seams that no block crosses; in place, or gathered */
     int64_t n, cs;               /* columns, their stride; n is 0 for lines */
-    int64_t fold, rest;          /* narrow dense columns: `fold` rows are taken as one of fold*n, and `rest` are left over */
+    int64_t fold, rest;          /* narrow dense columns: `fold` rows taken as one of fold*n, `rest` left over */
     int64_t strips, width;       /* of the columns; a strip is WIDE but for the last one */
     int64_t units, blocks;       /* units: outputs, or strips of them; each has this many blocks */
     int64_t parts, per;          /* parts of a unit, blocks in a part */
@@ -274,7 +277,8 @@ ONCE int64_t corner(const fn_reduce_args *a, const plan *p, const int64_t *s, in
 }
 
 /* The reduction of one part of a unit: a value for each of its columns. */
-ONCE void item(const int op, const kind *f, acc_t *acc, const fn_reduce_args *a, const plan *p, int64_t u, int64_t part, const fn_t *mean) {
+ONCE void item(const int op, const kind *f, acc_t *acc, const fn_reduce_args *a, const plan *p, int64_t u, int64_t part,
+               const fn_t *mean) {
     int64_t w;
     const fn_t *x = (const fn_t *)a->x + corner(a, p, a->o_x, u, &w);
     const int64_t b0 = part * p->per, b1 = MIN2(b0 + p->per, p->blocks);
@@ -309,7 +313,7 @@ ONCE void total(const int op, acc_t *acc, const acc_t *part, const plan *p) {
         for (int64_t j = 0; j < p->n; j++) acc[j] = join(op, acc[j], acc[g * p->n + j]);
 }
 
-/* The mean of each column, from its first element and the sum of the distances to it: near the mean if the spread is small. */
+/* The mean of each column: a guess, its first element, and from there by the mean distance, which keeps its digits. */
 ONCE void guess(fn_t *mean, const fn_reduce_args *a, const plan *p, int64_t u) {
     int64_t w;
     const fn_t *x = (const fn_t *)a->x + corner(a, p, a->o_x, u, &w);
@@ -395,7 +399,7 @@ REDUCTION(sumabs, SUMABS, SUMABS)
 REDUCTION(sumdev2, SHIFTED, SUMDEV2)
 #endif
 
-/* ---- argmax, argmin: the first place of the extreme; a NaN is one ------------------------------------------------------ */
+/* ---- argmax, argmin: the first place of the extreme; a NaN is one ------------------------------------------------ */
 
 FN_INLINE int beats(const int op, acc_t v, acc_t best) {
     return (op == MAX ? v > best : v < best) || (IS_NAN(v) && !IS_NAN(best));
@@ -457,7 +461,7 @@ ONCE void arg(const int op, const kind *f, const void *args, fn_team t) {
 FN_KERNEL(argmax) { arg(MAX, &kind_MAX, args, t); }
 FN_KERNEL(argmin) { arg(MIN, &kind_MIN, args, t); }
 
-/* ---- cumsum: y[o,r] = x[o,0] + ... + x[o,r] ------------------------------------------------------------------------------------ */
+/* ---- cumsum: y[o,r] = x[o,0] + ... + x[o,r] ---------------------------------------------------------------------- */
 
 FN_KERNEL(cumsum) {
     const fn_reduce_args *a = args;

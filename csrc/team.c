@@ -174,9 +174,16 @@ static void barriers(const void *args, fn_team t) {
 }
 
 static double now_ns(void) {
+#if defined(_WIN32)
+    LARGE_INTEGER ticks, second;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&second);
+    return 1e9 * (double)ticks.QuadPart / (double)second.QuadPart;
+#else
     struct timespec t;
-    timespec_get(&t, TIME_UTC);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+#endif
 }
 
 void fn_run_costs(double *region_ns, double *barrier_ns, int threads) {

@@ -596,13 +596,40 @@ cdef tuple _signature(tuple args, dict kwargs):
             <uintptr_t>fn_table_now())
 
 
+cdef int64_t _input_strides(TensorBase t, int64_t *s) noexcept:
+    """The strides of the buffer for an input, and returned, the elements it spans. They are t's, but gaps shrink to one element: whatever a kernel
+    may ask of strides (which are 0 or 1, which dimensions join, how they are ordered) has the same answer, so results have the same bits."""
+    cdef int64_t joins = 1, joined = 1, span = 1         # the stride of a dimension that continues those before, in t and in the buffer
+    cdef int i, k, least
+    cdef unsigned done = 0
+    for k in range(t.ndim):
+        least = -1
+        for i in range(t.ndim):
+            if not done & (1u << i) and (least < 0 or t.stride_[i] < t.stride_[least]):
+                least = i
+        done |= 1u << least
+        s[least] = t.stride_[least]
+        if t.shape_[least] != 1 and s[least] != 0:
+            s[least] = joined + (t.stride_[least] != joins)
+            joins, joined = t.stride_[least] * t.shape_[least], s[least] * t.shape_[least]
+            span += (t.shape_[least] - 1) * s[least]
+    return span
+
+
+cdef tuple _layout_of(TensorBase t):
+    cdef int64_t s[FN_DIMS]
+    cdef int i
+    _input_strides(t, s)
+    return tuple([s[i] for i in range(t.ndim)])
+
+
 cdef object _part(a):
     cdef TensorBase t
     if isinstance(a, TensorBase):
         t = a
         if not fn_tls_no_grad and (t.requires_grad_ or node_of(t) is not None):
             raise CaptureError(f"capture: an input of shape {shape_of(t)} requires grad; inputs are copied into the program, so detach() it")
-        return (t.dtype_, t.shape, None if is_dense(t) or not fills(t) else t.stride())
+        return (t.dtype_, t.shape, None if is_dense(t) else _layout_of(t))
     try:
         hash(a)
     except TypeError:
@@ -636,6 +663,7 @@ cdef bint _matches(tuple signature, tuple args) except -1:
 cdef object _input(Recorder r, a, list buffers):
     """A tensor argument's fixed buffer, filled; other values as they are."""
     cdef TensorBase t, y
+    cdef int64_t span
     if not isinstance(a, TensorBase):
         return a
     t = a
@@ -643,9 +671,8 @@ cdef object _input(Recorder r, a, list buffers):
     y.ndim, y.dtype_, y.numel_ = t.ndim, t.dtype_, t.numel_
     memcpy(y.shape_, t.shape_, sizeof(y.shape_))
     row_major(y)
-    if not is_dense(t) and fills(t):
-        memcpy(y.stride_, t.stride_, sizeof(y.stride_))
-    y.storage = r.block(t.numel_ * itemsize[t.dtype_])
+    span = t.numel_ if is_dense(t) else _input_strides(t, y.stride_)
+    y.storage = r.block(span * itemsize[t.dtype_])
     _refill(y, t)
     y.storage.is_input = True
     buffers.append(y)
@@ -658,8 +685,19 @@ cdef int _refill(TensorBase y, TensorBase x) except -1:
     if bytes < 1 << 18 and memcmp(y.stride_, x.stride_, x.ndim * sizeof(int64_t)) == 0 and (is_dense(x) or fills(x)):
         memcpy(address(y), address(x), bytes)
     else:
-        copy_into(y, x)
+        copy_into(_once(y, y), _once(x, y))
     return 0
+
+
+cdef TensorBase _once(TensorBase t, TensorBase y):
+    """t without the repetitions that y has, dimensions of stride 0."""
+    cdef int64_t n[FN_DIMS]
+    cdef int i
+    cdef bint repeats = False
+    for i in range(t.ndim):
+        n[i] = 1 if y.stride_[i] == 0 else t.shape_[i]
+        repeats = repeats or n[i] != t.shape_[i]
+    return alias(t, t.ndim, n, t.stride_, t.offset) if repeats else t
 
 
 def capture(step=None, *, limit=8, strict=True):

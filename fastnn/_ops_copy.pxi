@@ -20,8 +20,8 @@ cdef double _BYTE_NS = 0.03              # time that a byte read or written take
 
 
 cdef int merge(int ndim, const int64_t *shape, int sides, int64_t **s, int64_t *n) noexcept:
-    """One index space for `sides` operands of strides s[k] (changed in place): dimensions by falling stride of s[0], those of
-    size 1 dropped, neighbours joined where all operands allow it. Extents go to n; returns how many, at least 1."""
+    """One index space for `sides` operands of strides s[k] (changed in place): dimensions by falling stride of s[0], those
+    of size 1 dropped, neighbours joined where all operands allow it. Extents go to n; returns how many, at least 1."""
     cdef int i, j, k, d, kept = 0
     cdef bint joined
     cdef int64_t m
@@ -70,14 +70,17 @@ cdef void spread(TensorBase x, int ndim, const int64_t *shape, int64_t *s) noexc
 
 
 cdef bint overlaps(TensorBase y, TensorBase x) noexcept:
-    """Would writing y spoil x before it is read? Not if they share no memory or are the same elements in the same places."""
-    cdef int64_t y_span = itemsize[y.dtype_], x_span = itemsize[x.dtype_]
-    cdef char *yp = <char *>address(y)
-    cdef char *xp = <char *>address(x)
+    """Would writing y spoil x (or None) before it is read? Not if they share no memory or are the same elements in the same
+    places."""
+    cdef int64_t y_span, x_span
+    cdef char *yp
+    cdef char *xp
     cdef int i
-    if y.numel_ == 0 or x.numel_ == 0:
+    if x is None or y.numel_ == 0 or x.numel_ == 0:
         return False
-    if yp == xp and y.dtype_ == x.dtype_ and same_shape(y, x) and memcmp(y.stride_, x.stride_, y.ndim * sizeof(int64_t)) == 0:
+    yp, xp, y_span, x_span = <char *>address(y), <char *>address(x), itemsize[y.dtype_], itemsize[x.dtype_]
+    if yp == xp and y.dtype_ == x.dtype_ and same_shape(y, x) \
+            and memcmp(y.stride_, x.stride_, y.ndim * sizeof(int64_t)) == 0:
         return False
     for i in range(y.ndim):
         y_span += (y.shape_[i] - 1) * y.stride_[i] * itemsize[y.dtype_]
@@ -105,11 +108,13 @@ cdef int check_spread(TensorBase x, TensorBase y, str name) except -1:
     """Can x be broadcast to y's shape?"""
     cdef int i, lead = y.ndim - x.ndim
     if lead < 0:
-        raise RuntimeError(f"{name}: source of shape {shape_of(x)} has more dimensions than the destination {shape_of(y)}")
+        raise RuntimeError(f"{name}: the source of shape {shape_of(x)} has more dimensions than the destination "
+                           f"of shape {shape_of(y)}")
     for i in range(x.ndim):
         if x.shape_[i] != y.shape_[i + lead] and x.shape_[i] != 1:
-            raise RuntimeError(f"{name}: The size of tensor a ({y.shape_[i + lead]}) must match the size of tensor b ({x.shape_[i]}) at non-singleton "
-                               f"dimension {i + lead}: the destination has shape {shape_of(y)}, the source {shape_of(x)}")
+            raise RuntimeError(f"{name}: The size of tensor a ({y.shape_[i + lead]}) must match the size of tensor b "
+                               f"({x.shape_[i]}) at non-singleton dimension {i + lead}: the destination has shape {shape_of(y)}, "
+                               f"the source {shape_of(x)}")
     return 0
 
 

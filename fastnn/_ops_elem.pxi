@@ -1,14 +1,17 @@
-# Elementwise calls: y = f(a), f(a, b) or f(a, b, c) with broadcasting. Tensors have one dtype already (see ops/promote.py); either of a
-# and b may be a Python number. `out`, if given, has exactly the broadcast shape; it may be one of the operands, or overlap one.
+# Elementwise calls: y = f(a), f(a, b) or f(a, b, c) with broadcasting. Tensors have one dtype already (see
+# ops/promote.py); either of a and b may be a Python number. `out`, if given, has exactly the broadcast shape; it may be
+# one of the operands, or overlap one.
 
 from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
 
 cdef extern from "fn.h":
     enum:
-        FN_OP_add, FN_OP_sub, FN_OP_mul, FN_OP_div, FN_OP_floor_divide, FN_OP_trunc_divide, FN_OP_remainder, FN_OP_pow, FN_OP_maximum, FN_OP_minimum
-        FN_OP_eq, FN_OP_ne, FN_OP_lt, FN_OP_le, FN_OP_logical_and, FN_OP_logical_or, FN_OP_logical_xor, FN_OP_logical_not
-        FN_OP_bitwise_and, FN_OP_bitwise_or, FN_OP_bitwise_xor, FN_OP_bitwise_not, FN_OP_neg, FN_OP_abs, FN_OP_sign, FN_OP_reciprocal
-        FN_OP_exp, FN_OP_log, FN_OP_log1p, FN_OP_sqrt, FN_OP_rsqrt, FN_OP_sin, FN_OP_cos, FN_OP_erf, FN_OP_floor, FN_OP_ceil, FN_OP_round, FN_OP_trunc
+        FN_OP_add, FN_OP_sub, FN_OP_mul, FN_OP_div, FN_OP_floor_divide, FN_OP_trunc_divide, FN_OP_remainder, FN_OP_pow
+        FN_OP_maximum, FN_OP_minimum, FN_OP_eq, FN_OP_ne, FN_OP_lt, FN_OP_le
+        FN_OP_logical_and, FN_OP_logical_or, FN_OP_logical_xor, FN_OP_logical_not
+        FN_OP_bitwise_and, FN_OP_bitwise_or, FN_OP_bitwise_xor, FN_OP_bitwise_not
+        FN_OP_neg, FN_OP_abs, FN_OP_sign, FN_OP_reciprocal, FN_OP_exp, FN_OP_log, FN_OP_log1p, FN_OP_sqrt, FN_OP_rsqrt
+        FN_OP_sin, FN_OP_cos, FN_OP_erf, FN_OP_floor, FN_OP_ceil, FN_OP_round, FN_OP_trunc
         FN_OP_isnan, FN_OP_isinf, FN_OP_isfinite, FN_OP_clamp, FN_OP_where, FN_OP_addcmul
 
 cdef extern from "args.h":
@@ -29,13 +32,14 @@ cdef extern from "args.h":
 
 cdef double _ELEM_NS[FN_OPS]             # time of an element beyond that of its bytes, one thread
 memset(_ELEM_NS, 0, sizeof(_ELEM_NS))
-for _i, _ns in ((FN_OP_exp, 0.4), (FN_OP_log, 0.5), (FN_OP_log1p, 0.6), (FN_OP_sin, 0.7), (FN_OP_cos, 0.7), (FN_OP_erf, 0.9), (FN_OP_div, 0.2),
-                (FN_OP_sqrt, 0.3), (FN_OP_rsqrt, 0.5), (FN_OP_pow, 4.0), (FN_OP_floor_divide, 2.0), (FN_OP_trunc_divide, 0.5), (FN_OP_remainder, 2.0)):
+for _i, _ns in ((FN_OP_exp, 0.4), (FN_OP_log, 0.5), (FN_OP_log1p, 0.6), (FN_OP_sin, 0.7), (FN_OP_cos, 0.7), (FN_OP_erf, 0.9),
+                (FN_OP_sqrt, 0.3), (FN_OP_rsqrt, 0.5), (FN_OP_pow, 4.0), (FN_OP_div, 0.2), (FN_OP_trunc_divide, 0.5),
+                (FN_OP_floor_divide, 2.0), (FN_OP_remainder, 2.0)):
     _ELEM_NS[_i] = _ns
 
 
-cdef int _broadcast(TensorBase x, int64_t *shape, int *ndim, TensorBase a, TensorBase b, TensorBase c, str name) except -1:
-    """shape, of *ndim sizes, broadcast with x's, which is one of a, b, c."""
+cdef int _broadcast(TensorBase x, int64_t *shape, int *ndim, tuple operands, str name) except -1:
+    """shape, of *ndim sizes, broadcast with x's, which is one of the operands."""
     cdef int i, lead = x.ndim - ndim[0]
     cdef int64_t m
     if lead > 0:
@@ -47,9 +51,9 @@ cdef int _broadcast(TensorBase x, int64_t *shape, int *ndim, TensorBase a, Tenso
         m = x.shape_[i]
         if m != 1 and m != shape[i + lead]:
             if shape[i + lead] != 1:
-                shapes = ", ".join([shape_of(t) for t in (a, b, c) if t is not None])
-                raise RuntimeError(f"{name}: The size of tensor a ({shape[i + lead]}) must match the size of tensor b ({m}) at non-singleton dimension "
-                                   f"{i + lead}; the shapes are {shapes}")
+                shapes = ", ".join([shape_of(t) for t in operands if t is not None])
+                raise RuntimeError(f"{name}: The size of tensor a ({shape[i + lead]}) must match the size of tensor b ({m}) at "
+                                   f"non-singleton dimension {i + lead}; the shapes are {shapes}")
             shape[i + lead] = m
     return 0
 
@@ -63,7 +67,8 @@ cdef bint can_cast(int source, int to) noexcept:
     return (source > FN_F64 or to <= FN_F64) and (source == FN_BOOL or to != FN_BOOL)
 
 
-cdef TensorBase elementwise(int op, str name, int y_kind, fn_elem_args *p, TensorBase a, TensorBase b, TensorBase c, TensorBase out):
+cdef TensorBase elementwise(int op, str name, int y_kind, fn_elem_args *p, TensorBase a, TensorBase b, TensorBase c,
+                            TensorBase out):
     """Runs op with the scalars and `swap` that p holds already; a gives the element type. Shared with _ops_act.pxi."""
     cdef int64_t shape[FN_DIMS]
     cdef int64_t *s[4]
@@ -72,9 +77,9 @@ cdef TensorBase elementwise(int op, str name, int y_kind, fn_elem_args *p, Tenso
     cdef double bytes
     memcpy(shape, a.shape_, ndim * sizeof(int64_t))
     if b is not None and not same_shape(a, b):
-        _broadcast(b, shape, &ndim, a, b, c, name)
+        _broadcast(b, shape, &ndim, (a, b, c), name)
     if c is not None and not _has_shape(c, ndim, shape):
-        _broadcast(c, shape, &ndim, a, b, c, name)
+        _broadcast(c, shape, &ndim, (a, b, c), name)
     if out is None:
         if _has_shape(a, ndim, shape):
             y = empty_as(a, y_kind)
@@ -86,10 +91,12 @@ cdef TensorBase elementwise(int op, str name, int y_kind, fn_elem_args *p, Tenso
             y = empty(y_kind, ndim, shape)
     else:
         if not _has_shape(out, ndim, shape):
-            raise RuntimeError(f"{name}: output with shape {list(out.shape)} doesn't match the broadcast shape {[shape[i] for i in range(ndim)]}")
-        if out.dtype_ != y_kind or overlaps(out, a) or (b is not None and overlaps(out, b)) or (c is not None and overlaps(out, c)):
+            raise RuntimeError(f"{name}: output with shape {list(out.shape)} doesn't match the broadcast shape "
+                               f"{[shape[i] for i in range(ndim)]}")
+        if out.dtype_ != y_kind or overlaps(out, a) or overlaps(out, b) or overlaps(out, c):
             if not can_cast(y_kind, out.dtype_):
-                raise RuntimeError(f"{name}: result type {DTYPE_NAMES[y_kind]} can't be cast to the desired output type {DTYPE_NAMES[out.dtype_]}")
+                raise RuntimeError(f"{name}: result type {DTYPE_NAMES[y_kind]} can't be cast to the desired output type "
+                                   f"{DTYPE_NAMES[out.dtype_]}")
             copy_into(out, elementwise(op, name, y_kind, p, a, b, c, None))
             return out
         y = out
@@ -174,8 +181,8 @@ cdef TensorBase _binary(int op, str name, a, b, TensorBase out, int y_kind=-1, a
 
 
 cpdef bint agree(a, b, bint real=False):
-    """Do a and b go into one kernel as they are: tensors of one dtype, or a tensor and a number of a kind that the tensor's includes?
-    With real, a real type is asked for too."""
+    """Do a and b go into one kernel as they are: tensors of one dtype, or a tensor and a number of a kind that the tensor's
+    includes? With real, a real type is asked for too."""
     cdef TensorBase x
     if isinstance(a, TensorBase):
         x = a
@@ -204,7 +211,7 @@ def broadcast_shapes(TensorBase y, *operands):
     return tuple([_broadcast_shape(y, x) for x in operands])
 
 
-# ---- arithmetic --------------------------------------------------------------------------------------------------------
+# ---- arithmetic ------------------------------------------------------------------------------------------------------
 
 cpdef TensorBase add(a, b, TensorBase out=None, alpha=1):
     """a + alpha b"""
@@ -267,7 +274,7 @@ def addcmul(TensorBase a, TensorBase b, TensorBase c, s=1, TensorBase out=None):
     cdef fn_elem_args p
     memset(&p, 0, sizeof(p))
     if not a.dtype_ == b.dtype_ == c.dtype_:
-        raise TypeError(f"addcmul: operands of {DTYPE_NAMES[a.dtype_]}, {DTYPE_NAMES[b.dtype_]} and {DTYPE_NAMES[c.dtype_]}")
+        raise TypeError(f"addcmul: operands of {a.dtype.name}, {b.dtype.name} and {c.dtype.name}")
     _scalar(&p, a.dtype_, s)
     return elementwise(FN_OP_addcmul, "addcmul", a.dtype_, &p, a, b, c, out)
 
@@ -299,7 +306,7 @@ def clamp(TensorBase x, low=None, high=None, TensorBase out=None):
         p.k = least if low is None else whole(low, kind)
         p.k2 = most if high is None else whole(high, kind)
         if not (least <= p.k <= most and least <= p.k2 <= most):
-            raise RuntimeError(f"clamp: bounds {low} and {high} cannot be converted to type {DTYPE_NAMES[kind]} without overflow")
+            raise RuntimeError(f"clamp: bounds {low} and {high} cannot be converted to type {x.dtype.name} without overflow")
     return elementwise(FN_OP_clamp, "clamp", kind, &p, x, None, None, out)
 
 
@@ -309,7 +316,7 @@ def where(TensorBase c, a, b, TensorBase out=None):
     cdef TensorBase x, y = None
     memset(&p, 0, sizeof(p))
     if c.dtype_ < FN_U8:
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {DTYPE_NAMES[c.dtype_]}")
+        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {c.dtype.name}")
     if isinstance(a, TensorBase):
         x = a
         if isinstance(b, TensorBase):
@@ -325,7 +332,7 @@ def where(TensorBase c, a, b, TensorBase out=None):
     return elementwise(FN_OP_where, "where", x.dtype_, &p, x, y, c, out)
 
 
-# ---- comparison and logic: bool out --------------------------------------------------------------------------------------
+# ---- comparison and logic: bool out ----------------------------------------------------------------------------------
 
 cpdef TensorBase eq(a, b, TensorBase out=None):
     return _binary(FN_OP_eq, "eq", a, b, out, FN_BOOL)
@@ -395,7 +402,7 @@ def bitwise_not(TensorBase x, TensorBase out=None):
     return _unary(FN_OP_bitwise_not, "bitwise_not", x, out)
 
 
-# ---- functions of one operand ---------------------------------------------------------------------------------------------
+# ---- functions of one operand ----------------------------------------------------------------------------------------
 
 def neg(TensorBase x, TensorBase out=None):
     return _unary(FN_OP_neg, "neg", x, out)

@@ -216,7 +216,7 @@ def put(TensorBase x, indices, TensorBase values, bint accumulate=False, bint ne
         call(FN_OP_put_add if accumulate else FN_OP_put, x.dtype_, &a, sizeof(a), _rows_work(&a, x.dtype_, n))
 
 
-# ---- one coordinate replaced: gather, scatter ----------------------------------------------------------------------------
+# ---- one coordinate replaced: gather, scatter ------------------------------------------------------------------------
 
 cdef int _check_along(str name, TensorBase t, int d, TensorBase idx, str said) except -1:
     """idx addresses dim d of t: as many dimensions, no longer than t along the others."""
@@ -280,7 +280,7 @@ def scatter(TensorBase x, dim, TensorBase index, TensorBase src, bint accumulate
         call(FN_OP_scatter_add if accumulate else FN_OP_scatter, x.dtype_, &a, sizeof(a), 20 + index.numel_ * 2.0)
 
 
-# ---- order -------------------------------------------------------------------------------------------------------------
+# ---- order -----------------------------------------------------------------------------------------------------------
 
 def sort(TensorBase x, dim, bint descending=False):
     """(values, order) along dim: stable, NaN counts as the greatest."""

@@ -7,8 +7,9 @@ import sys
 import fastnn
 from fastnn import _core
 
-DEFAULTS = {"data": "digits", "model": "mlp", "epochs": 40, "batch_size": 64, "lr": 2e-3, "optimizer": "adam", "seed": 0}
 DEFAULT_LR = {"sgd": 0.1, "adam": 2e-3, "adamw": 2e-3}
+DEFAULTS = {"data": "digits", "model": "mlp", "epochs": 40, "batch_size": 64, "lr": DEFAULT_LR["adam"],
+            "optimizer": "adam", "seed": 0}
 
 
 class Failure(Exception):
@@ -68,7 +69,8 @@ def add_train(parser):
     add("--optimizer", choices=sorted(DEFAULT_LR), help="default adam; sgd has momentum 0.9")
     add("--seed", type=_seed, help="of all random numbers (default 0)", metavar="N")
     add("--threads", type=_positive(int), help="threads to use; the result is the same for any number", metavar="N")
-    add("--out", default="runs/digits-mlp", help="folder for checkpoint.safetensors, history.csv, loss.png (default %(default)s)", metavar="DIR")
+    add("--out", default="runs/digits-mlp", metavar="DIR",
+        help="folder for checkpoint.safetensors, history.csv, loss.png (default %(default)s)")
     add("--resume", action="store_true", help="go on from the checkpoint in the folder, in the middle of an epoch too")
     add("--checkpoint-steps", type=_positive(int), help="save after each N steps besides", metavar="N")
     add("--quiet", action="store_true", help="no bar and no line for each epoch")
@@ -88,7 +90,8 @@ def _configuration(args, checkpoint):
         raise Failure(f"train --resume: {checkpoint} is not a checkpoint of this command: {error}") from None
     for key, value in given.items():
         if key != "epochs" and value != earlier[key]:
-            raise Failure(f"train --resume: --{key.replace('_', '-')} is {value}, but the checkpoint was made with {earlier[key]}", 2)
+            raise Failure(f"train --resume: --{key.replace('_', '-')} is {value}, "
+                          f"but the checkpoint was made with {earlier[key]}", 2)
     return {**earlier, **given}
 
 
@@ -106,18 +109,19 @@ def train(args):
     model = MODELS[config["model"]](features, classes)
     callbacks = [Checkpoint(checkpoint, resume=args.resume, steps=args.checkpoint_steps, extra=config),
                  History(os.path.join(args.out, "history.csv"))] + ([] if args.quiet else [ProgressBar()])
-    run = Run(model, DataLoader(train_set, config["batch_size"], shuffle=True), nn.CrossEntropyLoss(label_smoothing=0.1),
-              _optimizer(config["optimizer"], model.parameters(), config["lr"]), config["epochs"], DataLoader(val_set, 512), callbacks)
+    run = Run(model, DataLoader(train_set, config["batch_size"], shuffle=True),
+              nn.CrossEntropyLoss(label_smoothing=0.1), _optimizer(config["optimizer"], model.parameters(), config["lr"]),
+              config["epochs"], DataLoader(val_set, 512), callbacks)
     try:
         run.run()
     except KeyboardInterrupt:
-        again = f"fastnn train --resume --out {args.out}"
-        print(f"\ninterrupted after {run.epoch} epochs and {run.batch} batches; {checkpoint} holds all of it. Go on with: {again}", file=sys.stderr)
+        print(f"\ninterrupted after {run.epoch} epochs and {run.batch} batches; {checkpoint} holds all of it.\n"
+              f"Go on with: fastnn train --resume --out {args.out}", file=sys.stderr)
         return 130
     seconds = sum(row["seconds"] for row in run.history)
     last = run.history[-1]
-    print(f"accuracy {100 * last['val_accuracy']:.2f} % on {len(val_set)} held-out images after {run.epoch} epochs, {seconds:.1f} s, "
-          f"{_core.get_num_threads()} threads, {_core.get_isa()}")
+    print(f"accuracy {100 * last['val_accuracy']:.2f} % on {len(val_set)} held-out images after {run.epoch} epochs, "
+          f"{seconds:.1f} s, {_core.get_num_threads()} threads, {_core.get_isa()}")
     print(f"{checkpoint}, history.csv{_picture(plots, run.history, os.path.join(args.out, 'loss.png'))}")
     return 0
 
@@ -151,9 +155,11 @@ def add_info(parser):
 
 def info(args):
     threads = _core.get_num_threads()
-    rows = [("version", fastnn.__version__), ("instruction set", f"{_core.get_isa()} (this machine runs {', '.join(_core.isas())}; "
-                                              f"compiled in: {', '.join(_core.isas_compiled())})"),
-            ("threads", f"{threads}, {'OpenMP' if _core.threading_kind() == 'openmp' else 'plain threads (built without OpenMP)'}")]
+    kind = "OpenMP" if _core.threading_kind() == "openmp" else "plain threads (built without OpenMP)"
+    rows = [("version", fastnn.__version__),
+            ("instruction set", f"{_core.get_isa()} (this machine runs {', '.join(_core.isas())}; "
+                                f"compiled in: {', '.join(_core.isas_compiled())})"),
+            ("threads", f"{threads}, {kind}")]
     if not args.quick:
         region, barrier = _core.run_costs()
         rows += [("FMA peak", f"{_core.fma_peak():.1f} GFLOP/s float32 on one thread"),
@@ -173,7 +179,7 @@ def selftest(args):
 
 # ---- the table of commands -------------------------------------------------------------------------------------------
 
-COMMANDS = {                             # name: (what it does, function that adds its options, function of the parsed options -> exit code)
+COMMANDS = {                             # name: (what it does, what adds its options, what runs it)
     "train": ("train a network on images, with checkpoints, a history and a picture", add_train, train),
     "info": ("what this build and this machine are, measured", add_info, info),
     "selftest": ("check results of this installation against known ones", lambda parser: None, selftest),

@@ -90,8 +90,9 @@ def files():
         path = os.path.join(folder, "t.safetensors")
         fastnn.save(value, path)
         back = fastnn.load(path)
-    return (list(back) == ["a", 3] and np.array_equal(back["a"].numpy(), np.arange(5)) and back[3][0].dtype is fastnn.float64
-            and np.array_equal(back[3][0].numpy(), np.ones((2, 2))) and back[3][1:] == [None, (1.5, "x")])
+    return (list(back) == ["a", 3] and np.array_equal(back["a"].numpy(), np.arange(5))
+            and back[3][0].dtype is fastnn.float64 and np.array_equal(back[3][0].numpy(), np.ones((2, 2)))
+            and back[3][1:] == [None, (1.5, "x")])
 
 
 CHECKS = (matrix_product, gradients, same_bits, files)

@@ -23,7 +23,7 @@ from .ops.create import empty
 from .tensor import Tensor
 
 _CODES = {"float32": "F32", "float64": "F64", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
-_OTHERS = {"F16", "BF16", "I8", "I16", "U16", "U32", "U64", "C64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"}   # of the format, not carried
+_OTHERS = {"F16", "BF16", "I8", "I16", "U16", "U32", "U64", "C64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"}    # not ours
 _DTYPES = {_CODES[d.name]: d for d in DTYPES}
 _HEADER_LIMIT = 100_000_000              # bytes, the format's own
 _DEPTH_LIMIT = 100
@@ -53,7 +53,8 @@ def _encode(value, path, tensors, parents):
         return {"tensor": name}
     if not (isinstance(value, dict) or type(value) in (list, tuple, Size)):
         kind = f"a {type(value).__module__}.{type(value).__qualname__}".replace("a builtins.", "a ")
-        raise TypeError(f"save: {_spell(path)} is {kind}; only tensors, numbers, strings, None, and dicts, lists and tuples of them are saved")
+        raise TypeError(f"save: {_spell(path)} is {kind}; only tensors, numbers, strings, None, and dicts, lists and "
+                        "tuples of them are saved")
     if id(value) in parents:
         raise ValueError(f"save: {_spell(path)} contains itself")
     if len(path) >= _DEPTH_LIMIT:
@@ -65,7 +66,8 @@ def _encode(value, path, tensors, parents):
     pairs = []
     for key, item in value.items():
         if not (key is None or isinstance(key, (str, bool, int, float))):
-            raise TypeError(f"save: {_spell(path)} has a key {key!r} of type {type(key).__name__}; keys are strings, numbers, booleans or None")
+            raise TypeError(f"save: {_spell(path)} has a key {key!r} of type {type(key).__name__}; "
+                            "keys are strings, numbers, booleans or None")
         pairs.append([_encode(key, path, tensors, parents), _encode(item, (*path, key), tensors, parents)])
     return {"dict": pairs}
 
@@ -78,7 +80,7 @@ def _layout(obj):
     """(header bytes, tensors in file order)."""
     tensors = {}
     structure = _encode(obj, (), tensors, frozenset())
-    order = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)      # so that each begins at a multiple of its size
+    order = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)      # each begins at a multiple of its size
     header, at = {"__metadata__": {"fastnn": json.dumps(structure, allow_nan=False)}}, 0
     for name in order:
         t = tensors[name]
@@ -88,7 +90,8 @@ def _layout(obj):
     try:
         text = json.dumps(header, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"save: the key of a tensor holds half of a surrogate pair, which UTF-8 cannot carry: {error}") from None
+        raise ValueError("save: the key of a tensor holds half of a surrogate pair, which UTF-8 cannot carry: "
+                         f"{error}") from None
     text += b" " * (-(len(text) + 8) % 64)
     if len(text) > _HEADER_LIMIT:
         raise ValueError(f"save: the structure takes {len(text)} bytes, the format's limit is {_HEADER_LIMIT}")
@@ -111,13 +114,13 @@ def save(obj, f):
     """Write obj to a safetensors file. The old file stays whole until the new one is on the disk.
 
     Args:
-        obj: a Tensor, or nested dicts, lists and tuples of tensors, numbers, strings, booleans and None. Views and tensors
-            that share memory are each written out in full; a Parameter is read back as a plain tensor.
+        obj: a Tensor, or nested dicts, lists and tuples of tensors, numbers, strings, booleans and None. Views and
+            tensors that share memory are each written out in full; a Parameter is read back as a plain tensor.
         f: path, or a binary file opened for writing.
 
     Raises:
         TypeError: something else is inside; the message names where.
-        OSError: the disk is full, the folder is missing, ...; then the old file is unchanged and nothing is left behind.
+        OSError: the disk is full, the folder is missing, ...; the old file is unchanged and nothing is left behind.
 
     Example:
         >>> import fastnn, tempfile
@@ -183,7 +186,7 @@ def _whole(value):
 
 
 def _read_header(f, size):
-    """(metadata, {name: (dtype, shape, begin, end)}), every rule of the format checked against a file of `size` bytes."""
+    """(metadata, {name: (dtype, shape, begin, end)}), every rule of the format checked for a file of `size` bytes."""
     if size < 8:
         raise ValueError(f"{size} bytes are too few for the 8-byte length of the header")
     length, = struct.unpack("<Q", f.read(8))
@@ -227,14 +230,16 @@ def _check_entry(name, entry, data):
         raise ValueError(f"tensor {name!r} has a shape that is not a list of sizes: {shape!r:.80}")
     if len(shape) > _DIMS_LIMIT:
         raise ValueError(f"tensor {name!r} has {len(shape)} dimensions, at most {_DIMS_LIMIT} are supported")
-    if not (isinstance(offsets, list) and len(offsets) == 2 and all(map(_whole, offsets)) and offsets[0] <= offsets[1] <= data):
-        raise ValueError(f"tensor {name!r} has data_offsets {offsets!r:.80}, which are not two bytes in order within the {data} of data")
-    bytes_ = _DTYPES[code].itemsize * math.prod(n for n in shape if n)
-    if bytes_ >= 1 << 60:
+    if not (isinstance(offsets, list) and len(offsets) == 2 and all(map(_whole, offsets))
+            and offsets[0] <= offsets[1] <= data):
+        raise ValueError(f"tensor {name!r} has data_offsets {offsets!r:.80}, "
+                         f"which are not two bytes in order within the {data} of data")
+    itemsize = _DTYPES[code].itemsize
+    if itemsize * math.prod(n for n in shape if n) >= 1 << 60:
         raise ValueError(f"tensor {name!r} of shape {shape} overflows")
-    if (0 if 0 in shape else bytes_) != offsets[1] - offsets[0]:
-        raise ValueError(f"tensor {name!r} of shape {shape} and dtype {code} takes {0 if 0 in shape else bytes_} bytes, "
-                         f"but data_offsets span {offsets[1] - offsets[0]}")
+    if itemsize * math.prod(shape) != offsets[1] - offsets[0]:
+        raise ValueError(f"tensor {name!r} of shape {shape} and dtype {code} takes {itemsize * math.prod(shape)} "
+                         f"bytes, but data_offsets span {offsets[1] - offsets[0]}")
     return _DTYPES[code], shape, *offsets
 
 
@@ -293,7 +298,8 @@ def load(f, map_location=None, *, weights_only=True):
         weights_only: either value means the same: no file can make this function run code.
 
     Raises:
-        ValueError: the file is no safetensors file, is truncated or breaks a rule of the format; the message names the file and the rule.
+        ValueError: the file is no safetensors file, is truncated or breaks a rule of the format; the message names the
+            file and the rule.
         NotImplementedError: a tensor's dtype is not carried; map_location is another device.
         OSError: the file cannot be read.
     """

@@ -111,7 +111,7 @@ def machine(isa=None, threads=None, every_thread=True):
 
 # ---- gradients -------------------------------------------------------------------------------------------------------
 
-def numeric_gradient(f, arrays, which, dys, most=40, h=1e-5):
+def numeric_gradient(f, arrays, which, dys, most=16, h=1e-5):
     """(places, d sum(dy f(arrays)) / d arrays[which] there) by central differences in float64, at `most` places at the most."""
     arrays = [wide(a) for a in arrays]
     x, rng = arrays[which], np.random.default_rng(0)
@@ -125,15 +125,21 @@ def numeric_gradient(f, arrays, which, dys, most=40, h=1e-5):
     return places, np.array([(loss(h, k) - loss(-h, k)) / (2 * h) for k in places])
 
 
-def _gradients(run, tensors, dys, grads):
-    """The gradients at leaves `grads` of run's outputs, weighed with dys."""
+def _slopes(mean, arrays, wants, grads, dtype):
+    """(weights of the real results, {operand: its numeric gradient})."""
+    rng = np.random.default_rng(1)
+    dys = [rng.uniform(0.5, 1.5, np.shape(w)).astype(dtype) for w in wants if np.asarray(w).dtype.kind == "f"]
+    return dys, {i: numeric_gradient(mean, arrays, i, dys) for i in grads}
+
+
+def _gradients(run, tensors, grads):
+    """Leaves over the tensors, and a step that sends dys back from run's results to those of `grads`."""
     leaves = [t.detach().requires_grad_() if i in grads else t for i, t in enumerate(tensors)]
 
     def step(*dys):
         for i in grads:
             leaves[i].grad = None
-        ys = [y for y in _tuple(run(*leaves)) if y.requires_grad]
-        fastnn.autograd.backward(ys, [dy for dy in dys[:len(ys)]])
+        fastnn.autograd.backward([y for y in _tuple(run(*leaves)) if y.requires_grad], list(dys))
     return leaves, step
 
 
@@ -143,7 +149,7 @@ def check_op(run, mean, *args, op=None, dtypes=REALS, layouts=LAYOUTS, out=None,
              isas=None, threads=THREADS, same_everywhere=False):
     """Run `run` in every way that must not matter and compare it with `mean`.
 
-    run      takes tensors, gives a tensor or a tuple of them (None where nothing is to be compared)
+    run      takes tensors, gives a tensor or a tuple of them
     mean     takes the same as float64, int64 or bool arrays, and gives arrays
     args     operands: float64 arrays take each dtype in turn; other arrays, numbers and None stay what they are
     op       name of the operation in ops.inc that a captured program of run must contain, for the dtype at hand; or (name, dtype)
@@ -168,6 +174,7 @@ def check_op(run, mean, *args, op=None, dtypes=REALS, layouts=LAYOUTS, out=None,
             names = [name or ("bool" if np.asarray(w).dtype == bool else dtype) for name, w in zip(_tuple(out) if out else [None] * len(wants), wants)]
             full = all(np.size(a) for a in (*wants, *arrays))
             size = None if bound is None else bound(*map(wide, arrays))
+            slopes = _slopes(mean, arrays, wants, grads, dtype) if grads and dtype in REALS else None
             for isa in isas:
                 what = f"{op or getattr(run, '__name__', 'op')} {dtype} {layout} {isa}"
                 with machine(isa):
@@ -176,8 +183,8 @@ def check_op(run, mean, *args, op=None, dtypes=REALS, layouts=LAYOUTS, out=None,
                         same_bits(plain.setdefault(isa, first), first, f"{what}, against {layouts[0]}")
                     if capture:
                         _check_capture(run, tensors, first, before, full and op and ((op, dtype) if isinstance(op, str) else op), what)
-                    if grads and dtype in REALS:
-                        _check_gradients(run, mean, tensors, arrays, wants, grads, grad_tol, before, threads, capture, what)
+                    if slopes:
+                        _check_gradients(run, tensors, slopes, grad_tol, before, threads, capture, what)
 
 
 def _check_forward(run, tensors, arrays, wants, names, tol, bound, before, threads, what):
@@ -190,10 +197,8 @@ def _check_forward(run, tensors, arrays, wants, names, tol, bound, before, threa
         if first is None:
             first = got
             for i, (g, w, name) in enumerate(zip(got, wants, names)):
-                if w is not None:
-                    compare(g, w, name, tol, bound, f"{what}, result {i}")
-        else:
-            same_bits(first, got, f"{what}: {n} threads against {threads[0]}, result")
+                compare(g, w, name, tol, bound, f"{what}, result {i}")
+        same_bits(first, got, f"{what}: {n} threads against {threads[0]}, result")
         assert all(_core.guard_words_whole(t) for t in (*got, *tensors) if isinstance(t, fastnn.Tensor)), f"{what}: wrote outside its memory"
     for t, a in zip(tensors, arrays):
         if isinstance(t, fastnn.Tensor):
@@ -220,25 +225,21 @@ def _check_capture(run, tensors, first, before, op, what):
         assert op in captured.operations()[0], f"{what}: the program {captured.operations()[0]} does not contain {op}"
 
 
-def _check_gradients(run, mean, tensors, arrays, wants, grads, tol, before, threads, capture, what):
-    rng = np.random.default_rng(1)
-    dtype = np.float32 if any(a.dtype == np.float32 for a in arrays if isinstance(a, np.ndarray)) else np.float64
-    dys = [rng.uniform(0.5, 1.5, np.shape(w)).astype(dtype) for w in wants if w is not None and np.asarray(w).dtype.kind == "f"]
-    tol = tol or (1e-5 if dtype == np.float32 else 1e-7)
-    leaves, step = _gradients(run, tensors, dys, grads)
+def _check_gradients(run, tensors, slopes, tol, before, threads, capture, what):
+    dys, wanted = slopes
+    tol = tol or (1e-5 if dys[0].dtype == np.float32 else 1e-7)
+    leaves, step = _gradients(run, tensors, list(wanted))
     given = [fastnn.from_numpy(dy) for dy in dys]
     first = None
     for n in threads:
         fastnn.set_num_threads(n)
         before()
         step(*given)
-        found = tuple(leaves[i].grad.clone() for i in grads)
-        if first is None:
-            first = found
+        found = tuple(leaves[i].grad.clone() for i in wanted)
+        first = first or found
         same_bits(first, found, f"{what}: {n} threads, gradient")
-    for i, g in zip(grads, first):
+    for (i, (places, want)), g in zip(wanted.items(), first):
         assert g.shape == leaves[i].shape and g.dtype == leaves[i].dtype, f"{what}: gradient {i} is {g.dtype} of {tuple(g.shape)}"
-        places, want = numeric_gradient(mean, arrays, i, dys)
         got = array_of(g).reshape(-1)[places].astype(np.float64)
         room = tol * (np.abs(want).max(initial=0) + 1)
         bad = ~(np.abs(got - want) <= room)
@@ -251,5 +252,5 @@ def _check_gradients(run, mean, tensors, arrays, wants, grads, tol, before, thre
         for call in range(4):
             before()
             captured(*given)
-            same_bits(first, tuple(leaves[i].grad for i in grads), f"{what}: call {call} of a captured backward, gradient")
+            same_bits(first, tuple(leaves[i].grad for i in wanted), f"{what}: call {call} of a captured backward, gradient")
         assert captured.replays, f"{what}: the captured backward was never replayed"

@@ -72,7 +72,7 @@ def script(kind, code, timeout=60, **env):
 
 FORK = """
 def child(depth):
-    for _ in range(50):
+    for _ in range(20):
         assert runner.chain((3, 1, 2) * 3, 3) and runner.sizes(2) == [2, 2]
     fresh = []
     t = threading.Thread(target=lambda: fresh.append(runner.chain((2, 2), 2)))

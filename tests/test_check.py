@@ -95,8 +95,8 @@ def test_machine_is_put_back():
 
 def test_numeric_gradient():
     places, g = numeric_gradient(lambda a, b: (a * a * b, a), [X, X + 2], 0, [np.ones_like(X), 3 * np.ones_like(X)])
-    assert np.allclose(g, (2 * X * (X + 2) + 3).reshape(-1)[places], rtol=1e-8) and len(places) == 35
-    assert len(numeric_gradient(np.exp, [np.zeros(100)], 0, [np.ones(100)])[0]) == 40
+    assert np.allclose(g, (2 * X * (X + 2) + 3).reshape(-1)[places], rtol=1e-8) and len(set(places)) == 16
+    assert numeric_gradient(np.exp, [np.zeros(3)], 0, [np.ones(3)])[0].tolist() == [0, 1, 2]
 
 
 # ---- check_op refuses each kind of fault -----------------------------------------------------------------------------
@@ -142,19 +142,11 @@ def writes_operand(a, b):
     return y
 
 
-calls = []
-
-
-def by_call(a, b):
-    calls.append(0)
-    return a * b * (1 if len(calls) < 20 else 2)
-
-
 @pytest.mark.parametrize("run, options, match", [
     (lambda a, b: a * 0, {}, "elements are wrong"), (lambda a, b: -(a * b), {}, "elements are wrong"),
     (lambda a, b: (a * b).t(), {}, "shape"), (lambda a, b: (a * b).double(), {}, "dtype float64, expected float32"),
     (lambda a, b: (a * b, a), {}, "2 results, expected 1"),
-    (by_threads, {"tol": 1e3}, "2 threads against 1"), (by_layout, {}, "transposed"), (writes_operand, {}, "wrote to an operand"),
+    (by_threads, {"tol": 1e3}, "2 threads against 1"), (by_layout, {}, "transposed"), (writes_operand, {"threads": (1,)}, "wrote to an operand"),
     (lambda a, b: a * b, {"op": "add"}, "does not contain"), (Wrong.apply, {"grads": (0, 1)}, "gradient of operand 1, .* are wrong"),
     (lambda a, b: Wrong.apply(a, b).detach() + 0 * a, {"grads": (0,)}, "gradient of operand 0"),
     pytest.param(by_isa, {}, _core.isas()[0], marks=pytest.mark.skipif(len(_core.isas()) < 2, reason="one instruction set here"))])
@@ -163,8 +155,13 @@ def test_check_op_refuses(run, options, match):
         check_op(run, np.multiply, X, X + 3, **options)
 
 
-def test_check_op_refuses_a_replay_that_differs():
-    """What a recording cannot see, a number from outside that changes later, the replays show."""
-    state = fastnn.ones(1)
-    with pytest.raises(AssertionError, match="of a captured function"):
-        check_op(lambda a: (a + state, state.add_(1))[0], lambda a: a + 1, X, threads=(1,), before=lambda: fastnn.is_grad_enabled() and None)
+def test_check_op_refuses_a_captured_call_that_differs():
+    """Each call moves a number that the next one adds."""
+    moves = fastnn.ones(1)
+
+    def run(a):
+        y = a + moves
+        moves.add_(1)
+        return y
+    with pytest.raises(AssertionError, match="call 0 of a captured function"):
+        check_op(run, lambda a: a + 1, X, threads=(1,))

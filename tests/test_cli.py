@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,11 +14,13 @@ COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,images_per_s
 
 
 def command(*args, **env):
-    return subprocess.run([sys.executable, "-m", "fastnn", *map(str, args)], capture_output=True, text=True, env={**os.environ, **env}, timeout=120)
+    return subprocess.run([sys.executable, "-m", "fastnn", *map(str, args)], capture_output=True, text=True,
+                          env={**os.environ, **env}, timeout=120)
 
 
 def parameters(folder):
-    return {k: v.numpy().tobytes() for k, v in fastnn.load(os.path.join(folder, "checkpoint.safetensors"))["model"].items()}
+    state = fastnn.load(os.path.join(folder, "checkpoint.safetensors"))
+    return {k: v.numpy().tobytes() for k, v in state["model"].items()}
 
 
 def curves(folder):
@@ -36,13 +37,17 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_train_reaches_97_percent_in_time(tmp_path):
-    start = time.monotonic()
+    """The time is processor time, so that a busy machine does not matter."""
+    before = os.times()
     done = command("train", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 20
+    after = os.times()
+    assert sum(after[2:4]) - sum(before[2:4]) < 20
     lines = done.stdout.splitlines()
-    assert len(lines) == 42 and lines[0].startswith("epoch  1/40  train loss ") and "held-out images after 40 epochs" in lines[40]
+    assert len(lines) == 42 and lines[0].startswith("epoch  1/40  train loss ")
+    assert "held-out images after 40 epochs" in lines[40]
     rows = (tmp_path / "history.csv").read_text().splitlines()
     assert rows[0] == COLUMNS and len(rows) == 41 and float(rows[-1].split(",")[4]) >= 0.97
     wanted = {"checkpoint.safetensors", "history.csv"} | ({"loss.png"} if "loss.png: pip" not in done.stdout else set())
@@ -52,15 +57,17 @@ def test_train_reaches_97_percent_in_time(tmp_path):
 def test_same_bits_for_any_threads_and_resumed_between_epochs(whole, tmp_path):
     for threads in (1, 3):
         out = tmp_path / str(threads)
-        assert cli.main(["train", "--epochs", "2", "--seed", "5", "--quiet", "--threads", str(threads), "--out", str(out)]) == 0
+        assert cli.main(["train", "--epochs", "2", "--seed", "5", "--quiet", "--threads", str(threads), "--out",
+                         str(out)]) == 0
         assert cli.main(["train", "--resume", "--epochs", "3", "--quiet", "--out", str(out)]) == 0
         assert parameters(out) == parameters(whole) and curves(out) == curves(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 @pytest.mark.parametrize("how, code", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_interrupted_or_killed_in_the_middle_of_an_epoch(whole, tmp_path, how, code):
-    """A slow bar gives the time to stop between two steps; the resumed training ends with the bits of the undisturbed one."""
+    """A slow bar gives the time to stop between two steps; the resumed training ends with the bits of the whole one."""
     script = f"""if True:
         import os, sys, time
         from fastnn import cli, train
@@ -71,7 +78,8 @@ def test_interrupted_or_killed_in_the_middle_of_an_epoch(whole, tmp_path, how, c
         train.ProgressBar.step_end = step_end
         sys.exit(cli.main(sys.argv[1:]))
     """
-    process = subprocess.Popen([sys.executable, "-c", script, "train", "--epochs", "3", "--seed", "5", "--checkpoint-steps", "5", "--out", str(tmp_path)],
+    process = subprocess.Popen([sys.executable, "-c", script, "train", "--epochs", "3", "--seed", "5",
+                                "--checkpoint-steps", "5", "--out", str(tmp_path)],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while (line := process.stdout.readline()) != "here\n":
         assert line, process.stderr.read()
@@ -81,7 +89,8 @@ def test_interrupted_or_killed_in_the_middle_of_an_epoch(whole, tmp_path, how, c
     state = fastnn.load(tmp_path / "checkpoint.safetensors")
     assert state["step"] == (31 if how == signal.SIGINT else 30) and state["epoch"] == 1 and 0 < state["batch"] < 23
     if how == signal.SIGINT:
-        assert "interrupted after 1 epochs and 8 batches" in err and "fastnn train --resume --out" in err and "Traceback" not in err
+        assert "interrupted after 1 epochs and 8 batches" in err and "fastnn train --resume --out" in err
+        assert "Traceback" not in err
     done = command("train", "--resume", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert parameters(tmp_path) == parameters(whole) and curves(tmp_path) == curves(whole)
@@ -89,16 +98,21 @@ def test_interrupted_or_killed_in_the_middle_of_an_epoch(whole, tmp_path, how, c
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_other_optimizers_learn(tmp_path, optimizer):
-    assert cli.main(["train", "--epochs", "5", "--optimizer", optimizer, "--quiet", "--batch-size", "32", "--out", str(tmp_path)]) == 0
+    assert cli.main(["train", "--epochs", "5", "--optimizer", optimizer, "--quiet", "--batch-size", "32", "--out",
+                     str(tmp_path)]) == 0
     rows = curves(tmp_path)
     assert float(rows[-1][4]) > 0.9 and float(rows[-1][5]) == cli.DEFAULT_LR[optimizer]
 
 
 @pytest.mark.parametrize("args, words", [
-    ([], "required: command"), (["sing"], "invalid choice: 'sing'"), (["train", "--epochs", "0"], "0 is not a positive number"),
-    (["train", "--epochs", "x"], "invalid int value: 'x'"), (["train", "--lr", "-1"], "-1 is not a positive number"), (["train", "--lr", "nan"], "nan is not a positive number"),
-    (["train", "--lr", "inf"], "inf is not"), (["train", "--data", "mnist9"], "invalid choice: 'mnist9'"), (["train", "--optimizer", "lbfgs"], "invalid choice"),
-    (["train", "--seed", "-1"], "not in 0"), (["train", "--threads", "0"], "not a positive"), (["train", "--nonsense"], "unrecognized arguments")])
+    ([], "required: command"), (["sing"], "invalid choice: 'sing'"),
+    (["train", "--epochs", "0"], "0 is not a positive number"),
+    (["train", "--epochs", "x"], "invalid int value: 'x'"), (["train", "--lr", "-1"], "-1 is not a positive number"),
+    (["train", "--lr", "nan"], "nan is not a positive number"),
+    (["train", "--lr", "inf"], "inf is not"), (["train", "--data", "mnist9"], "invalid choice: 'mnist9'"),
+    (["train", "--optimizer", "lbfgs"], "invalid choice"),
+    (["train", "--seed", "-1"], "not in 0"), (["train", "--threads", "0"], "not a positive"),
+    (["train", "--nonsense"], "unrecognized arguments")])
 def test_usage_errors(capsys, args, words):
     with pytest.raises(SystemExit) as caught:
         cli.main(args)
@@ -129,11 +143,11 @@ def test_without_matplotlib(tmp_path, monkeypatch, capsys):
 
 def test_info(capsys):
     assert cli.main(["info"]) == 0
-    rows = dict(line.split(None, 1) if not line.startswith(("instruction", "FMA", "parallel")) else (line[:16].strip(), line[16:].strip())
-                for line in capsys.readouterr().out.splitlines())
+    rows = {line[:16].strip(): line[16:].strip() for line in capsys.readouterr().out.splitlines()}
     assert rows["version"] == fastnn.__version__ and fastnn._core.get_isa() in rows["instruction set"]
     assert float(rows["FMA peak"].split()[0]) > 0.5 and float(rows["bandwidth"].split()[0]) > 0.5
-    assert float(rows["parallel region"].split()[0]) >= 0 and float(rows["barrier"].split()[0]) >= 0 and rows["threads"].startswith(str(fastnn.get_num_threads()))
+    assert float(rows["parallel region"].split()[0]) >= 0 and float(rows["barrier"].split()[0]) >= 0
+    assert rows["threads"].startswith(str(fastnn.get_num_threads()))
     assert cli.main(["info", "--quick"]) == 0
     assert "FMA" not in capsys.readouterr().out
 

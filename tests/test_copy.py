@@ -17,7 +17,8 @@ WHOLE[:, 1] = 0
 def test_all_pairs(to):
     """36 pairs of types: values that both types hold."""
     kind = getattr(fastnn, to)
-    check_op(lambda x: x.to(kind) if x.dtype is not kind else x.clone(), lambda x: x != 0 if to == "bool" else x.astype("f8"), WHOLE, dtypes=ALL, out=to,
+    check_op(lambda x: x.to(kind) if x.dtype is not kind else x.clone(),
+             lambda x: x != 0 if to == "bool" else x.astype("f8"), WHOLE, dtypes=ALL, out=to,
              op=("copy", to), capture=to == "float32")
 
 
@@ -25,7 +26,8 @@ def test_all_pairs(to):
 @pytest.mark.parametrize("source", ("float32", "float64"))
 def test_reals_cut_towards_zero(source, to, isa):
     """Out of range, integers get the least number of their type (uint8: of 32 bits, cut), as PyTorch on x86 has it; NaN is True."""
-    x = np.array([0.0, -0.0, 0.9, -0.9, 1.5, -1.5, 2.5, 254.9, 255.0, 256.0, 300.7, -1.0, -255.5, 1e-40, np.nan, np.inf, -np.inf, 3e9, -3e9, 1e20, -1e20,
+    x = np.array([0.0, -0.0, 0.9, -0.9, 1.5, -1.5, 2.5, 254.9, 255.0, 256.0, 300.7, -1.0, -255.5, 1e-40, np.nan, np.inf,
+                  -np.inf, 3e9, -3e9, 1e20, -1e20,
                   2.0 ** 31, -2.0 ** 31, 2.0 ** 63, -2.0 ** 63, 2.0 ** 62] * 3, dtype=source)
     got = fastnn.from_numpy(x).to(getattr(fastnn, to)).numpy()
     if to == "bool":
@@ -47,13 +49,16 @@ def test_integers_wrap(to, isa):
             x = np.array([True, False] * 40)
         else:
             i = np.iinfo(source)
-            x = np.array([0, 1, i.max, i.max - 1, i.min, i.min // 2, 255, i.max // 3, 16777217 % (i.max + 1), 97] * 9).astype(source)
+            x = np.array([0, 1, i.max, i.max - 1, i.min, i.min // 2, 255, i.max // 3, 16777217 % (i.max + 1),
+                          97] * 9).astype(source)
         got = fastnn.from_numpy(x).to(getattr(fastnn, to)).numpy()
         assert np.array_equal(got, x.astype(to)), source
 
 
-SHAPES = [(1, 1), (2, 2), (4, 4), (5, 7), (3, 64), (64, 3), (3, 1000), (1000, 3), (33, 65), (128, 128), (31, 4), (4, 31), (1025, 2), (2, 3, 4), (2, 3, 65),
-          (3, 40, 50), (2, 3, 16, 17), (2, 16, 17, 3), (4, 5, 6, 7), (2, 2, 2, 2, 2, 2, 2, 2), (0, 3), (3, 0), (7, 1, 5)]
+SHAPES = [(1, 1), (2, 2), (4, 4), (5, 7), (3, 64), (64, 3), (3, 1000), (1000, 3), (33, 65), (128, 128), (31, 4),
+          (4, 31), (1025, 2), (2, 3, 4), (2, 3, 65),
+          (3, 40, 50), (2, 3, 16, 17), (2, 16, 17, 3), (4, 5, 6, 7), (2, 2, 2, 2, 2, 2, 2, 2), (0, 3), (3, 0),
+          (7, 1, 5)]
 
 
 @pytest.mark.parametrize("dtype", ("float32", "float64", "uint8"))
@@ -74,7 +79,9 @@ def test_transposed(dtype, isa, threads):
 
 @pytest.mark.parametrize("to", LAYOUTS[:4])
 def test_copy_into(to, isa):
-    for source, (shape, given) in itertools.product(LAYOUTS[:4], (((6, 300), (6, 300)), ((6, 300), (300,)), ((6, 300), (6, 1)), ((4, 5, 6), (5, 1)),
+    for source, (shape, given) in itertools.product(LAYOUTS[:4],
+                                                    (((6, 300), (6, 300)), ((6, 300), (300,)), ((6, 300), (6, 1)),
+                                                     ((4, 5, 6), (5, 1)),
                                                                   ((4, 5, 6), ()), ((300, 2), (300, 1)))):
         a = np.asarray(RNG.standard_normal(given))
         x, a = laid_out(a, source) if a.ndim else (fastnn.tensor(a), a)
@@ -122,8 +129,10 @@ def test_fill(dtype, isa, threads):
 
 
 @pytest.mark.parametrize("dtype, value, want", [
-    ("uint8", -1, 255), ("int32", 1.7, 1), ("int32", -1.7, -1), ("bool", 2.5, True), ("bool", 0.0, False), ("float32", True, 1), ("int64", 2 ** 62, 2 ** 62),
-    ("float64", 1e300, 1e300), ("float32", float("inf"), float("inf")), ("uint8", 300, None), ("int32", 2 ** 31, None), ("int64", 2 ** 63, None),
+    ("uint8", -1, 255), ("int32", 1.7, 1), ("int32", -1.7, -1), ("bool", 2.5, True), ("bool", 0.0, False),
+                                                ("float32", True, 1), ("int64", 2 ** 62, 2 ** 62),
+    ("float64", 1e300, 1e300), ("float32", float("inf"), float("inf")), ("uint8", 300, None), ("int32", 2 ** 31, None),
+                                                ("int64", 2 ** 63, None),
     ("int32", float("nan"), None), ("int64", float("inf"), None), ("float32", 1e300, None)])
 def test_fill_converts_or_refuses(dtype, value, want):
     y = fastnn.zeros(3, dtype=getattr(fastnn, dtype))
@@ -143,18 +152,22 @@ def test_arange(dtype, isa, threads):
     if dtype != "uint8":
         assert fastnn.arange(5, -300, -2, dtype=kind).tolist() == list(range(5, -300, -2))
     if dtype.startswith("float"):
-        n = 1001
-        got = fastnn.arange(0.1, 0.1 + 0.3 * n - 0.1, 0.3, dtype=kind).numpy()
-        assert np.array_equal(got, (0.1 + np.arange(n) * 0.3).astype(dtype)) or np.allclose(got, 0.1 + np.arange(n) * 0.3, rtol=1e-15 if dtype == "float64" else 6e-8)
-        assert fastnn.arange(2.0 ** 24, 2.0 ** 24 + 8, dtype=fastnn.float64).tolist() == [2.0 ** 24 + i for i in range(8)]
+        y = fastnn.arange(0.1, 300.3, 0.3, dtype=kind)
+        np.testing.assert_allclose(y.numpy(), 0.1 + np.arange(1001) * 0.3, rtol=1e-15 if dtype == "float64" else 6e-8)
+        for n in (1, 5, 66, 1000):
+            same_bits(fastnn.arange(0.1, 0.05 + 0.3 * n, 0.3, dtype=kind), y[:n].clone())
+        assert fastnn.arange(2.0 ** 24, 2.0 ** 24 + 8,
+                             dtype=fastnn.float64).tolist() == [2.0 ** 24 + i for i in range(8)]
 
 
 @pytest.mark.parametrize("run, error, text", [
-    (lambda: fastnn.zeros(2, 3).copy_(fastnn.zeros(4)), RuntimeError, r"must match the size .*destination has shape \(2, 3\), the source \(4,\)"),
+    (lambda: fastnn.zeros(2, 3).copy_(fastnn.zeros(4)), RuntimeError,
+     r"must match the size .*destination has shape \(2, 3\), the source \(4,\)"),
     (lambda: fastnn.zeros(3).copy_(fastnn.zeros(2, 3)), RuntimeError, "more dimensions"),
     (lambda: fastnn.zeros(3).expand(2, 3).copy_(fastnn.zeros(2, 3)), RuntimeError, "single memory location"),
     (lambda: fastnn.zeros(1).expand(3).fill_(1), RuntimeError, "single memory location"),
-    (lambda: fastnn.zeros(3).copy_(1), TypeError, "must be Tensor"), (lambda: fastnn.zeros(1).fill_(10 ** 400), OverflowError, "large"),
+    (lambda: fastnn.zeros(3).copy_(1), TypeError, "must be Tensor"),
+                                              (lambda: fastnn.zeros(1).fill_(10 ** 400), OverflowError, "large"),
     (lambda: fastnn.zeros(3).fill_(fastnn.zeros(2)), RuntimeError, "0-dimension")])
 def test_refused(run, error, text):
     with pytest.raises(error, match=text):

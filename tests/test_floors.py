@@ -123,8 +123,10 @@ def public_names(path):
 
 
 def test_every_source_has_its_tests():
-    """test_<name>.py for each C file; for a Python module that, or a file of its package which uses some of its names."""
+    """test_<name>.py for each C file. For a Python module that, or a file of its package which uses some of its names, or one whose
+    docstring names it."""
     tests = {p.stem: p for p in TESTS.rglob("test_*.py")}
+    docs = [ast.get_docstring(ast.parse(p.read_text())) or "" for p in tests.values()]
     missing = [p.name for p in CSRC.glob("*.c") if f"test_{p.stem}" not in tests]
     for name, path in modules().items():
         parts, names = name.split("."), public_names(path)
@@ -133,6 +135,7 @@ def test_every_source_has_its_tests():
         own = {"test_" + "_".join(parts[i:]) for i in range(len(parts))}
         family = {"test_" + "_".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts))}
         text = " ".join(tests[t].read_text() for t in family if t in tests)
-        if not own & tests.keys() and not any(re.search(rf"\b{n}\b", text) for n in names):
+        named = any(re.search(rf"\b{parts[-1]}\.py", doc) for doc in docs)
+        if not own & tests.keys() and not named and not any(re.search(rf"\b{n}\b", text) for n in names):
             missing.append(f"{name}.py")
     assert not missing, f"no test file for {', '.join(sorted(missing))}"

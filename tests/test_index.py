@@ -49,7 +49,7 @@ def agree(torch, program, *arrays):
         np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-12)
 
 
-# ---- x[key] --------------------------------------------------------------------------------------------------------------
+# ---- x[key] ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", [*BASIC, *ADVANCED])
 def test_getitem(torch, name):
@@ -144,7 +144,7 @@ def test_bad_keys(key, error, text):
     np.testing.assert_array_equal(x.numpy(), A)
 
 
-# ---- many rows, many threads ------------------------------------------------------------------------------------------------
+# ---- many rows, many threads -----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("rows, wide, n", [(300, 784, 64), (50, 3, 3000), (1000, 1, 5000), (9, 130, 700), (70, 64, 2000)])
 def test_rows(rows, wide, n):
@@ -204,7 +204,7 @@ def test_masks_in_a_captured_step():
         same_bits(f(x), clipped(x))
 
 
-# ---- functions beside PyTorch ---------------------------------------------------------------------------------------------------
+# ---- functions beside PyTorch ----------------------------------------------------------------------------------------
 
 D = RNG.integers(0, 3, (4, 2, 5))
 PROGRAMS = {

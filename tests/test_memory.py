@@ -68,7 +68,7 @@ def test_random_sizes(way):
     done = subprocess.run([sys.executable, "-c", STEPS, way], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     one, most = json.loads(done.stdout)
-    assert most["pool"] <= 1.5 * one["pool"], (one, most)
+    assert most["pool"] <= 1.5 * one["pool"] + 2**22, (one, most)             # pages come and go by huge pages of 2 MB
     assert most["arena"] <= 1.5 * one["arena"], (one, most)
     assert most["rss"] - one["rss"] <= 0.5 * (one["pool"] + one["arena"]) + 8e6, (one, most)
 

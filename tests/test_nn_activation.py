@@ -5,7 +5,8 @@ import pytest
 import fastnn
 from fastnn import nn
 
-CASES = [("ReLU", {}), ("ReLU", {"inplace": True}), ("Sigmoid", {}), ("Tanh", {}), ("Softmax", {"dim": 1}), ("Softmax", {"dim": 0}), ("LogSoftmax", {"dim": -1})]
+CASES = [("ReLU", {}), ("ReLU", {"inplace": True}), ("Sigmoid", {}), ("Tanh", {}), ("Softmax", {"dim": 1}),
+         ("Softmax", {"dim": 0}), ("LogSoftmax", {"dim": -1})]
 
 
 @pytest.mark.parametrize("name, options", CASES)

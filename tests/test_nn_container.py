@@ -22,7 +22,8 @@ def test_sequential_is_a_list_of_modules():
     s.extend([a, a])
     del s[:2]
     assert list(s) == [a, a] and list(s._modules) == ["0", "1"]
-    assert list(s + nn.Sequential(b)) == [a, a, b] and list(nn.Sequential(a, b) * 2) == [a, b, a, b] == list(2 * nn.Sequential(a, b))
+    assert list(s + nn.Sequential(b)) == [a, a, b]
+    assert list(nn.Sequential(a, b) * 2) == [a, b, a, b] == list(2 * nn.Sequential(a, b))
     s += nn.Sequential(b)
     s *= 2
     assert list(s) == [a, a, b] * 2
@@ -32,7 +33,8 @@ def test_sequential_is_a_list_of_modules():
 
 def test_sequential_of_names():
     s = nn.Sequential(OrderedDict(first=nn.Linear(2, 2), act=nn.ReLU()))
-    assert s.first is s[0] and list(s.state_dict()) == ["first.weight", "first.bias"] and list(s[1:]._modules) == ["act"]
+    assert s.first is s[0] and list(s.state_dict()) == ["first.weight", "first.bias"]
+    assert list(s[1:]._modules) == ["act"]
 
 
 def test_module_list():
@@ -68,7 +70,8 @@ def test_module_dict():
 
 def test_repr(torch):
     def make(nn):
-        return nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.Sequential(nn.ReLU(), nn.ModuleList()), nn.Linear(2, 2)])
+        return nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.Sequential(nn.ReLU(), nn.ModuleList()),
+                              nn.Linear(2, 2)])
     assert repr(make(nn)) == repr(make(torch.nn))
 
 

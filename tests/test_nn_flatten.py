@@ -13,11 +13,13 @@ def test_flatten(options, shape):
 
 
 def test_unflatten():
-    assert nn.Unflatten(1, (2, -1))(fastnn.zeros(3, 10)).shape == (3, 2, 5) and nn.Unflatten(-1, [5, 2])(fastnn.zeros(3, 10)).shape == (3, 5, 2)
+    assert nn.Unflatten(1, (2, -1))(fastnn.zeros(3, 10)).shape == (3, 2, 5)
+    assert nn.Unflatten(-1, [5, 2])(fastnn.zeros(3, 10)).shape == (3, 5, 2)
 
 
 def test_repr(torch):
-    assert repr(nn.Flatten(1, 2)) == repr(torch.nn.Flatten(1, 2)) and repr(nn.Unflatten(1, (2, 5))) == repr(torch.nn.Unflatten(1, (2, 5)))
+    assert repr(nn.Flatten(1, 2)) == repr(torch.nn.Flatten(1, 2))
+    assert repr(nn.Unflatten(1, (2, 5))) == repr(torch.nn.Unflatten(1, (2, 5)))
 
 
 @pytest.mark.parametrize("make, error, words", [

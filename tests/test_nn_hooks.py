@@ -48,6 +48,7 @@ def _change(net, seen):
     net[0].register_full_backward_hook(lambda m, gi, go: seen.append(_plain(go)))
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
 @pytest.mark.parametrize("hooks", [_watch, _change])
 @pytest.mark.parametrize("leaf", [True, False])
 def test_as_pytorch(torch, hooks, leaf):

@@ -36,7 +36,8 @@ def test_start_values():
         assert a.min() >= -0.1 and a.max() < 0.1 and abs(a.std() - 0.1 / 3 ** 0.5) < 0.004 and abs(a.mean()) < 0.006
     fastnn.manual_seed(0)
     assert np.array_equal(nn.Linear(100, 400).weight.detach().numpy(), m.weight.detach().numpy())
-    assert nn.Linear(0, 2)(fastnn.zeros(3, 0)).shape == (3, 2) and nn.Linear(2, 3, dtype=fastnn.float64).weight.dtype == fastnn.float64
+    assert nn.Linear(0, 2)(fastnn.zeros(3, 0)).shape == (3, 2)
+    assert nn.Linear(2, 3, dtype=fastnn.float64).weight.dtype == fastnn.float64
 
 
 def test_identity():

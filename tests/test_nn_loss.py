@@ -10,10 +10,14 @@ X = RNG.standard_normal((6, 5)).astype(np.float32)
 T = np.array([0, 4, 2, -100, 1, 1])
 W = np.array([1, 2, 0.5, 1, 3], dtype=np.float32)
 SOFT = np.abs(RNG.standard_normal((6, 5)).astype(np.float32))
-CASES = [("MSELoss", {}, SOFT), ("CrossEntropyLoss", {}, T), ("CrossEntropyLoss", {"weight": W}, T), ("CrossEntropyLoss", {"label_smoothing": 0.1}, T),
-         ("CrossEntropyLoss", {"weight": W, "label_smoothing": 0.2}, T), ("CrossEntropyLoss", {"ignore_index": 1}, np.abs(T) % 5),
-         ("L1Loss", {}, SOFT), ("SmoothL1Loss", {"beta": 0.5}, SOFT), ("HuberLoss", {"delta": 0.7}, SOFT), ("BCEWithLogitsLoss", {"pos_weight": W, "weight": W}, SOFT),
-         ("BCEWithLogitsLoss", {}, SOFT), ("CrossEntropyLoss", {}, SOFT), ("NLLLoss", {}, T), ("NLLLoss", {"weight": W, "ignore_index": 4}, np.abs(T) % 5)]
+CASES = [("MSELoss", {}, SOFT), ("CrossEntropyLoss", {}, T), ("CrossEntropyLoss", {"weight": W}, T),
+         ("CrossEntropyLoss", {"label_smoothing": 0.1}, T),
+         ("CrossEntropyLoss", {"weight": W, "label_smoothing": 0.2}, T),
+         ("CrossEntropyLoss", {"ignore_index": 1}, np.abs(T) % 5),
+         ("L1Loss", {}, SOFT), ("SmoothL1Loss", {"beta": 0.5}, SOFT), ("HuberLoss", {"delta": 0.7}, SOFT),
+         ("BCEWithLogitsLoss", {"pos_weight": W, "weight": W}, SOFT),
+         ("BCEWithLogitsLoss", {}, SOFT), ("CrossEntropyLoss", {}, SOFT), ("NLLLoss", {}, T),
+         ("NLLLoss", {"weight": W, "ignore_index": 4}, np.abs(T) % 5)]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

@@ -38,7 +38,8 @@ def test_repr(torch):
     assert repr(Parameter(fastnn.ones(2))) == repr(torch.nn.Parameter(torch.ones(2)))
 
 
-@pytest.mark.parametrize("data, error, words", [([1.0], TypeError, "expected a Tensor or None"), (fastnn.arange(2), RuntimeError, "floating point")])
+@pytest.mark.parametrize("data, error, words", [([1.0], TypeError, "expected a Tensor or None"),
+                                                (fastnn.arange(2), RuntimeError, "floating point")])
 def test_refusals(data, error, words):
     with pytest.raises(error, match=words):
         Parameter(data)

@@ -105,7 +105,7 @@ def test_empty():
     np.testing.assert_array_equal(x.logsumexp(0).numpy(), [-np.inf] * 3)
 
 
-# ---- options, ties and gradients beside PyTorch ----------------------------------------------------------------------------------
+# ---- options, ties and gradients beside PyTorch ----------------------------------------------------------------------
 
 A = RNG.standard_normal((4, 3, 5))
 TIES = RNG.integers(0, 3, (4, 3, 5)).astype(float)
@@ -165,7 +165,7 @@ def test_named_results():
     assert (r.values.item(), r.indices.item()) == (3, 1) and type(r).__name__ == "max"
 
 
-# ---- errors ------------------------------------------------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("f, error, text", [
     (lambda x: x.sum(2), IndexError, r"range of \[-2, 1\], but got 2"), (lambda x: x.sum((0, 0)), RuntimeError, "dim 0 appears multiple times"),
@@ -181,7 +181,7 @@ def test_errors(f, error, text):
         f(fastnn.tensor(TOO_FEW))
 
 
-# ---- the same bits ---------------------------------------------------------------------------------------------------------------------
+# ---- the same bits ---------------------------------------------------------------------------------------------------
 
 def test_layouts_without_gaps_give_the_bits_of_their_copies():
     """A captured program copies its inputs; a view with gaps must not sum in another order than its copy."""

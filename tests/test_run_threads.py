@@ -1,4 +1,5 @@
 """csrc/run_threads.c: its crew. What it shares with run.c is tested in test_run.py and test_team.py."""
+import os
 import threading
 
 import pytest
@@ -37,6 +38,7 @@ def test_a_second_caller_runs_alone(runner):
     assert good and sizes <= {(3, 3, 3), (1,)} and (3, 3, 3) in sizes
 
 
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer needs more memory than the limit")
 def test_no_threads_to_be_had():
     """Where the system gives no thread, the caller does the work."""
     assert script("threads", """

@@ -20,7 +20,8 @@ DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
 def same(a, b):
     """Equal in type and value, tensors bit for bit."""
     if isinstance(a, fastnn.Tensor):
-        return isinstance(b, fastnn.Tensor) and a.dtype == b.dtype and a.shape == b.shape and a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+        return (isinstance(b, fastnn.Tensor) and a.dtype == b.dtype and a.shape == b.shape
+                and a.detach().numpy().tobytes() == b.detach().numpy().tobytes())
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
@@ -31,12 +32,14 @@ def same(a, b):
 
 
 VALUES = {
-    "None": None, "numbers": [0, -3, 2 ** 70, True, False, 1.5, -0.0, 1e-320, 0.1], "strings": ["", "\n\"\\", "ü 漢 😀", "__metadata__"],
+    "None": None, "numbers": [0, -3, 2 ** 70, True, False, 1.5, -0.0, 1e-320, 0.1],
+    "strings": ["", "\n\"\\", "ü 漢 😀", "__metadata__"],
     "nan": [float("inf"), -float("inf"), float("nan")], "empty": [[], {}, (), [[]]],
     "keys": {5: "a", "5": "b", 2.5: "c", None: "d", -7: {0: 1}, "": 2, False: 3},
     "nested": {"a": [1, (2, {"b": [None, (3.5,)]})], "t": ((),)},
     "tensor": fastnn.arange(6).reshape(2, 3), "empty tensor": {"e": fastnn.zeros(0, 3), "s": fastnn.tensor(4.0)},
-    "names": {"a.b": fastnn.ones(1), "a": {"b": fastnn.zeros(1)}, "__metadata__": fastnn.ones(2), "a.b#2": fastnn.ones(3), "": fastnn.ones(4)},
+    "names": {"a.b": fastnn.ones(1), "a": {"b": fastnn.zeros(1)}, "__metadata__": fastnn.ones(2),
+              "a.b#2": fastnn.ones(3), "": fastnn.ones(4)},
     "views": [fastnn.arange(12).reshape(3, 4).T, fastnn.arange(10)[2::3], fastnn.ones(1, 3).expand(2, 3)],
     "dtypes": {d: fastnn.arange(5).to(getattr(fastnn, d)) for d in DTYPES},
     "specials": fastnn.tensor([float("nan"), float("inf"), -0.0, 1e-45]),
@@ -55,7 +58,8 @@ def test_roundtrip(tmp_path, name):
 
 def test_what_changes_its_type(tmp_path):
     shared = fastnn.ones(3)
-    fastnn.save({"o": OrderedDict(b=1, a=2), "n": [np.float64(1.5), np.int32(3), np.bool_(True)], "p": nn.Parameter(shared), "s": shared, "size": shared.shape},
+    fastnn.save({"o": OrderedDict(b=1, a=2), "n": [np.float64(1.5), np.int32(3), np.bool_(True)],
+                 "p": nn.Parameter(shared), "s": shared, "size": shared.shape},
                 tmp_path / "a")
     back = fastnn.load(str(tmp_path / "a"))
     assert same(back, {"o": {"b": 1, "a": 2}, "n": [1.5, 3, True], "p": shared, "s": shared, "size": (3,)})
@@ -90,9 +94,12 @@ Point = namedtuple("Point", "x y")
 
 
 @pytest.mark.parametrize("value, where", [
-    ({"model": {"f": test_roundtrip}}, r"obj\['model'\]\['f'\] is a function"), ([1, {2, 3}], r"obj\[1\] is a set"), (object(), "obj is a object"),
-    ({"a": (1, [b"x"])}, r"obj\['a'\]\[1\]\[0\] is a bytes"), ({3: 1j}, r"obj\[3\] is a complex"), ([Point(1, 2)], r"obj\[0\] is a .*Point"),
-    ({"a": np.zeros(2)}, r"obj\['a'\] is a numpy.ndarray"), ({"m": nn.ReLU()}, r"obj\['m'\] is a fastnn.nn.activation.ReLU"),
+    ({"model": {"f": test_roundtrip}}, r"obj\['model'\]\['f'\] is a function"), ([1, {2, 3}], r"obj\[1\] is a set"),
+    (object(), "obj is a object"),
+    ({"a": (1, [b"x"])}, r"obj\['a'\]\[1\]\[0\] is a bytes"), ({3: 1j}, r"obj\[3\] is a complex"),
+    ([Point(1, 2)], r"obj\[0\] is a .*Point"),
+    ({"a": np.zeros(2)}, r"obj\['a'\] is a numpy.ndarray"),
+    ({"m": nn.ReLU()}, r"obj\['m'\] is a fastnn.nn.activation.ReLU"),
     ({(1, 2): 3}, r"obj has a key \(1, 2\) of type tuple"), ({"d": fastnn.float32}, r"obj\['d'\] is a")])
 def test_other_types_are_refused_by_name(tmp_path, value, where):
     with pytest.raises(TypeError, match="save: " + where):
@@ -126,18 +133,21 @@ def _through(folder, value):
 
 def test_the_safetensors_package_reads_ours(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
-    value = {"w": fastnn.rand(3, 4), "b": fastnn.arange(5).to(fastnn.uint8), "m": fastnn.tensor([True, False]), "s": fastnn.tensor(2.0).double(),
+    value = {"w": fastnn.rand(3, 4), "b": fastnn.arange(5).to(fastnn.uint8), "m": fastnn.tensor([True, False]),
+             "s": fastnn.tensor(2.0).double(),
              "e": fastnn.zeros(0, 2), "l": fastnn.arange(3), "i": fastnn.arange(3).int()}
     fastnn.save(value, tmp_path / "a")
     back = safetensors.load_file(tmp_path / "a")
-    assert set(back) == set(value) and all(np.array_equal(back[k], value[k].numpy()) and back[k].dtype == value[k].numpy().dtype for k in value)
+    assert set(back) == set(value)
+    assert all(np.array_equal(back[k], value[k].numpy()) and back[k].dtype == value[k].numpy().dtype for k in value)
     fastnn.save({"model": {"w": value["w"]}, "steps": [1, float("nan"), {3: value["b"]}]}, tmp_path / "b")
     assert set(safetensors.load_file(tmp_path / "b")) == {"model.w", "steps.2.3"}
 
 
 def test_we_read_the_safetensors_package(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
-    arrays = {"z": np.arange(6.0).reshape(2, 3), "a": np.array([True, False, True]), "f": np.ones(3, np.float32), "empty": np.zeros((2, 0), np.int32)}
+    arrays = {"z": np.arange(6.0).reshape(2, 3), "a": np.array([True, False, True]), "f": np.ones(3, np.float32),
+              "empty": np.zeros((2, 0), np.int32)}
     safetensors.save_file(arrays, tmp_path / "a", metadata={"format": "np"})
     back = fastnn.load(tmp_path / "a")
     assert set(back) == set(arrays) and all(np.array_equal(back[k].numpy(), arrays[k]) for k in arrays)
@@ -161,31 +171,54 @@ def meta(structure, **tensors):
     return {"__metadata__": {"fastnn": structure if isinstance(structure, str) else json.dumps(structure)}, **tensors}
 
 
-GOOD = make(meta({"dict": [["a", {"tensor": "a"}], ["b", {"tensor": "b"}]]}, a=entry([2], 0, 8), b=entry([1], 8, 12)), bytes(12))
+GOOD = make(meta({"dict": [["a", {"tensor": "a"}], ["b", {"tensor": "b"}]]}, a=entry([2], 0, 8), b=entry([1], 8, 12)),
+            bytes(12))
 BAD = [
-    (b"", "0 bytes are too few"), (b"\x01\0\0", "3 bytes are too few"), (GOOD[:-1], "ends|end at byte 12 of 11|within the 11"), (GOOD + b"\0", "end at byte 12 of 13"),
-    (GOOD[:20], "more than the 12 bytes that follow"), (make({}, length=1 << 62), "above the format's limit"), (make({}, length=(1 << 64) - 1), "above the format's limit"),
-    (make({}, length=3), "more than the 2 bytes"), (make(b"[]"), "does not begin with"), (make(b""), "does not begin with"), (make(b"{\xff}"), "not UTF-8"),
-    (make(b'{"a": 1'), "not valid"), (make(b'{"a": NaN}'), "NaN is no JSON number"), (make(b'{"a": {}, "a": {}}'), "'a' appears twice"),
-    (make(b'{"a":' + b"[" * 50000 + b"]" * 50000 + b"}"), "too deeply"), (make(b'{"a": ' + b"9" * 6000 + b"}"), "not valid|exactly dtype"),
-    (make({"a": 3}), "exactly dtype, shape and data_offsets"), (make({"a": {"dtype": "F32", "shape": [1]}}), "exactly dtype"),
-    (make({"a": {**entry([1], 0, 4), "more": 1}}, bytes(4)), "exactly dtype"), (make({"a": entry([1], 0, 4, "F31")}, bytes(4)), "unknown dtype 'F31'"),
-    (make({"a": entry([1], 0, 4, 3)}, bytes(4)), "unknown dtype 3"), (make({"a": entry("x", 0, 4)}, bytes(4)), "not a list of sizes"),
-    (make({"a": entry([-1], 0, 4)}, bytes(4)), "not a list of sizes"), (make({"a": entry([True], 0, 4)}, bytes(4)), "not a list of sizes"),
-    (make({"a": entry([1.0], 0, 4)}, bytes(4)), "not a list of sizes"), (make({"a": entry([1 << 63], 0, 4)}, bytes(4)), "not a list of sizes"),
-    (make({"a": entry([1] * 9, 0, 4)}, bytes(4)), "9 dimensions"), (make({"a": entry([1 << 40, 1 << 40], 0, 4)}, bytes(4)), "overflows"),
-    (make({"a": entry([0, 1 << 62, 1 << 62], 0, 0)}), "overflows"), (make({"a": entry([2], 0, 4)}, bytes(4)), "takes 8 bytes, but data_offsets span 4"),
-    (make({"a": entry([1], 0, 8)}, bytes(8)), "takes 4 bytes, but data_offsets span 8"), (make({"a": entry([1], 4, 0)}, bytes(4)), "in order within"),
-    (make({"a": entry([1], 0, 4)}), "within the 0 of data"), (make({"a": entry([1], -4, 0)}, bytes(4)), "in order within"),
-    (make({"a": entry([1], 4, 8)}, bytes(8)), "the first must begin at 0"), (make({"a": entry([1], 0, 4), "b": entry([1], 0, 4)}, bytes(4)), "'a' before it ends at 4"),
-    (make({"a": entry([2], 0, 8), "b": entry([1], 4, 8)}, bytes(8)), "gaps or overlaps"), (make({"a": entry([1], 0, 4), "b": entry([1], 8, 12)}, bytes(12)), "gaps or overlaps"),
-    (make({"a": entry([1], 0, 4)}, bytes(8)), "end at byte 4 of 8"), (make({"a": entry([2], 0, 2, "BOOL")}, b"\1\2"), "neither 0 nor 1"),
+    (b"", "0 bytes are too few"), (b"\x01\0\0", "3 bytes are too few"),
+    (GOOD[:-1], "ends|end at byte 12 of 11|within the 11"), (GOOD + b"\0", "end at byte 12 of 13"),
+    (GOOD[:20], "more than the 12 bytes that follow"), (make({}, length=1 << 62), "above the format's limit"),
+    (make({}, length=(1 << 64) - 1), "above the format's limit"),
+    (make({}, length=3), "more than the 2 bytes"), (make(b"[]"), "does not begin with"),
+    (make(b""), "does not begin with"), (make(b"{\xff}"), "not UTF-8"),
+    (make(b'{"a": 1'), "not valid"), (make(b'{"a": NaN}'), "NaN is no JSON number"),
+    (make(b'{"a": {}, "a": {}}'), "'a' appears twice"),
+    (make(b'{"a":' + b"[" * 50000 + b"]" * 50000 + b"}"), "too deeply"),
+    (make(b'{"a": ' + b"9" * 6000 + b"}"), "not valid|exactly dtype"),
+    (make({"a": 3}), "exactly dtype, shape and data_offsets"),
+    (make({"a": {"dtype": "F32", "shape": [1]}}), "exactly dtype"),
+    (make({"a": {**entry([1], 0, 4), "more": 1}}, bytes(4)), "exactly dtype"),
+    (make({"a": entry([1], 0, 4, "F31")}, bytes(4)), "unknown dtype 'F31'"),
+    (make({"a": entry([1], 0, 4, 3)}, bytes(4)), "unknown dtype 3"),
+    (make({"a": entry("x", 0, 4)}, bytes(4)), "not a list of sizes"),
+    (make({"a": entry([-1], 0, 4)}, bytes(4)), "not a list of sizes"),
+    (make({"a": entry([True], 0, 4)}, bytes(4)), "not a list of sizes"),
+    (make({"a": entry([1.0], 0, 4)}, bytes(4)), "not a list of sizes"),
+    (make({"a": entry([1 << 63], 0, 4)}, bytes(4)), "not a list of sizes"),
+    (make({"a": entry([1] * 9, 0, 4)}, bytes(4)), "9 dimensions"),
+    (make({"a": entry([1 << 40, 1 << 40], 0, 4)}, bytes(4)), "overflows"),
+    (make({"a": entry([0, 1 << 62, 1 << 62], 0, 0)}), "overflows"),
+    (make({"a": entry([2], 0, 4)}, bytes(4)), "takes 8 bytes, but data_offsets span 4"),
+    (make({"a": entry([1], 0, 8)}, bytes(8)), "takes 4 bytes, but data_offsets span 8"),
+    (make({"a": entry([1], 4, 0)}, bytes(4)), "in order within"),
+    (make({"a": entry([1], 0, 4)}), "within the 0 of data"),
+    (make({"a": entry([1], -4, 0)}, bytes(4)), "in order within"),
+    (make({"a": entry([1], 4, 8)}, bytes(8)), "the first must begin at 0"),
+    (make({"a": entry([1], 0, 4), "b": entry([1], 0, 4)}, bytes(4)), "'a' before it ends at 4"),
+    (make({"a": entry([2], 0, 8), "b": entry([1], 4, 8)}, bytes(8)), "gaps or overlaps"),
+    (make({"a": entry([1], 0, 4), "b": entry([1], 8, 12)}, bytes(12)), "gaps or overlaps"),
+    (make({"a": entry([1], 0, 4)}, bytes(8)), "end at byte 4 of 8"),
+    (make({"a": entry([2], 0, 2, "BOOL")}, b"\1\2"), "neither 0 nor 1"),
     (make({"__metadata__": 3}), "not a map of strings"), (make({"__metadata__": {"a": 3}}), "not a map of strings"),
-    (make(meta("{")), "not valid"), (make(meta('{"dict": [], "dict": []}')), "appears twice"), (make(meta({"dict": [["a", 1], ["a", 2]]})), "appears twice"),
-    (make(meta({"tensor": "gone"})), "means nothing"), (make(meta({"run": "x"})), "means nothing"), (make(meta({})), "means nothing"), (make(meta({"dict": 3})), "means nothing"),
-    (make(meta({"dict": [[1]]})), "means nothing"), (make(meta({"dict": [[[], 1]]})), "means nothing"), (make(meta({"float": "1"})), "means nothing"),
-    (make(meta({"float": []})), "means nothing"), (make(meta({"tuple": {}})), "means nothing"), (make(meta({"tensor": ["a"]})), "means nothing"),
-    (make(meta([], a=entry([1], 0, 4)), bytes(4)), "'a' has no place"), (make(meta("[" * 50000 + "]" * 50000)), "too deeply"),
+    (make(meta("{")), "not valid"), (make(meta('{"dict": [], "dict": []}')), "appears twice"),
+    (make(meta({"dict": [["a", 1], ["a", 2]]})), "appears twice"),
+    (make(meta({"tensor": "gone"})), "means nothing"), (make(meta({"run": "x"})), "means nothing"),
+    (make(meta({})), "means nothing"), (make(meta({"dict": 3})), "means nothing"),
+    (make(meta({"dict": [[1]]})), "means nothing"), (make(meta({"dict": [[[], 1]]})), "means nothing"),
+    (make(meta({"float": "1"})), "means nothing"),
+    (make(meta({"float": []})), "means nothing"), (make(meta({"tuple": {}})), "means nothing"),
+    (make(meta({"tensor": ["a"]})), "means nothing"),
+    (make(meta([], a=entry([1], 0, 4)), bytes(4)), "'a' has no place"),
+    (make(meta("[" * 50000 + "]" * 50000)), "too deeply"),
 ]
 
 
@@ -283,7 +316,12 @@ def test_links_are_followed_and_modes_are_usual(tmp_path):
 
 def test_killed_while_saving(tmp_path):
     """A process killed at random in a loop of saves leaves a whole file, old or new."""
-    script = "import sys, fastnn\nprint('go', flush=True)\nfor i in range(10 ** 6): fastnn.save({'i': i, 'x': fastnn.full((50_000,), float(i))}, sys.argv[1])"
+    script = """if True:
+        import sys, fastnn
+        print("go", flush=True)
+        for i in range(10 ** 6):
+            fastnn.save({"i": i, "x": fastnn.full((50_000,), float(i))}, sys.argv[1])
+    """
     for delay in (0.05, 0.11):
         process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "a")], stdout=subprocess.PIPE)
         process.stdout.readline()

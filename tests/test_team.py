@@ -7,7 +7,7 @@ import time
 import pytest
 
 from native import load, needs_cc
-from runner import FLUSH, MAX_THREADS, Runner, kinds, script, source
+from runner import FLUSH, MAX_THREADS, Runner, kinds, source
 
 pytestmark = needs_cc
 
@@ -64,16 +64,27 @@ def test_costs(runner):
 
 
 @kinds
-def test_default_count_from_the_environment(kind):
-    ask = "print(runner.lib.fn_threads_default())"
-    assert script(kind, ask, FASTNN_NUM_THREADS="5", OMP_NUM_THREADS="3") == ["5"]
-    assert script(kind, ask, OMP_NUM_THREADS="3,2") == ["3"]
-    assert script(kind, ask, FASTNN_NUM_THREADS="100000") == [str(MAX_THREADS)]
-    free = int(script(kind, ask)[0])
+def test_default_count_from_the_environment(runner, monkeypatch):
+    def default(**env):
+        for name in ("FASTNN_NUM_THREADS", "OMP_NUM_THREADS"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        return runner.lib.fn_threads_default()
+
+    assert default(FASTNN_NUM_THREADS="5", OMP_NUM_THREADS="3") == 5
+    assert default(OMP_NUM_THREADS="3,2") == 3
+    assert default(FASTNN_NUM_THREADS="100000") == MAX_THREADS
+    free = default()
     assert 1 <= free <= min(os.cpu_count(), MAX_THREADS)
-    assert script(kind, ask, FASTNN_NUM_THREADS="none") == script(kind, ask, FASTNN_NUM_THREADS="-2") == [str(free)]
+    assert default(FASTNN_NUM_THREADS="none") == default(FASTNN_NUM_THREADS="-2") == free
     if hasattr(os, "sched_setaffinity"):
-        assert script(kind, "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n" + ask) == ["1"]
+        cpus = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, [min(cpus)])
+        try:
+            assert default() == 1
+        finally:
+            os.sched_setaffinity(0, cpus)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")

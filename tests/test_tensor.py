@@ -1,4 +1,4 @@
-"""The array class: making, showing, converting, exchanging."""
+"""The array class, tensor.py and printing.py: making, showing, converting, exchanging."""
 import copy
 
 import numpy as np

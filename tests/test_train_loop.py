@@ -1,6 +1,4 @@
-"""fit and evaluate: what they compute, captured or not, and that a training goes on from its state with the same bits."""
-import os
-import signal
+"""fit and evaluate: what they compute, captured or not; a training goes on from its state with the same bits."""
 import threading
 
 import numpy as np
@@ -21,7 +19,8 @@ def problem(n=22, seed=0):
 def make_run(epochs=3, callbacks=(), dropout=0.3, model=None, **options):
     fastnn.manual_seed(3)
     model = model or nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 3))
-    return Run(model, DataLoader(problem(), 4, shuffle=True, **options), nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.01), epochs,
+    return Run(model, DataLoader(problem(), 4, shuffle=True, **options), nn.CrossEntropyLoss(),
+               optim.Adam(model.parameters(), lr=0.01), epochs,
                DataLoader(problem(9, 1), 4), callbacks)
 
 
@@ -57,7 +56,8 @@ def test_as_written_out():
     history = run.run()
     assert bits(run) == bits(hand) and run._train.replays > 5
     assert [(r["train_loss"], r["train_accuracy"], r["val_loss"], r["val_accuracy"]) for r in history] == rows
-    assert [r["epoch"] for r in history] == [1, 2, 3] and all(r["lr"] == 0.01 and r["seconds"] > 0 and r["images_per_second"] > 0 for r in history)
+    assert [r["epoch"] for r in history] == [1, 2, 3]
+    assert all(r["lr"] == 0.01 and r["seconds"] > 0 and r["images_per_second"] > 0 for r in history)
     assert (run.epoch, run.step, run.batch) == (3, 18, 0)
 
 
@@ -79,7 +79,8 @@ def test_regression_has_no_accuracy():
     model = nn.Linear(1, 1)
     data = TensorDataset(fastnn.arange(8).float().view(-1, 1) / 8, fastnn.arange(8).float().view(-1, 1))
     history = train.fit(model, DataLoader(data, 4), nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1), 5)
-    assert history[-1]["train_loss"] < history[0]["train_loss"] and history[0]["train_accuracy"] is None and history[0]["val_loss"] is None
+    assert history[-1]["train_loss"] < history[0]["train_loss"] and history[0]["train_accuracy"] is None
+    assert history[0]["val_loss"] is None
     assert train.evaluate(model, DataLoader(data, 8), nn.MSELoss()).accuracy is None
 
 
@@ -89,8 +90,10 @@ def test_evaluate():
             assert not self.training and not fastnn.is_grad_enabled()
             return x
     x = fastnn.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
-    loss, accuracy = train.evaluate(Fixed(), [(x[:2], fastnn.tensor([0, 1])), (x[2:], fastnn.tensor([0]))], nn.CrossEntropyLoss())
-    assert loss == pytest.approx((2 * np.log(1 + np.exp(-2)) + np.log(1 + np.exp(2))) / 3, rel=1e-6) and accuracy == 2 / 3
+    loss, accuracy = train.evaluate(Fixed(), [(x[:2], fastnn.tensor([0, 1])), (x[2:], fastnn.tensor([0]))],
+                                    nn.CrossEntropyLoss())
+    assert loss == pytest.approx((2 * np.log(1 + np.exp(-2)) + np.log(1 + np.exp(2))) / 3, rel=1e-6)
+    assert accuracy == 2 / 3
 
 
 class StopAt(Callback):
@@ -128,90 +131,6 @@ def test_data_without_state_go_on_at_epochs_only():
     other.data = batches
     with pytest.raises(ValueError, match="middle of an epoch"):
         other.load_state_dict(run.state_dict())
-
-
-needs_signals = pytest.mark.skipif(not hasattr(signal, "raise_signal") or os.name == "nt", reason="needs SIGINT")
-
-
-@needs_signals
-@pytest.mark.parametrize("where", ["step", "data", "validation"])
-def test_ctrl_c_leaves_a_state_to_go_on_from(where):
-    """Pressed inside a step, while waiting for data, or in the validation: the state is of a step's end, and the rest has the same bits."""
-    states, pressed = [], []
-
-    def press(*_):
-        if not pressed and len(losses) == 8:
-            pressed.append(1)
-            signal.raise_signal(signal.SIGINT)
-
-    class Pressing(TensorDataset):
-        def __getitem__(self, i):
-            if where == "data":
-                press()
-            return super().__getitem__(i)
-
-    class Keep(Callback):
-        def step_end(self, run):
-            losses.append(run.last_loss)
-
-        def after_backward(self, run):
-            if where == "step":
-                press()
-
-        def interrupted(self, run):
-            states.append(run.state_dict())
-    whole = make_run(3)
-    whole.run()
-    losses = []
-    run = make_run(3, [Keep()])
-    run._train = run._train_step                                                 # eager, so that the press comes inside the step
-    if where == "data":
-        for r in (run, whole := make_run(3)):
-            r.data = DataLoader(Pressing(*problem().tensors), 4, shuffle=True)
-        losses.append(None)
-        whole.run()
-        losses.clear()
-        fastnn.manual_seed(3)
-        run = make_run(3, [Keep()])
-        run.data = DataLoader(Pressing(*problem().tensors), 4, shuffle=True)
-    if where == "validation":
-        class Val(list):
-            def __iter__(self):
-                if len(losses) == 12:
-                    fastnn.rand(1)
-                    signal.raise_signal(signal.SIGINT)
-                return super().__iter__()
-        run.validation = Val(list(run.validation))
-    with pytest.raises(KeyboardInterrupt):
-        run.run()
-    assert len(states) == 1 and run.step == len(losses) == {"step": 9, "data": 8, "validation": 12}[where]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    rest = make_run(3)
-    rest.data = DataLoader(run.data.dataset, 4, shuffle=True)
-    pressed.append(1)
-    rest.load_state_dict(states[0])
-    rest.run()
-    assert bits(rest) == bits(whole) and timeless(rest.history) == timeless(whole.history)
-
-
-@needs_signals
-def test_second_ctrl_c_is_immediate():
-    seen = []
-
-    class Twice(Callback):
-        def after_backward(self, run):
-            if run.step == 2:
-                signal.raise_signal(signal.SIGINT)
-                signal.raise_signal(signal.SIGINT)
-                seen.append("never")
-
-        def interrupted(self, run):
-            seen.append("nor this")
-    run = make_run(1, [Twice()])
-    run._train = run._train_step
-    with pytest.raises(KeyboardInterrupt):
-        run.run()
-    assert not seen
 
 
 def test_in_another_thread():

@@ -8,7 +8,8 @@ from fastnn.train import plots
 ROW = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25}
 
 
-@pytest.mark.parametrize("rows", [[], [ROW], [ROW, {**ROW, "train_loss": float("nan")}], [{**ROW, "val_loss": None, "val_accuracy": None}] * 3,
+@pytest.mark.parametrize("rows", [[], [ROW], [ROW, {**ROW, "train_loss": float("nan")}],
+                                  [{**ROW, "val_loss": None, "val_accuracy": None}] * 3,
                                   [dict.fromkeys(ROW, None) | {"train_loss": 1.0}] * 2])
 def test_loss_curves(tmp_path, rows):
     pytest.importorskip("matplotlib")

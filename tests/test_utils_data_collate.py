@@ -10,8 +10,9 @@ from fastnn.utils.data import default_collate, default_convert
 Pair = namedtuple("Pair", "a b")
 SAMPLES = {
     "numbers": [1, 2, 3], "reals": [1.5, 2.0], "bools": [True, False], "strings": ["a", "b"], "bytes": [b"a", b"b"],
-    "tuples": [(1, 2.0), (3, 4.0)], "lists": [[1, 2], [3, 4]], "dicts": [{"x": 1, "y": (2, "s")}, {"x": 3, "y": (4, "t")}], "named": [Pair(1, 2), Pair(3, 4)],
-    "arrays": [np.arange(3), np.arange(3)], "numpy numbers": [np.float32(1), np.float32(2)], "u8": [np.zeros((2, 2), np.uint8)] * 2,
+    "tuples": [(1, 2.0), (3, 4.0)], "lists": [[1, 2], [3, 4]], "named": [Pair(1, 2), Pair(3, 4)],
+    "dicts": [{"x": 1, "y": (2, "s")}, {"x": 3, "y": (4, "t")}], "arrays": [np.arange(3), np.arange(3)],
+    "numpy numbers": [np.float32(1), np.float32(2)], "u8": [np.zeros((2, 2), np.uint8)] * 2,
     "nested": [([(1, np.ones(2, np.float32))],), ([(2, np.zeros(2, np.float32))],)],
 }
 
@@ -38,7 +39,8 @@ def test_tensors_are_stacked():
 
 
 @pytest.mark.parametrize("samples, error, words", [
-    ([object()], TypeError, "found <class 'object'>"), ([(1,), (1, 2)], RuntimeError, "equal size"), ([np.array(["a"])], TypeError, "cannot become a tensor"),
+    ([object()], TypeError, "found <class 'object'>"), ([(1,), (1, 2)], RuntimeError, "equal size"),
+    ([np.array(["a"])], TypeError, "cannot become a tensor"),
     ([fastnn.zeros(2), fastnn.zeros(3)], RuntimeError, "size|shape")])
 def test_refusals(samples, error, words):
     with pytest.raises(error, match=words):

@@ -16,13 +16,16 @@ def test_tensor_dataset():
 def test_subset_and_concat():
     d = TensorDataset(fastnn.arange(5))
     s, c = Subset(d, [4, 0, 4]), ConcatDataset([d, Subset(d, range(2))])
-    assert [s[i][0].item() for i in range(len(s))] == [4, 0, 4] and [x.item() for x, in s.__getitems__([2, 1])] == [4, 0]
-    assert len(c) == 7 and [c[i][0].item() for i in range(-7, 7)] == [0, 1, 2, 3, 4, 0, 1] * 2 and isinstance(d + d, ConcatDataset)
+    assert [s[i][0].item() for i in range(len(s))] == [4, 0, 4]
+    assert [x.item() for x, in s.__getitems__([2, 1])] == [4, 0]
+    assert len(c) == 7 and [c[i][0].item() for i in range(-7, 7)] == [0, 1, 2, 3, 4, 0, 1] * 2
+    assert isinstance(d + d, ConcatDataset)
     with pytest.raises(ValueError, match="index 7 is out of range for 7 samples"):
         c[7]
 
 
-@pytest.mark.parametrize("lengths, want", [([3, 7], [3, 7]), ([0.5, 0.5], [5, 5]), ([0.34, 0.33, 0.33], [4, 3, 3]), ([10, 0], [10, 0])])
+@pytest.mark.parametrize("lengths, want", [([3, 7], [3, 7]), ([0.5, 0.5], [5, 5]), ([0.34, 0.33, 0.33], [4, 3, 3]),
+                                           ([10, 0], [10, 0])])
 def test_random_split(torch, lengths, want):
     parts = random_split(range(10), lengths)
     assert [len(p) for p in parts] == want == [len(p) for p in torch.utils.data.random_split(range(10), lengths)]
@@ -34,12 +37,17 @@ def test_random_split(torch, lengths, want):
 
 
 @pytest.mark.parametrize("act, error, words", [
-    (lambda: random_split(range(10), [3, 3]), ValueError, r"does not equal the length of the input dataset! \(3 \+ 3 and 10\)"),
+    (lambda: random_split(range(10), [3, 3]), ValueError,
+     r"does not equal the length of the input dataset! \(3 \+ 3 and 10\)"),
     (lambda: random_split(range(10), [-0.5, 1.5]), ValueError, "Fraction at index 0"),
-    (lambda: TensorDataset(), ValueError, "Size mismatch"), (lambda: TensorDataset(fastnn.zeros(2), fastnn.zeros(3)), ValueError, r"\[\(2,\), \(3,\)\]"),
-    (lambda: TensorDataset(fastnn.tensor(1)), ValueError, "Size mismatch"), (lambda: TensorDataset([1]), TypeError, "argument 0 is a list"),
-    (lambda: ConcatDataset([]), ValueError, "empty"), (lambda: ConcatDataset([IterableDataset()]), TypeError, "IterableDataset"),
-    (lambda: Dataset()[0], NotImplementedError, "__getitem__"), (lambda: iter(IterableDataset()), NotImplementedError, "__iter__")])
+    (lambda: TensorDataset(), ValueError, "Size mismatch"),
+    (lambda: TensorDataset(fastnn.zeros(2), fastnn.zeros(3)), ValueError, r"\[\(2,\), \(3,\)\]"),
+    (lambda: TensorDataset(fastnn.tensor(1)), ValueError, "Size mismatch"),
+    (lambda: TensorDataset([1]), TypeError, "argument 0 is a list"),
+    (lambda: ConcatDataset([]), ValueError, "empty"),
+    (lambda: ConcatDataset([IterableDataset()]), TypeError, "IterableDataset"),
+    (lambda: Dataset()[0], NotImplementedError, "__getitem__"),
+    (lambda: iter(IterableDataset()), NotImplementedError, "__iter__")])
 def test_refusals(act, error, words):
     with pytest.raises(error, match=words):
         act()
@@ -60,7 +68,8 @@ def test_gather_is_left_where_samples_are_a_subclass_own():
     index = fastnn.tensor([3, 3, 0])
     x, y = gatherer_of(Subset(d, [4, 3, 2, 1]))(index)
     assert x.tolist() == [1, 1, 4] and y.tolist() == [[2, 3], [2, 3], [8, 9]]
-    assert gatherer_of(Doubled(fastnn.arange(5))) is None and gatherer_of(Subset(Doubled(fastnn.arange(5)), [1])) is None and gatherer_of([1, 2]) is None
+    assert gatherer_of(Doubled(fastnn.arange(5))) is None
+    assert gatherer_of(Subset(Doubled(fastnn.arange(5)), [1])) is None and gatherer_of([1, 2]) is None
     assert next(iter(DataLoader(Subset(Doubled(fastnn.arange(5)), [1, 2]), 2)))[0].tolist() == [2, 4]
 
 

@@ -2,7 +2,8 @@
 import pytest
 
 import fastnn
-from fastnn.utils.data import (BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler,
+from fastnn.utils.data import (BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler,
+                               Subset, SubsetRandomSampler,
                                TensorDataset, WeightedRandomSampler)
 
 
@@ -38,8 +39,10 @@ def gen(seed=0):
     return fastnn.Generator().manual_seed(seed)
 
 
-OPTIONS = [dict(batch_size=4), dict(batch_size=4, drop_last=True), dict(batch_size=4, shuffle=True), dict(batch_size=20), dict(),
-           dict(batch_size=3, sampler=[5, 1, 5]), dict(batch_sampler=[[1, 2], [3]]), dict(batch_size=5, drop_last=True, shuffle=True)]
+OPTIONS = [dict(batch_size=4), dict(batch_size=4, drop_last=True), dict(batch_size=4, shuffle=True),
+           dict(batch_size=20), dict(),
+           dict(batch_size=3, sampler=[5, 1, 5]), dict(batch_sampler=[[1, 2], [3]]),
+           dict(batch_size=5, drop_last=True, shuffle=True)]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -51,7 +54,8 @@ def test_paths_agree(options):
         assert len(loader) == len(out)
         return out
     want = made(TensorDataset(fastnn.arange(11)))
-    assert want == made(Plain(11)) == made(Plain(11), num_workers=2) == made(Subset(TensorDataset(fastnn.arange(11)), range(11)))
+    assert want == made(Plain(11)) == made(Plain(11), num_workers=2)
+    assert want == made(Subset(TensorDataset(fastnn.arange(11)), range(11)))
     flat = [i for b in want for i in b]
     if options.get("shuffle"):
         assert len(set(flat)) == len(flat) and flat != sorted(flat)
@@ -61,7 +65,8 @@ def test_paths_agree(options):
 
 def test_samplers_and_generators():
     data = TensorDataset(fastnn.arange(10))
-    for sampler in (RandomSampler(data, generator=gen()), SubsetRandomSampler(range(5), gen()), WeightedRandomSampler([1] * 10, 6, generator=gen())):
+    for sampler in (RandomSampler(data, generator=gen()), SubsetRandomSampler(range(5), gen()),
+                    WeightedRandomSampler([1] * 10, 6, generator=gen())):
         loader = DataLoader(data, 4, sampler=sampler)
         a, b = batches(loader), batches(loader)
         assert a != b and sum(map(len, a)) == len(sampler)
@@ -83,8 +88,10 @@ def test_a_users_sampler():
 
 def test_single_samples_and_collate():
     assert [s[0] for s in DataLoader(Plain(3), batch_size=None)] == [0, 1, 2]
-    assert [s.item() for s, in DataLoader(TensorDataset(fastnn.arange(3)), batch_size=None, shuffle=True, generator=gen())] != []
-    assert list(DataLoader(Plain(5), 2, collate_fn=len)) == [2, 2, 1] and list(DataLoader([1, 2, 3], 2, collate_fn=sum)) == [3, 3]
+    assert [s.item() for s, in DataLoader(TensorDataset(fastnn.arange(3)), batch_size=None, shuffle=True,
+                                          generator=gen())] != []
+    assert list(DataLoader(Plain(5), 2, collate_fn=len)) == [2, 2, 1]
+    assert list(DataLoader([1, 2, 3], 2, collate_fn=sum)) == [3, 3]
     assert batches(DataLoader([3.0, 4.0], 2)) == [[3.0, 4.0]] and list(DataLoader(Plain(0), 2)) == []
     x, y = next(iter(DataLoader(TensorDataset(fastnn.zeros(4, 2), fastnn.arange(4)), 3)))
     assert x.shape == (3, 2) and y.tolist() == [0, 1, 2]
@@ -99,10 +106,13 @@ def test_getitems_is_used():
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_streams(workers):
-    assert sorted(i for b in batches(DataLoader(Stream(5), 2, num_workers=workers)) for i in b) == sorted(list(range(5)) * max(workers, 1))
-    assert len(DataLoader(Stream(5), 2)) == 3 and len(DataLoader(Stream(5), 2, drop_last=True)) == 2 and len(DataLoader(Stream(5), None)) == 5
+    seen = [i for b in batches(DataLoader(Stream(5), 2, num_workers=workers)) for i in b]
+    assert sorted(seen) == sorted(list(range(5)) * max(workers, 1))
+    assert len(DataLoader(Stream(5), 2)) == 3 and len(DataLoader(Stream(5), 2, drop_last=True)) == 2
+    assert len(DataLoader(Stream(5), None)) == 5
     if not workers:
-        assert batches(DataLoader(Stream(5), 2, drop_last=True)) == [[0, 1], [2, 3]] and list(DataLoader(Stream(3), None)) == [0, 1, 2]
+        assert batches(DataLoader(Stream(5), 2, drop_last=True)) == [[0, 1], [2, 3]]
+        assert list(DataLoader(Stream(3), None)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -141,7 +151,8 @@ def test_resume_in_the_middle(workers, own, dataset, done):
     for skipped in (False, True):                            # the second time through a JSON-like copy
         fastnn.manual_seed(99)
         other = make()
-        other.load_state_dict({k: list(v) if isinstance(v, tuple) else v for k, v in state.items()} if skipped else state)
+        other.load_state_dict({k: list(v) if isinstance(v, tuple) else v for k,
+                               v in state.items()} if skipped else state)
         fastnn.default_generator.set_state(rng)
         assert other.state_dict() == state
         assert [[t.tolist() for t in b] for b in other] == rest and [[t.tolist() for t in b] for b in other] == after
@@ -159,7 +170,8 @@ def test_state_between_epochs():
 
 
 def test_resume_of_streams_and_lists():
-    for make in (lambda: DataLoader(Stream(7), 2), lambda: DataLoader(Stream(7), 2, num_workers=1), lambda: DataLoader(range(7), 2, sampler=[6, 5, 4, 3, 2, 1, 0])):
+    for make in (lambda: DataLoader(Stream(7), 2), lambda: DataLoader(Stream(7), 2, num_workers=1),
+                 lambda: DataLoader(range(7), 2, sampler=[6, 5, 4, 3, 2, 1, 0])):
         loader, it = make(), None
         it = iter(loader)
         next(it), next(it)
@@ -174,16 +186,23 @@ def test_bad_state():
     with pytest.raises(ValueError, match="expected the keys"):
         loader.load_state_dict({"x": 1})
     with pytest.raises(ValueError, match="generator of their own"):
-        loader.load_state_dict(DataLoader(TensorDataset(fastnn.arange(7)), 2, shuffle=True, generator=gen()).state_dict())
+        loader.load_state_dict(DataLoader(TensorDataset(fastnn.arange(7)), 2, shuffle=True,
+                                          generator=gen()).state_dict())
 
 
 @pytest.mark.parametrize("options, error, words", [
-    (dict(num_workers=-1), ValueError, "non-negative"), (dict(timeout=-1), ValueError, "non-negative"), (dict(prefetch_factor=2), ValueError, "prefetch_factor option needs"),
-    (dict(persistent_workers=True), ValueError, "persistent_workers option needs"), (dict(multiprocessing_context="spawn"), ValueError, "multiprocessing_context option needs"),
-    (dict(num_workers=1, prefetch_factor=0), ValueError, "should be positive"), (dict(in_order=False), NotImplementedError, "in_order=False: not supported"),
-    (dict(sampler=[0], shuffle=True), ValueError, "mutually exclusive with shuffle"), (dict(batch_sampler=[[0]], batch_size=2), ValueError, "mutually exclusive"),
-    (dict(batch_sampler=[[0]], drop_last=True), ValueError, "mutually exclusive"), (dict(batch_size=None, drop_last=True), ValueError, "disables auto-batching"),
-    (dict(batch_size=0), ValueError, "batch_size=0"), (dict(num_workers=1, multiprocessing_context="thread"), ValueError, "cannot find context")])
+    (dict(num_workers=-1), ValueError, "non-negative"), (dict(timeout=-1), ValueError, "non-negative"),
+    (dict(prefetch_factor=2), ValueError, "prefetch_factor option needs"),
+    (dict(persistent_workers=True), ValueError, "persistent_workers option needs"),
+    (dict(multiprocessing_context="spawn"), ValueError, "multiprocessing_context option needs"),
+    (dict(num_workers=1, prefetch_factor=0), ValueError, "should be positive"),
+    (dict(in_order=False), NotImplementedError, "in_order=False: not supported"),
+    (dict(sampler=[0], shuffle=True), ValueError, "mutually exclusive with shuffle"),
+    (dict(batch_sampler=[[0]], batch_size=2), ValueError, "mutually exclusive"),
+    (dict(batch_sampler=[[0]], drop_last=True), ValueError, "mutually exclusive"),
+    (dict(batch_size=None, drop_last=True), ValueError, "disables auto-batching"),
+    (dict(batch_size=0), ValueError, "batch_size=0"),
+    (dict(num_workers=1, multiprocessing_context="thread"), ValueError, "cannot find context")])
 def test_refusals(options, error, words):
     with pytest.raises(error, match=words):
         DataLoader([1, 2], **options)

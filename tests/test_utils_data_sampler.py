@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.utils.data import BatchSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
+from fastnn.utils.data import (BatchSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler,
+                               WeightedRandomSampler)
 
 
 def gen(seed=0):
@@ -11,7 +12,8 @@ def gen(seed=0):
 
 
 def test_sequential():
-    assert list(SequentialSampler(range(4))) == [0, 1, 2, 3] and len(SequentialSampler(range(4))) == 4 and list(SequentialSampler([])) == []
+    assert list(SequentialSampler(range(4))) == [0, 1, 2, 3] and len(SequentialSampler(range(4))) == 4
+    assert list(SequentialSampler([])) == []
 
 
 @pytest.mark.parametrize("n, k", [(5, None), (5, 12), (5, 3), (1, 1)])
@@ -25,7 +27,8 @@ def test_random(n, k):
 
 
 def test_random_draws():
-    counts = np.bincount(list(RandomSampler(range(4), replacement=True, num_samples=4000, generator=gen())), minlength=4)
+    counts = np.bincount(list(RandomSampler(range(4), replacement=True, num_samples=4000, generator=gen())),
+                         minlength=4)
     assert counts.min() > 850
 
 
@@ -58,17 +61,24 @@ def test_weighted_without_replacement():
 
 
 def test_batches():
-    assert list(BatchSampler(SequentialSampler(range(5)), 2, True)) == [[0, 1], [2, 3]] and len(BatchSampler(range(5), 2, True)) == 2
+    assert list(BatchSampler(SequentialSampler(range(5)), 2, True)) == [[0, 1], [2, 3]]
+    assert len(BatchSampler(range(5), 2, True)) == 2
     assert list(BatchSampler([7, 8, 9], 2, False)) == [[7, 8], [9]] and len(BatchSampler(range(5), 2, False)) == 3
 
 
 @pytest.mark.parametrize("act, error, words", [
-    (lambda: RandomSampler([1], replacement=1), TypeError, "replacement should be a boolean"), (lambda: RandomSampler([1], num_samples=0), ValueError, "num_samples=0"),
-    (lambda: WeightedRandomSampler([1], -1), ValueError, "num_samples=-1"), (lambda: WeightedRandomSampler([[1.0]], 1), ValueError, r"shape \(1, 1\)"),
-    (lambda: WeightedRandomSampler([1, -1], 1), ValueError, "not negative"), (lambda: WeightedRandomSampler([0, 0], 1), ValueError, "not all zero"),
-    (lambda: WeightedRandomSampler([float("nan")], 1), ValueError, "finite"), (lambda: WeightedRandomSampler([1, 0], 2, False), ValueError, "without replacement"),
-    (lambda: BatchSampler([1], 0, False), ValueError, "batch_size=0"), (lambda: BatchSampler([1], True, False), ValueError, "batch_size=True"),
-    (lambda: BatchSampler([1], 1, 3), ValueError, "drop_last=3"), (lambda: iter(Sampler()), NotImplementedError, "__iter__")])
+    (lambda: RandomSampler([1], replacement=1), TypeError, "replacement should be a boolean"),
+    (lambda: RandomSampler([1], num_samples=0), ValueError, "num_samples=0"),
+    (lambda: WeightedRandomSampler([1], -1), ValueError, "num_samples=-1"),
+    (lambda: WeightedRandomSampler([[1.0]], 1), ValueError, r"shape \(1, 1\)"),
+    (lambda: WeightedRandomSampler([1, -1], 1), ValueError, "not negative"),
+    (lambda: WeightedRandomSampler([0, 0], 1), ValueError, "not all zero"),
+    (lambda: WeightedRandomSampler([float("nan")], 1), ValueError, "finite"),
+    (lambda: WeightedRandomSampler([1, 0], 2, False), ValueError, "without replacement"),
+    (lambda: BatchSampler([1], 0, False), ValueError, "batch_size=0"),
+    (lambda: BatchSampler([1], True, False), ValueError, "batch_size=True"),
+    (lambda: BatchSampler([1], 1, 3), ValueError, "drop_last=3"),
+    (lambda: iter(Sampler()), NotImplementedError, "__iter__")])
 def test_refusals(act, error, words):
     with pytest.raises(error, match=words):
         act()

@@ -127,7 +127,8 @@ def test_infos():
             return i
     data = Nosy()
     list(DataLoader(data, 5, num_workers=2))
-    assert sorted(seen) == [(i, i // 5, 2, True, f"WorkerInfo(id={i // 5}"[:15]) for i in range(10)] and get_worker_info() is None
+    assert sorted(seen) == [(i, i // 5, 2, True, f"WorkerInfo(id={i // 5}"[:15]) for i in range(10)]
+    assert get_worker_info() is None
 
 
 def test_timeout():
@@ -161,6 +162,7 @@ def test_persistent_workers_after_fork():
     assert gone()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 @pytest.mark.parametrize("context", ["None", "'fork'"])
 def test_ctrl_c_ends_at_once_though_a_worker_sleeps(context):

@@ -22,8 +22,8 @@ def _mixed(n):
 def held_out(targets, part=5):
     """A fixed choice of one sample in `part`, shuffled and stratified: (kept, held out) indices.
 
-    Within each class the samples are put in a fixed random order, and the first len/part of them are held out; the choice
-    depends on nothing but the targets.
+    Within each class the samples are put in a fixed random order, and the first len/part of them are held out; the
+    choice depends on nothing but the targets.
     """
     targets = np.asarray(targets)
     order = np.argsort(_mixed(len(targets)), kind="stable")
@@ -38,15 +38,17 @@ class Digits(Dataset):
     """1,797 handwritten digits, 8x8 grey levels from 0 to 16, in ten classes.
 
     Args:
-        train: True for four fifths, False for the held-out fifth (fixed, shuffled, stratified), None for all in file order.
-        transform: called with the image as a uint8 array (8, 8) of 0..255. Without one a sample is float32 (1, 8, 8) in 0..1.
+        train: None for all in the source's order, True for four fifths, False for the held-out fifth (a fixed,
+            shuffled, stratified choice).
+        transform: called with the image as a uint8 array (8, 8) of 0..255. Without one an image is a float32 tensor
+            (1, 8, 8) in 0..1.
         target_transform: called with the class, an int.
 
     Attributes:
         data: uint8 tensor (N, 8, 8), as published. targets: int64 tensor (N). classes: names.
 
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998 (the test
-    part), as scikit-learn distributes it; CC BY 4.0.
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998
+    (the test part), as scikit-learn distributes it; CC BY 4.0.
 
     Example:
         >>> from fastnn.datasets import Digits

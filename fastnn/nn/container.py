@@ -38,7 +38,8 @@ class _Indexed(Module):
     def extend(self, modules):
         """Add modules at the end; returns self."""
         if not isinstance(modules, (list, tuple, Module)) and not hasattr(modules, "__iter__"):
-            raise TypeError(f"{type(self).__name__}.extend should be called with an iterable, but got {type(modules).__name__}")
+            raise TypeError(f"{type(self).__name__}.extend should be called with an iterable, "
+                            f"but got {type(modules).__name__}")
         for module in list(modules):
             self.append(module)
         return self
@@ -70,7 +71,10 @@ class Sequential(_Indexed):
 
     def __init__(self, *args):
         super().__init__()
-        named = args[0].items() if len(args) == 1 and isinstance(args[0], OrderedDict) else ((str(i), m) for i, m in enumerate(args))
+        if len(args) == 1 and isinstance(args[0], OrderedDict):
+            named = args[0].items()
+        else:
+            named = ((str(i), module) for i, module in enumerate(args))
         for name, module in named:
             self.add_module(name, module)
 
@@ -242,7 +246,8 @@ class ModuleDict(Module):
         if isinstance(modules, (Mapping, ModuleDict)):
             modules = modules.items()
         elif not hasattr(modules, "__iter__"):
-            raise TypeError(f"ModuleDict.update should be called with an iterable of key/value pairs, but got {type(modules).__name__}")
+            raise TypeError("ModuleDict.update should be called with an iterable of key/value pairs, "
+                            f"but got {type(modules).__name__}")
         for i, pair in enumerate(modules):
             if len(pair) != 2:
                 raise ValueError(f"ModuleDict update sequence element #{i} has length {len(pair)}; 2 is required")

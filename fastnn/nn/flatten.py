@@ -33,14 +33,17 @@ class Unflatten(Module):
 
     def __init__(self, dim, unflattened_size):
         super().__init__()
+        if isinstance(dim, str):
+            raise NotImplementedError("Unflatten: named dimensions: not supported")
         if isinstance(dim, bool) or not isinstance(dim, int):
-            raise NotImplementedError("Unflatten: named dimensions: not supported") if isinstance(dim, str) else TypeError(
-                f"Unflatten: dim should be an int, got {type(dim).__name__}")
+            raise TypeError(f"Unflatten: dim should be an int, got {type(dim).__name__}")
         if not isinstance(unflattened_size, (tuple, list)):
-            raise TypeError(f"unflattened_size must be a tuple of ints, but found type {type(unflattened_size).__name__}")
+            raise TypeError("unflattened_size must be a tuple of ints, "
+                            f"but found type {type(unflattened_size).__name__}")
         for i, size in enumerate(unflattened_size):
             if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"unflattened_size must be tuple of ints, but found element of type {type(size).__name__} at pos {i}")
+                raise TypeError("unflattened_size must be tuple of ints, "
+                                f"but found element of type {type(size).__name__} at pos {i}")
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 
     def forward(self, input):

@@ -87,15 +87,17 @@ def _changed(hook, old, new):
         return old
     new = new if isinstance(new, tuple) else (new,)
     if len(new) != len(old):
-        raise RuntimeError(f"Backward hook returned an invalid number of grad, got {len(new)}, but expected {len(old)}: {hook}")
+        raise RuntimeError(f"Backward hook returned an invalid number of grad, got {len(new)}, "
+                           f"but expected {len(old)}: {hook}")
     return new
 
 
 class BackwardHooks:
     """One call of a module under full backward hooks.
 
-    hook(module, grad_input, grad_output) runs once the gradients of all tensor arguments are known, or of the outputs where
-    no argument needs one; a pre-hook(module, grad_output) runs before. What they return replaces grad_input or grad_output."""
+    hook(module, grad_input, grad_output) runs once the gradients of all tensor arguments are known, or those of the
+    outputs where no argument needs one; a pre-hook(module, grad_output) runs before. What they return replaces
+    grad_input or grad_output."""
 
     def __init__(self, module):
         self.module, self.out, self.n, self.tapped = module, None, 0, False

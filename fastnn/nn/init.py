@@ -120,7 +120,7 @@ def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", gener
 
 
 def _orthonormal(a, block=32):
-    """Columns of a (m, n), m >= n, made orthonormal by Gram-Schmidt in float64, against earlier blocks by matrix products.
+    """Columns of a (m, n), m >= n, made orthonormal by Gram-Schmidt in float64, block after block.
 
     Every sum is in a fixed order, so the result does not depend on threads; each column keeps the sign of its own part
     of a, which makes the result uniform over orthogonal matrices. A second pass restores what cancellation lost."""

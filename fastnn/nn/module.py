@@ -1,7 +1,7 @@
 """Module: the base of all layers. Parameters, buffers and children by name; state; hooks; modes.
 
-Every change that a captured step could depend on moves the guard counter (`touch`), and every call shows itself to an open
-recorder (`enter_module`): see capture.py.
+Every change that a captured step could depend on moves the guard counter (`touch`), and every call shows itself to an
+open recorder (`enter_module`): see _capture.pxi.
 """
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def _kind(value):
 class Module:
     """Base of all layers and models.
 
-    A subclass calls `super().__init__()`, assigns parameters and child modules as attributes, and computes in `forward`.
+    A subclass calls `super().__init__()`, assigns parameters and children as attributes, and computes in `forward`.
 
     Example:
         >>> import fastnn
@@ -73,7 +73,8 @@ class Module:
                 changed = hook(self, args, kwargs)
                 if changed is not None:
                     if not (isinstance(changed, tuple) and len(changed) == 2):
-                        raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}.")
+                        raise RuntimeError("forward pre-hook must return None or a tuple of (new_args, new_kwargs), "
+                                           f"but got {changed}.")
                     args, kwargs = changed
             else:
                 changed = hook(self, args)
@@ -105,7 +106,8 @@ class Module:
         return self._forward_pre_hooks.add(hook, prepend=prepend, entry=(hook, with_kwargs))
 
     def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False, always_call=False):
-        """hook(module, args, output) or hook(module, args, kwargs, output) after `forward`; what it returns replaces the output."""
+        """hook(module, args, output) or hook(module, args, kwargs, output) after `forward`; what it returns replaces
+        the output. With always_call it also runs, on None, when `forward` or an earlier hook fails."""
         return self._forward_hooks.add(hook, prepend=prepend, entry=(hook, with_kwargs, always_call))
 
     def register_full_backward_pre_hook(self, hook, prepend=False):
@@ -124,11 +126,12 @@ class Module:
         return self._state_dict_pre_hooks.add(hook)
 
     def register_state_dict_post_hook(self, hook):
-        """hook(module, state_dict, prefix, local_metadata) after state_dict gathered this module; it changes in place."""
+        """hook(module, state_dict, prefix, local_metadata) after state_dict took this module, to change it in place."""
         return self._state_dict_hooks.add(hook)
 
     def register_load_state_dict_pre_hook(self, hook):
-        """hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs) before loading."""
+        """hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs) before
+        this module is loaded."""
         return self._load_state_dict_pre_hooks.add(hook)
 
     def register_load_state_dict_post_hook(self, hook):
@@ -160,10 +163,12 @@ class Module:
         self._check_name("parameter", name, self._parameters)
         if param is not None:
             if not isinstance(param, Parameter):
-                raise TypeError(f"cannot assign '{_kind(param)}' object to parameter '{name}' (fastnn.nn.Parameter or None required)")
+                raise TypeError(f"cannot assign '{_kind(param)}' object to parameter '{name}' "
+                                "(fastnn.nn.Parameter or None required)")
             if not param.is_leaf:
-                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. "
-                                 f"To express '{name}' as a function of another Tensor, compute the value in the forward() method.")
+                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be "
+                                 f"created explicitly. To express '{name}' as a function of another Tensor, compute "
+                                 "the value in the forward() method.")
         self._parameters[name] = param
         touch()
 
@@ -173,7 +178,8 @@ class Module:
             raise AttributeError("cannot assign buffer before Module.__init__() call")
         self._check_name("buffer", name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"cannot assign '{_kind(tensor)}' object to buffer '{name}' (fastnn.Tensor or None required)")
+            raise TypeError(f"cannot assign '{_kind(tensor)}' object to buffer '{name}' "
+                            "(fastnn.Tensor or None required)")
         self._buffers[name] = tensor
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
         touch()
@@ -209,18 +215,21 @@ class Module:
         ready = "_parameters" in own
         if isinstance(value, Parameter) or isinstance(value, Module):
             if not ready:
-                raise AttributeError(f"cannot assign {'parameters' if isinstance(value, Parameter) else 'module'} before Module.__init__() call")
+                what = "parameters" if isinstance(value, Parameter) else "module"
+                raise AttributeError(f"cannot assign {what} before Module.__init__() call")
             kind = "_parameters" if isinstance(value, Parameter) else "_modules"
             if name not in own[kind]:
                 self._clear_name(name)
             (self.register_parameter if kind == "_parameters" else self.add_module)(name, value)
         elif ready and name in own["_parameters"]:
             if value is not None:
-                raise TypeError(f"cannot assign '{_kind(value)}' as parameter '{name}' (fastnn.nn.Parameter or None expected)")
+                raise TypeError(f"cannot assign '{_kind(value)}' as parameter '{name}' "
+                                "(fastnn.nn.Parameter or None expected)")
             self.register_parameter(name, None)
         elif ready and name in own["_modules"]:
             if value is not None:
-                raise TypeError(f"cannot assign '{_kind(value)}' as child module '{name}' (fastnn.nn.Module or None expected)")
+                raise TypeError(f"cannot assign '{_kind(value)}' as child module '{name}' "
+                                "(fastnn.nn.Module or None expected)")
             self.add_module(name, None)
         elif ready and name in own["_buffers"]:
             if value is not None and not isinstance(value, Tensor):
@@ -390,7 +399,7 @@ class Module:
         return self
 
     def to(self, *args, **kwargs):
-        """Parameters and buffers to a dtype: `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(tensor)`; returns self.
+        """`to(dtype)`, `to(device)`, `to(device, dtype)` or `to(tensor)` for parameters and buffers; returns self.
 
         Only what is of floating point changes its dtype. The CPU is the only device.
         """
@@ -438,8 +447,9 @@ class Module:
 
     def _persistent(self):
         """(name, tensor) of the parameters and buffers that state_dict has."""
-        yield from ((n, p) for n, p in self._parameters.items() if p is not None)
-        yield from ((n, b) for n, b in self._buffers.items() if b is not None and n not in self._non_persistent_buffers_set)
+        for name, value in (*self._parameters.items(), *self._buffers.items()):
+            if value is not None and name not in self._non_persistent_buffers_set:
+                yield name, value
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
         for name, value in self._persistent():
@@ -466,7 +476,8 @@ class Module:
             hook(self, destination, prefix, {})
         return destination
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs):
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                              error_msgs):
         for hook in self._load_state_dict_pre_hooks.values():
             hook(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         known = set()
@@ -478,7 +489,8 @@ class Module:
                 continue
             given = state_dict[key]
             if not isinstance(given, Tensor):
-                error_msgs.append(f'While copying the parameter named "{key}", expected fastnn.Tensor from checkpoint but received {type(given)}')
+                error_msgs.append(f'While copying the parameter named "{key}", expected fastnn.Tensor from checkpoint '
+                                  f"but received {type(given)}")
             elif given.shape != value.shape:
                 error_msgs.append(f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, "
                                   f"the shape in current model is {value.shape}.")
@@ -534,7 +546,7 @@ class Module:
         if strict and missing:
             errors.insert(0, "Missing key(s) in state_dict: {}. ".format(", ".join(f'"{k}"' for k in missing)))
         if errors:
-            raise RuntimeError("Error(s) in loading state_dict for {}:\n\t{}".format(type(self).__name__, "\n\t".join(errors)))
+            raise RuntimeError("\n\t".join([f"Error(s) in loading state_dict for {type(self).__name__}:", *errors]))
         return IncompatibleKeys(missing, unexpected)
 
     # ---- printing

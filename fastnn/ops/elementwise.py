@@ -1,12 +1,12 @@
-"""Elementwise functions with their gradients. y = f(a, b): shapes are broadcast, types follow `promote`, `out` takes the result.
+"""Elementwise functions with their gradients: shapes are broadcast, types follow promote.py, `out` takes the result.
 
-Each gradient stands under its function: dy is the output's, da and db are the operands'. `dy * b`, summed back to b's shape where b was
-broadcast, is all that most of them are."""
+Each gradient stands under its function: dy is the output's, da and db are those of the operands a and b, summed over the
+dimensions along which the operand was broadcast."""
 import math
 
 from .. import _core
 from .._core import TensorBase, agree, attach, broadcast_shapes, crosswise, needs_grad
-from .create import get_default_dtype
+from .create import bool as _BOOL, float64, get_default_dtype, int64
 from .promote import can_cast, cast, number, promote, promote_types, reduce_to, result_type, tensor_only
 
 _add, _sub, _mul, _div, _where = _core.add, _core.sub, _core.mul, _core.div, _core.where
@@ -14,15 +14,15 @@ _add, _sub, _mul, _div, _where = _core.add, _core.sub, _core.mul, _core.div, _co
 
 def _no_out(name, out):
     if out is not None:
-        raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments "
-                           "requires grad.")
+        raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of "
+                           "the arguments requires grad.")
 
 
 def _zeros(x):
     return _core.full(x.shape, 0, x.dtype)
 
 
-# ---- arithmetic ----------------------------------------------------------------------------------------------------------
+# ---- arithmetic ------------------------------------------------------------------------------------------------------
 
 def _check_alpha(name, a, b, alpha):
     kind = result_type(a, b)
@@ -32,9 +32,6 @@ def _check_alpha(name, a, b, alpha):
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
     if isinstance(alpha, float) and not kind.is_floating_point:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-
-
-_BOOL = _core.DTYPES[-1]
 
 
 def _linear(name, op, input, other, alpha, out):
@@ -69,8 +66,8 @@ def sub(input, other, *, alpha=1, out=None):
     """input - alpha other; not for bools."""
     for x in (input, other):
         if isinstance(x, TensorBase) and x.dtype is _BOOL:
-            raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
-                               "`~` or `logical_not()` operator instead.")
+            raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to "
+                               "invert a mask, use the `~` or `logical_not()` operator instead.")
     return _linear("sub", _sub, input, other, alpha, out)
 
 
@@ -86,7 +83,8 @@ def mul(input, other, *, out=None):
 
 def _mul_backward(node, dy):
     (a, b), (a_shape, b_shape) = node.saved, node.meta
-    return (reduce_to(_mul(dy, b), a_shape) if node.needs[0] else None, reduce_to(_mul(dy, a), b_shape) if node.needs[1] else None)
+    return (reduce_to(_mul(dy, b), a_shape) if node.needs[0] else None,
+            reduce_to(_mul(dy, a), b_shape) if node.needs[1] else None)
 
 
 def div(input, other, *, rounding_mode=None, out=None):
@@ -99,7 +97,8 @@ def div(input, other, *, rounding_mode=None, out=None):
     """
     if rounding_mode is not None:
         if rounding_mode not in ("floor", "trunc"):
-            raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+            raise RuntimeError("div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+                               f"'{rounding_mode}'")
         op = _core.floor_divide if rounding_mode == "floor" else _core.trunc_divide
         return _stepwise("div", op, input, other, out, _flat_backward)
     a, b = (input, other) if agree(input, other, True) else promote("div", input, other, real=True)
@@ -127,14 +126,16 @@ def _stepwise(name, op, input, other, out, backward, saved=False):
 
 
 def _flat_backward(node, dy):
-    return tuple(_core.full(shape or dy.shape, 0, dy.dtype) if need else None for need, shape in zip(node.needs, node.meta))
+    return tuple(_core.full(dy.shape if shape is None else shape, 0, dy.dtype) if need else None
+                 for need, shape in zip(node.needs, node.meta))
 
 
 true_divide = div
 
 
 def floor_divide(input, other, *, out=None):
-    """The whole number at or below input / other. It has no gradient."""
+    """The whole number at or below input / other. It has no gradient. Integers are not divided by 0, so a captured step
+    takes no tensor of integers as `other`."""
     return _stepwise("floor_divide", _core.floor_divide, input, other, out, _floor_divide_backward)
 
 
@@ -211,11 +212,12 @@ def addcmul(input, tensor1, tensor2, *, value=1, out=None):
 def _addcmul_backward(node, dy):
     (b, c), (a_shape, b_shape, c_shape, value) = node.saved, node.meta
     scaled = _mul(dy, value)
-    return (reduce_to(dy, a_shape) if node.needs[0] else None, reduce_to(_mul(scaled, c), b_shape) if node.needs[1] else None,
+    return (reduce_to(dy, a_shape) if node.needs[0] else None,
+            reduce_to(_mul(scaled, c), b_shape) if node.needs[1] else None,
             reduce_to(_mul(scaled, b), c_shape) if node.needs[2] else None)
 
 
-# ---- functions of one operand: real results, integers converted --------------------------------------------------------------
+# ---- functions of one operand: real results, integers converted ------------------------------------------------------
 
 def _function(name, derivative, doc, saves="x", real=True, op=None):
     """The function `name`, where derivative(dy, saved) is dx; `saves` x or y for it, or nothing."""
@@ -254,16 +256,15 @@ abs = _function("abs", lambda dy, x: _mul(dy, _core.sign(x)), "Absolute value; n
 sign = _function("sign", lambda dy: _zeros(dy), "-1, 0 or 1; 0 for NaN.", "", real=False)
 
 
-_square = _function("square", lambda dy, x: _mul(_mul(dy, 2), x), "", real=False, op=lambda x, out=None: _mul(x, x, out))
+_square = _function("square", lambda dy, x: _mul(_mul(dy, 2), x), "", real=False,
+                    op=lambda x, out=None: _mul(x, x, out))
 
 
 def square(input, *, out=None):
     """input * input."""
-    return _square(_numeric(input, "square"), out=out)
-
-
-def _numeric(input, name):
-    return cast(input, _core.DTYPES[2]) if tensor_only(input, name).dtype is _BOOL else input
+    if tensor_only(input, "square").dtype is _BOOL:
+        input = cast(input, int64)
+    return _square(input, out=out)
 
 
 def _rounding(name, doc):
@@ -272,7 +273,9 @@ def _rounding(name, doc):
     def function(input, *, out=None):
         if tensor_only(input, name).dtype.is_floating_point:
             return real(input, out=out)
-        return _core.clamp(_numeric(input, name), None, None, out)       # whole already
+        if input.dtype is _BOOL:
+            raise NotImplementedError(f'"{name}" not implemented for bool')
+        return _core.clamp(input, None, None, out)                       # whole already
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     return function
@@ -291,10 +294,12 @@ def round(input, *, decimals=0, out=None):
     if not tensor_only(input, "round").dtype.is_floating_point:
         raise NotImplementedError(f"round: decimals={decimals} of {input.dtype}: not supported")
     scale = 10.0 ** -decimals if decimals < 0 else 10.0 ** decimals
-    return mul(_round(div(input, scale)), scale, out=out) if decimals < 0 else div(_round(mul(input, scale)), scale, out=out)
+    if decimals < 0:
+        return mul(_round(div(input, scale)), scale, out=out)
+    return div(_round(mul(input, scale)), scale, out=out)
 
 
-# ---- bounds and choices ----------------------------------------------------------------------------------------------------------
+# ---- bounds and choices ----------------------------------------------------------------------------------------------
 
 def clamp(input, min=None, max=None, *, out=None):
     """input cut to [min, max], numbers or tensors; None is no bound. NaN stays.
@@ -308,7 +313,8 @@ def clamp(input, min=None, max=None, *, out=None):
         raise RuntimeError("clamp: At least one of 'min' or 'max' must not be None")
     tensors = isinstance(min, TensorBase) or isinstance(max, TensorBase)
     if tensors and not all(x is None or isinstance(x, TensorBase) for x in (min, max)):
-        raise TypeError(f"clamp(): min and max must both be tensors or both be numbers, got {type(min).__name__} and {type(max).__name__}")
+        raise TypeError("clamp(): min and max must both be tensors or both be numbers, got "
+                        f"{type(min).__name__} and {type(max).__name__}")
     x, low, high = tensor_only(input, "clamp"), min, max
     if not ((min is None or agree(input, min)) and (max is None or agree(input, max))):
         x, *bounds = promote("clamp", input, *(b for b in (min, max) if b is not None))
@@ -323,8 +329,9 @@ def clamp(input, min=None, max=None, *, out=None):
 def _clamp(x, low, high, tensors, out=None):
     if not tensors:
         return _core.clamp(x, low, high, out)
-    y = x if low is None else _core.maximum(x, low, out)
-    return y if high is None else _core.minimum(y, high, out)
+    if high is None:
+        return _core.maximum(x, low, out)
+    return _core.minimum(x if low is None else _core.maximum(x, low), high, out)
 
 
 def _clamp_backward(node, dy):
@@ -402,7 +409,8 @@ def where(condition, input=None, other=None):
 
 def _where_backward(node, dy):
     (c,), (a_shape, b_shape) = node.saved, node.meta
-    return (reduce_to(_where(c, dy, 0), a_shape) if node.needs[0] else None, reduce_to(_where(c, 0, dy), b_shape) if node.needs[1] else None)
+    return (reduce_to(_where(c, dy, 0), a_shape) if node.needs[0] else None,
+            reduce_to(_where(c, 0, dy), b_shape) if node.needs[1] else None)
 
 
 def masked_fill(input, mask, value, *, out=None):
@@ -418,7 +426,8 @@ def masked_fill(input, mask, value, *, out=None):
         raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype}")
     if isinstance(value, TensorBase):
         if value.dim():
-            raise RuntimeError(f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value.dim()} dimension(s).")
+            raise RuntimeError("masked_fill only supports a 0-dimensional value tensor, but got tensor with "
+                               f"{value.dim()} dimension(s).")
         value = cast(value, input.dtype)
     elif not agree(input, number(value, "masked_fill", "value")):
         value = _core.full((), value, input.dtype)
@@ -435,7 +444,7 @@ def _masked_fill_backward(node, dy):
             reduce_to(_where(mask, dy, 0), value_shape) if node.needs[1] else None)
 
 
-# ---- comparison and logic: no gradient -------------------------------------------------------------------------------------------
+# ---- comparison and logic: no gradient -------------------------------------------------------------------------------
 
 def _relation(name, doc, tensors=False):
     op = getattr(_core, name)
@@ -514,7 +523,7 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
         raise RuntimeError(f"isclose: {input.dtype} did not match {other.dtype}")
     if rtol < 0 or atol < 0:
         raise RuntimeError(f"isclose: rtol={rtol} and atol={atol} must not be negative")
-    a, b = (_core.cast(x, _core.DTYPES[1]) for x in (input, other))
+    a, b = (_core.cast(x, float64) for x in (input, other))
     gap, room = _core.abs_(_sub(a, b)), _add(_mul(_core.abs_(b), rtol), atol)
     close = _core.logical_or(_core.eq(a, b), _core.logical_and(_core.le(gap, room), _core.isfinite(gap)))
     return _core.logical_or(close, _core.logical_and(_core.isnan(a), _core.isnan(b))) if equal_nan else close
@@ -531,9 +540,9 @@ def equal(input, other):
     return input.shape == tensor_only(other, "equal", "other").shape and bool(eq(input, other).all())
 
 
-INPLACE = ("add", "sub", "mul", "div", "true_divide", "floor_divide", "remainder", "pow", "addcmul", "exp", "log", "log1p", "sqrt", "rsqrt", "reciprocal",
-           "sin", "cos", "erf", "neg", "abs", "sign", "square", "floor", "ceil", "trunc", "round", "clamp", "clamp_min", "clamp_max", "masked_fill",
-           "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
-           "bitwise_not")
+INPLACE = ("add", "sub", "mul", "div", "true_divide", "floor_divide", "remainder", "pow", "addcmul", "exp", "log", "log1p",
+           "sqrt", "rsqrt", "reciprocal", "sin", "cos", "erf", "neg", "abs", "sign", "square", "floor", "ceil", "trunc", "round",
+           "clamp", "clamp_min", "clamp_max", "masked_fill", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
+           "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not")
 METHODS = INPLACE + ("maximum", "minimum", "isnan", "isinf", "isfinite", "isclose", "allclose", "equal")
 FUNCTIONS = METHODS + ("where", "result_type", "promote_types", "can_cast")

@@ -28,7 +28,7 @@ def _out(input, out):
     return out
 
 
-# ---- x[key] ----------------------------------------------------------------------------------------------------------------
+# ---- x[key] ----------------------------------------------------------------------------------------------------------
 
 def _is_int(k):
     return isinstance(k, (int, np.integer)) and not isinstance(k, bool)
@@ -189,6 +189,8 @@ def index_put(input, indices, values, accumulate=False, *, out=None):
         >>> fastnn.zeros(3).index_put((fastnn.tensor([0, 2, 0]),), fastnn.tensor([1., 2., 3.]), accumulate=True)
         tensor([4., 0., 2.])
     """
+    if not isinstance(indices, (tuple, list)):
+        raise TypeError(f"index_put(): argument 'indices' must be tuple of Tensors, not {type(indices).__name__}")
     indices = _expanded(tensor_only(input, "index_put"), [as_tensor(k) if k is not None else None for k in indices])
     return _index_put(input, indices, tensor_only(values, "index_put", "values"), accumulate, True, out)
 
@@ -210,7 +212,7 @@ def _index_put_backward(node, dy):
     return dx, reduce_to(_core.take(dy, indices), shape) if node.needs[1] else None
 
 
-# ---- along one dimension -----------------------------------------------------------------------------------------------------
+# ---- along one dimension ---------------------------------------------------------------------------------------------
 
 def _at(dim, index):
     return (None,) * dim + (index,)
@@ -265,6 +267,8 @@ def _slices(name, source, input, d, index):
 def index_fill(input, dim, index, value, *, out=None):
     """input with value, a number, in its slices that index names along dim."""
     d, index = _line("index_fill", input, dim, index)
+    if isinstance(value, TensorBase) and value.dim():
+        raise RuntimeError(f"index_fill() only supports a 0-dimensional value tensor, but got tensor with {value.dim()} dimension(s).")
     value = cast(value, input.dtype) if isinstance(value, TensorBase) else _full((), number(value, "index_fill", "value"), input.dtype)
     return _index_put(input, _at(d, index), value, False, False, out)
 
@@ -423,7 +427,7 @@ def one_hot(tensor, num_classes=-1):
     return y
 
 
-# ---- masks -------------------------------------------------------------------------------------------------------------------
+# ---- masks -----------------------------------------------------------------------------------------------------------
 
 def nonzero(input, *, as_tuple=False):
     """The coordinates of the elements that are not zero, (count, dims) int64, or a tuple of one vector for each dimension.
@@ -452,7 +456,7 @@ def masked_select(input, mask):
     return getitem(x if both else _shape.view(x, (1,)), _shape.expand(mask, both) if both else _shape.view(mask, (1,)))
 
 
-# ---- order ---------------------------------------------------------------------------------------------------------------------
+# ---- order -----------------------------------------------------------------------------------------------------------
 
 _Sorted, _Top = namedtuple("sort", "values indices"), namedtuple("topk", "values indices")
 
@@ -500,7 +504,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     return _Top(attach(y, _sort_backward, (input,), saved=(order,), meta=(input.shape, d)), order)
 
 
-# ---- whole slices moved --------------------------------------------------------------------------------------------------------
+# ---- whole slices moved ----------------------------------------------------------------------------------------------
 
 def flip(input, *dims):
     """The elements of dims in reverse order.

@@ -21,7 +21,7 @@ def promote_types(type1, type2):
 
 
 def can_cast(from_, to):
-    """May a result of type `from_` be written into a tensor of type `to`? Not reals into integers, nor numbers into bools.
+    """May a result of type `from_` be written into a tensor of type `to`? Not reals into integers, numbers into bools.
 
     Example:
         >>> import fastnn
@@ -32,8 +32,8 @@ def can_cast(from_, to):
 
 
 def _combine(higher, lower):
-    """Tensors with dimensions decide before those without, these before Python numbers; a lower one counts only if its kind
-    (bool, integer, real) is above theirs."""
+    """Tensors with dimensions decide before those without, these before Python numbers; a lower one counts only if its
+    kind (bool, integer, real) is above theirs."""
     if higher is None or lower is None:
         return higher or lower
     if higher is bool_ or lower.is_floating_point and not higher.is_floating_point:
@@ -46,8 +46,10 @@ def result_type(*operands):
 
     Example:
         >>> import fastnn
-        >>> fastnn.result_type(fastnn.tensor([1, 2]), 1.5), fastnn.result_type(fastnn.zeros(2), fastnn.zeros((), dtype=fastnn.float64))
-        (fastnn.float32, fastnn.float32)
+        >>> fastnn.result_type(fastnn.tensor([1, 2]), 1.5)
+        fastnn.float32
+        >>> fastnn.result_type(fastnn.zeros(2), fastnn.zeros((), dtype=fastnn.float64))
+        fastnn.float32
     """
     kinds = [None, None, None]                           # of tensors with dimensions, of those without, of numbers
     for x in operands:
@@ -92,7 +94,7 @@ def _cast_backward(node, dy):
 
 
 def cast(input, dtype):
-    """`input` as another type, itself if it has it. Reals to integers round to zero; gradients flow between real types."""
+    """`input` as another type, itself if it has it. Reals are cut to integers; gradients flow between real types."""
     if not isinstance(dtype, _core.dtype):
         raise TypeError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype!r}")
     if input.dtype is dtype:
@@ -102,7 +104,7 @@ def cast(input, dtype):
 
 
 def reduce_to(dy, shape):
-    """The gradient of an operand of `shape` that was broadcast to dy's shape: summed where it was repeated. None is dy's own shape."""
+    """The gradient of an operand of `shape` (None: dy's own) that was broadcast to dy's: summed where it was repeated."""
     if shape is None or dy.shape == shape:
         return dy
     lead = dy.dim() - len(shape)

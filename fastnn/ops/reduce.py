@@ -52,7 +52,7 @@ def _real(input, name, dtype=None):
     return cast(input, kind)
 
 
-# ---- sum, mean, var, prod --------------------------------------------------------------------------------------------------
+# ---- sum, mean, var, prod --------------------------------------------------------------------------------------------
 
 def sum(input, dim=None, keepdim=False, *, dtype=None):
     """The sum over dim; integers and bools give int64.
@@ -178,7 +178,7 @@ def _prod_backward(node, dy):
     return (_mul(others, _wide(dy, node)),)
 
 
-# ---- extremes --------------------------------------------------------------------------------------------------------------
+# ---- extremes --------------------------------------------------------------------------------------------------------
 
 def _extreme(name, reduce, doc):
     def function(input, dim=None, keepdim=False):
@@ -276,7 +276,7 @@ def argmin(input, dim=None, keepdim=False):
     return _core.argmin(tensor_only(input, "argmin"), _dims(dim, input.dim()), keepdim)
 
 
-# ---- norms -------------------------------------------------------------------------------------------------------------------
+# ---- norms -----------------------------------------------------------------------------------------------------------
 
 def norm(input, p="fro", dim=None, keepdim=False, *, dtype=None):
     """(sum |x|^p)^(1/p) over dim; p may be inf, -inf and 0 (the count of what is not zero), 'fro' is 2.
@@ -348,7 +348,7 @@ def _logsumexp_backward(node, dy):
     return (_mul(_core.exp(_core.sub(x, _wide(y, node))), _wide(dy, node)),)
 
 
-# ---- tests, counts, running sums ---------------------------------------------------------------------------------------------
+# ---- tests, counts, running sums -------------------------------------------------------------------------------------
 
 def _test(name, reduce, doc):
     def function(input, dim=None, keepdim=False):

@@ -3,4 +3,5 @@ from . import plots
 from .callbacks import Callback, Checkpoint, EarlyStopping, GradientClipping, History, ProgressBar
 from .loop import Run, evaluate, fit
 
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "GradientClipping", "History", "ProgressBar", "Run", "evaluate", "fit", "plots"]
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "GradientClipping", "History", "ProgressBar", "Run", "evaluate",
+           "fit", "plots"]

@@ -78,7 +78,8 @@ class Checkpoint(Callback):
 class History(Callback):
     """Keeps the history as a CSV file with the columns of COLUMNS; what is not known is left empty."""
 
-    COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "images_per_second", "seconds")
+    COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "images_per_second",
+               "seconds")
 
     def __init__(self, path):
         self.path = path
@@ -100,7 +101,8 @@ class History(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stops when `monitor`, a column of the history, has not fallen below its least for `patience` epochs (mode "max": risen)."""
+    """Stops when `monitor`, a column of the history, has not fallen below its least for `patience` epochs (with mode
+    "max": not risen above its greatest)."""
 
     def __init__(self, monitor="val_loss", patience=5, mode="min"):
         if mode not in ("min", "max"):
@@ -139,8 +141,8 @@ class ProgressBar(Callback):
             from tqdm import tqdm
         except ImportError:
             return
-        self.bar = tqdm(total=len(run.data) if hasattr(run.data, "__len__") else None, initial=run.batch, leave=False, disable=None,
-                        desc=f"epoch {run.epoch + 1}/{run.epochs}", unit="batch", file=sys.stderr)
+        self.bar = tqdm(total=len(run.data) if hasattr(run.data, "__len__") else None, initial=run.batch, leave=False,
+                        disable=None, desc=f"epoch {run.epoch + 1}/{run.epochs}", unit="batch", file=sys.stderr)
 
     def step_end(self, run):
         if self.bar is not None and self.bar.update():

@@ -1,11 +1,10 @@
-"""fit and evaluate: the loop over epochs, its state, and how Ctrl-C leaves it between two steps."""
-import signal
-import threading
+"""fit and evaluate: the loop over epochs, and its state."""
 import time
 from collections import namedtuple
 
 from .._core import capture, default_generator
 from ..autograd import no_grad
+from .interrupt import Interrupt
 
 Evaluation = namedtuple("Evaluation", ["loss", "accuracy"])
 
@@ -38,35 +37,8 @@ class _Totals:
             self.targets += target.numel()
 
     def means(self):
-        return Evaluation(self.loss / self.samples if self.samples else float("nan"), self.correct / self.targets if self.targets else None)
-
-
-class _Interrupt:
-    """Ctrl-C during fit: at once while the loop only waits for data, else when the step under way is done; at once the second time."""
-
-    def __init__(self):
-        self.pressed, self.waiting, self.torn = False, False, False
-
-    def __enter__(self):
-        self.before = None
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self.before = signal.signal(signal.SIGINT, self._press)
-        return self
-
-    def __exit__(self, *_):
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
-
-    def _press(self, *_):
-        self.torn = self.pressed and not self.waiting
-        self.pressed = True
-        if self.waiting or self.torn:
-            self.waiting = False
-            raise KeyboardInterrupt
-
-    def check(self):
-        if self.pressed:
-            raise KeyboardInterrupt
+        return Evaluation(self.loss / self.samples if self.samples else float("nan"),
+                          self.correct / self.targets if self.targets else None)
 
 
 class Run:
@@ -81,8 +53,8 @@ class Run:
     """
 
     def __init__(self, model, data, loss, optimizer, epochs, validation=None, callbacks=()):
-        self.model, self.data, self.loss, self.optimizer, self.epochs, self.validation = model, data, loss, optimizer, epochs, validation
-        self.callbacks = list(callbacks)
+        self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
+        self.epochs, self.validation, self.callbacks = epochs, validation, list(callbacks)
         self.epoch = self.batch = self.step = 0
         self.drained = False                         # this epoch's data are used up, its validation is not done
         self.history, self.stop, self.last_loss = [], False, None
@@ -96,20 +68,22 @@ class Run:
         if loader is not None:
             loader["taken"] = self.batch             # the loader may be a batch ahead, fetched but not trained on
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "loader": loader,
-                "rng": list(default_generator.get_state()), "epoch": self.epoch, "batch": self.batch, "step": self.step, "drained": self.drained,
-                "history": self.history, "totals": dict(vars(self.totals)), "seconds": self._elapsed()}
+                "rng": list(default_generator.get_state()), "epoch": self.epoch, "batch": self.batch, "step": self.step,
+                "drained": self.drained, "history": self.history, "totals": dict(vars(self.totals)),
+                "seconds": self._elapsed()}
 
     def load_state_dict(self, state):
         """Take up a training that another Run, made alike, gave by state_dict."""
         if state["batch"] and not hasattr(self.data, "load_state_dict"):
-            raise ValueError("fit: the state was taken in the middle of an epoch, but this data has no load_state_dict to go on there")
+            raise ValueError("fit: the state was taken in the middle of an epoch, but this data has no load_state_dict "
+                             "to go on there")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if state["loader"] is not None and hasattr(self.data, "load_state_dict"):
             self.data.load_state_dict(state["loader"])
         default_generator.set_state(tuple(state["rng"]))
-        self.epoch, self.batch, self.step, self.drained = state["epoch"], state["batch"], state["step"], state["drained"]
-        self.history = list(state["history"])
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.drained, self.history = state["drained"], list(state["history"])
         self.totals, self.seconds = _Totals(**state["totals"]), state["seconds"]
 
     def tell(self, event):
@@ -130,7 +104,7 @@ class Run:
 
     def run(self):
         """All epochs that are left; returns the history."""
-        with _Interrupt() as interrupt:
+        with Interrupt() as interrupt:
             try:
                 self.tell("start")
                 while self.epoch < self.epochs and not self.stop:
@@ -168,15 +142,17 @@ class Run:
         self.drained = True
         trained = self._elapsed()
         train = self.totals.means()
-        before = default_generator.get_state()
+        before, val = default_generator.get_state(), Evaluation(None, None)
         try:
-            val = _evaluated(self.model, self.validation, self._evaluate, interrupt) if self.validation is not None else Evaluation(None, None)
+            if self.validation is not None:
+                val = _evaluated(self.model, self.validation, self._evaluate, interrupt)
         except KeyboardInterrupt:
             default_generator.set_state(before)
             raise
         self.history.append({
-            "epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy, "val_loss": val.loss, "val_accuracy": val.accuracy,
-            "lr": self.optimizer.param_groups[0]["lr"], "images_per_second": self.totals.samples / trained, "seconds": self._elapsed()})
+            "epoch": self.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy, "val_loss": val.loss,
+            "val_accuracy": val.accuracy, "lr": self.optimizer.param_groups[0]["lr"],
+            "images_per_second": self.totals.samples / trained, "seconds": self._elapsed()})
         self.epoch += 1
         self.batch, self.drained, self.totals, self.seconds, self.since = 0, False, _Totals(), 0.0, None
         self.tell("epoch_end")
@@ -193,8 +169,8 @@ def fit(model, data, loss, optimizer, epochs, validation=None, callbacks=(), bpt
         bptt: not supported.
 
     Returns:
-        The history: for each epoch a dict of epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, images_per_second and seconds.
-        Accuracies are None where targets are no classes.
+        The history: for each epoch a dict of epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr,
+        images_per_second and seconds. Accuracies are None where targets are no classes.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after the step under way; a Checkpoint has been written then.

@@ -15,7 +15,8 @@ def loss_curves(history, path, title=None):
         for part, label in (("train", "training"), ("val", "validation")):
             values = [row[f"{part}_{kind}"] for row in history]
             if any(v is not None for v in values):
-                axes.plot(epochs, [float("nan") if v is None else v for v in values], label=label, marker="." if len(epochs) < 2 else None)
+                axes.plot(epochs, [float("nan") if v is None else v for v in values], label=label,
+                          marker="." if len(epochs) < 2 else None)
         axes.set_xlabel("epoch")
         axes.set_ylabel(kind)
         axes.grid(alpha=0.3)

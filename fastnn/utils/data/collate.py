@@ -1,5 +1,6 @@
-"""How samples become a batch."""
+"""How samples are fetched and become a batch."""
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -45,8 +46,8 @@ def default_convert(data):
 
 
 def default_collate(batch):
-    """Samples as one batch: tensors and arrays are stacked, numbers become a tensor, and tuples, lists and dicts of samples
-    become lists and dicts of batches; strings stay as they are.
+    """Samples as one batch: tensors and arrays are stacked, numbers become a tensor, and tuples, lists and dicts of
+    samples become lists and dicts of batches; strings stay as they are.
 
     Raises:
         RuntimeError: samples differ in length or shape.
@@ -77,4 +78,35 @@ def default_collate(batch):
             raise RuntimeError("each element in list of batch should be of equal size")
         columns = [default_collate(column) for column in zip(*batch)]
         return columns if isinstance(first, tuple) and not hasattr(first, "_fields") else _rebuild(first, columns)
-    raise TypeError(f"default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {type(first)}")
+    raise TypeError("default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
+                    f"found {type(first)}")
+
+
+class FetchSamples:
+    """Batch from indices (or one sample from one index)."""
+
+    def __init__(self, dataset, collate, batched):
+        self.dataset, self.collate, self.batched = dataset, collate, batched
+
+    def __call__(self, indices):
+        if not self.batched:
+            return self.collate(self.dataset[indices])
+        if hasattr(self.dataset, "__getitems__"):
+            return self.collate(self.dataset.__getitems__(indices))
+        return self.collate([self.dataset[i] for i in indices])
+
+
+class FetchStream:
+    """Batches of an IterableDataset, one after another."""
+
+    def __init__(self, dataset, collate, batch_size, drop_last):
+        self.dataset, self.collate, self.batch_size, self.drop_last = dataset, collate, batch_size, drop_last
+
+    def __call__(self, _):
+        samples = iter(self.dataset)
+        if self.batch_size is None:
+            yield from map(self.collate, samples)
+            return
+        while batch := list(islice(samples, self.batch_size)):
+            if len(batch) == self.batch_size or not self.drop_last:
+                yield self.collate(batch)

@@ -1,7 +1,7 @@
 """Datasets: samples by index, or one after another.
 
-A dataset that lies in memory as tensors may define `_gatherer()`: a function from indices (int64, 1-d) to a collated batch, or
-None. The loader then makes a batch by one gather per tensor, without touching single samples.
+A dataset that lies in memory as tensors may define `_gatherer()`: a function from indices (int64, 1-d) to a collated
+batch, or None. The loader then makes a batch by one gather per tensor, without touching single samples.
 """
 import bisect
 import math
@@ -17,8 +17,8 @@ from ...tensor import Tensor
 
 
 class Dataset:
-    """Samples by index: a subclass defines `__getitem__(index)` and usually `__len__()`; `__getitems__(indices)` where a
-    list of samples is cheaper at once."""
+    """Samples by index: a subclass defines `__getitem__(index)` and usually `__len__()`, and `__getitems__(indices)`
+    where a list of samples is cheaper at once."""
 
     def __getitem__(self, index):
         raise NotImplementedError("Subclasses of Dataset should implement __getitem__.")
@@ -28,7 +28,8 @@ class Dataset:
 
 
 class IterableDataset(Dataset):
-    """Samples one after another: a subclass defines `__iter__()`. With workers each one iterates on its own; see get_worker_info."""
+    """Samples one after another: a subclass defines `__iter__()`. Each worker of a loader iterates on its own; see
+    get_worker_info."""
 
     def __iter__(self):
         raise NotImplementedError("Subclasses of IterableDataset should implement __iter__.")
@@ -38,7 +39,7 @@ class IterableDataset(Dataset):
 
 
 def gatherer_of(dataset):
-    """Its function from indices to a batch, or None where a subclass has its own samples or the dataset has no such function."""
+    """Its function from indices to a batch; None where there is none, or a subclass has changed what a sample is."""
     for cls in type(dataset).__mro__:
         if "_gatherer" in vars(cls):
             return dataset._gatherer()
@@ -66,7 +67,8 @@ class TensorDataset(Dataset):
             if not isinstance(t, Tensor):
                 raise TypeError(f"TensorDataset: argument {i} is a {type(t).__name__}, not a Tensor")
         if not tensors or any(t.dim() == 0 or t.shape[0] != tensors[0].shape[0] for t in tensors):
-            raise ValueError(f"TensorDataset: Size mismatch between tensors: {[tuple(t.shape) for t in tensors]} need one first size")
+            raise ValueError("TensorDataset: Size mismatch between tensors: "
+                             f"{[tuple(t.shape) for t in tensors]} need one first size")
         self.tensors = tensors
 
     def __getitem__(self, index):
@@ -155,8 +157,10 @@ def random_split(dataset, lengths, generator=default_generator):
             lengths[i % len(lengths)] += 1
         for i, length in enumerate(lengths):
             if length == 0:
-                warnings.warn(f"Length of split at index {i} is 0. This might result in an empty dataset.", stacklevel=2)
+                warnings.warn(f"Length of split at index {i} is 0. This might result in an empty dataset.",
+                              stacklevel=2)
     if sum(lengths) != n:
-        raise ValueError(f"Sum of input lengths does not equal the length of the input dataset! ({' + '.join(map(str, lengths))} and {n})")
+        raise ValueError("Sum of input lengths does not equal the length of the input dataset! "
+                         f"({' + '.join(map(str, lengths))} and {n})")
     order = randperm(n, generator=generator).tolist()
     return [Subset(dataset, order[end - length:end]) for end, length in zip(accumulate(lengths), lengths)]

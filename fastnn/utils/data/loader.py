@@ -4,7 +4,7 @@ from itertools import islice
 
 from ..._core import Generator, default_generator, slice_dim
 from ...ops.random import randint
-from .collate import default_collate, default_convert
+from .collate import FetchSamples, FetchStream, default_collate, default_convert
 from .dataset import IterableDataset, gatherer_of
 from .sampler import BatchSampler, Ordered, RandomSampler, SequentialSampler
 
@@ -15,36 +15,6 @@ def get_worker_info():
     return get_worker_info()
 
 
-class _FetchSamples:
-    """Batch from indices (or one sample from one index)."""
-
-    def __init__(self, dataset, collate, batched):
-        self.dataset, self.collate, self.batched = dataset, collate, batched
-
-    def __call__(self, indices):
-        if not self.batched:
-            return self.collate(self.dataset[indices])
-        if hasattr(self.dataset, "__getitems__"):
-            return self.collate(self.dataset.__getitems__(indices))
-        return self.collate([self.dataset[i] for i in indices])
-
-
-class _FetchStream:
-    """Batches of an IterableDataset, one after another."""
-
-    def __init__(self, dataset, collate, batch_size, drop_last):
-        self.dataset, self.collate, self.batch_size, self.drop_last = dataset, collate, batch_size, drop_last
-
-    def __call__(self, _):
-        samples = iter(self.dataset)
-        if self.batch_size is None:
-            yield from map(self.collate, samples)
-            return
-        while batch := list(islice(samples, self.batch_size)):
-            if len(batch) == self.batch_size or not self.drop_last:
-                yield self.collate(batch)
-
-
 class DataLoader:
     """Iterates over batches of a dataset; each `iter()` is an epoch.
 
@@ -53,7 +23,8 @@ class DataLoader:
         batch_size: samples in a batch; None for single samples.
         shuffle: a new permutation for each epoch.
         sampler, batch_sampler: instead of shuffle, an iterable of indices; instead of batch_size too, of lists of them.
-        num_workers: threads (or processes) that fetch ahead; 0 fetches in the caller's thread. A dataset in memory needs none.
+        num_workers: threads (or processes) that fetch ahead; 0 fetches in the caller's thread. A dataset in memory
+            needs none.
         collate_fn: list of samples to batch; default_collate.
         drop_last: leave out a last batch that is short.
         timeout: seconds to wait for a worker, 0 for ever.
@@ -64,10 +35,10 @@ class DataLoader:
         persistent_workers: keep the workers between epochs.
         pin_memory, pin_memory_device: accepted, without meaning on a CPU.
 
-    The order of batches does not depend on workers, nor do random numbers that samples draw from fastnn: each batch has its own
-    sequence. An exception in a worker is raised where the batch is taken. `state_dict()` in the middle of an epoch and
-    `load_state_dict()` go on with the same permutation behind the last batch taken (the global generator's own state is saved
-    apart, by `get_state`; a sampler from elsewhere must repeat its order by itself).
+    The order of batches does not depend on workers, nor do random numbers that samples draw from fastnn: each batch has
+    its own sequence. An exception in a worker is raised where the batch is taken. `state_dict()` in the middle of an
+    epoch and `load_state_dict()` go on with the same permutation behind the last batch taken (the global generator's
+    own state is saved apart, by `get_state`; a sampler from elsewhere must repeat its order by itself).
 
     Example:
         >>> import fastnn
@@ -76,9 +47,10 @@ class DataLoader:
         [[0, 1], [2, 3], [4]]
     """
 
-    def __init__(self, dataset, batch_size=1, shuffle=None, sampler=None, batch_sampler=None, num_workers=0, collate_fn=None, pin_memory=False,
-                 drop_last=False, timeout=0, worker_init_fn=None, multiprocessing_context=None, generator=None, *, prefetch_factor=None,
-                 persistent_workers=False, pin_memory_device="", in_order=True):
+    def __init__(self, dataset, batch_size=1, shuffle=None, sampler=None, batch_sampler=None, num_workers=0,
+                 collate_fn=None, pin_memory=False, drop_last=False, timeout=0, worker_init_fn=None,
+                 multiprocessing_context=None, generator=None, *, prefetch_factor=None, persistent_workers=False,
+                 pin_memory_device="", in_order=True):
         if num_workers < 0:
             raise ValueError("num_workers option should be non-negative; use num_workers=0 to disable workers.")
         if timeout < 0:
@@ -96,12 +68,14 @@ class DataLoader:
         if self.stream:
             for name, value in (("shuffle", shuffle), ("sampler", sampler), ("batch_sampler", batch_sampler)):
                 if value:
-                    raise ValueError(f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}")
+                    raise ValueError(f"DataLoader with IterableDataset: expected unspecified {name} option, "
+                                     f"but got {name}={value}")
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None:
             if batch_size != 1 or shuffle or sampler is not None or drop_last:
-                raise ValueError("batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last")
+                raise ValueError("batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and "
+                                 "drop_last")
             batch_size, drop_last = None, False
         elif batch_size is None and drop_last:
             raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
@@ -109,8 +83,9 @@ class DataLoader:
             sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         if batch_size is not None and batch_sampler is None:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)
-        self.dataset, self.batch_size, self.drop_last, self.sampler, self.batch_sampler = dataset, batch_size, drop_last, sampler, batch_sampler
-        self.num_workers, self.timeout, self.worker_init_fn, self.generator = num_workers, timeout, worker_init_fn, generator
+        self.dataset, self.batch_size, self.drop_last, self.generator = dataset, batch_size, drop_last, generator
+        self.sampler, self.batch_sampler = sampler, batch_sampler
+        self.num_workers, self.timeout, self.worker_init_fn = num_workers, timeout, worker_init_fn
         self.pin_memory, self.pin_memory_device, self.in_order = pin_memory, pin_memory_device, in_order
         self.prefetch_factor = 2 if prefetch_factor is None and num_workers else prefetch_factor
         self.persistent_workers = persistent_workers
@@ -118,10 +93,14 @@ class DataLoader:
             import multiprocessing
             multiprocessing_context = multiprocessing.get_context(multiprocessing_context)
         self.multiprocessing_context = multiprocessing_context
-        self.collate_fn = collate_fn if collate_fn is not None else default_convert if batch_sampler is None else default_collate
-        self._source = batch_sampler.sampler if type(batch_sampler) is BatchSampler else sampler if batch_sampler is None else batch_sampler
+        self.collate_fn = collate_fn
+        if collate_fn is None:
+            self.collate_fn = default_convert if batch_sampler is None else default_collate
+        self._source = sampler if batch_sampler is None else batch_sampler           # of the indices
+        if type(batch_sampler) is BatchSampler:
+            self._source = batch_sampler.sampler
         self._pool = None
-        self._start, self._taken = None, 0           # of the epoch under way: generator state at its beginning, batches taken
+        self._start, self._taken = None, 0           # of this epoch: generator state when it began, batches taken
         self._resume = None
 
     def __len__(self):
@@ -142,10 +121,12 @@ class DataLoader:
         if resume is not None:
             g = (Generator() if g is default_generator else g).set_state(self._start)
         skip = self._taken
-        order = self._source.order(g) if isinstance(self._source, Ordered) and type(self._source).__iter__ is Ordered.__iter__ else None
-        plain = order is not None and self.batch_sampler is not None and self.collate_fn is default_collate and self.worker_init_fn is None
-        gather = gatherer_of(self.dataset) if plain else None
-        return self._count(self._gathered(gather, order, skip) if gather is not None else self._fetched(order, g, skip))
+        order = gather = None
+        if isinstance(self._source, Ordered) and type(self._source).__iter__ is Ordered.__iter__:
+            order = self._source.order(g)
+            if self.batch_sampler is not None and self.collate_fn is default_collate and self.worker_init_fn is None:
+                gather = gatherer_of(self.dataset)
+        return self._count(self._fetched(order, g, skip) if gather is None else self._gathered(gather, order, skip))
 
     def _count(self, batches):
         """Passes batches on and keeps the account of them that state_dict gives."""
@@ -169,9 +150,9 @@ class DataLoader:
         seed = int(randint(0, 1 << 62, (1,), generator=g).item())
         batched = self.batch_sampler is not None
         if self.stream:
-            fetch = _FetchStream(self.dataset, self.collate_fn, self.batch_size, self.drop_last)
+            fetch = FetchStream(self.dataset, self.collate_fn, self.batch_size, self.drop_last)
         else:
-            fetch = _FetchSamples(self.dataset, self.collate_fn, batched)
+            fetch = FetchSamples(self.dataset, self.collate_fn, batched)
             indices = order.tolist() if order is not None else self._source
             if batched and self._source is not self.batch_sampler:
                 indices = self.batch_sampler.batches(indices)
@@ -211,10 +192,12 @@ class DataLoader:
     def load_state_dict(self, state):
         """The next epoch is the rest of the one that `state` was taken in."""
         if set(state) != {"start", "taken", "generator"}:
-            raise ValueError(f"DataLoader.load_state_dict: expected the keys start, taken and generator, got {sorted(map(str, state))}")
+            raise ValueError("DataLoader.load_state_dict: expected the keys start, taken and generator, "
+                             f"got {sorted(map(str, state))}")
         g = self._random()
         if (state["generator"] is None) != (g is default_generator):
-            raise ValueError("DataLoader.load_state_dict: the state and this loader differ in having a generator of their own")
+            raise ValueError("DataLoader.load_state_dict: the state and this loader differ in having a generator of "
+                             "their own")
         if state["generator"] is not None:
             g.set_state(tuple(state["generator"]))
         self._resume = None if state["start"] is None else (tuple(state["start"]), state["taken"])

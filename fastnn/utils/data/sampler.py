@@ -1,7 +1,7 @@
 """Samplers: the order in which samples are taken.
 
-Those of this file know a whole epoch's order at once: `order(generator)` is an int64 tensor, and the same generator state
-gives the same order, which is how a loader resumes in the middle of an epoch.
+Those of this file know a whole epoch's order at once: `order(generator)` is an int64 tensor, and the same state of the
+generator gives the same order, which is how a loader resumes in the middle of an epoch.
 """
 import numpy as np
 
@@ -68,7 +68,8 @@ class RandomSampler(Ordered):
     """
 
     def __init__(self, data_source, replacement=False, num_samples=None, generator=None):
-        self.data_source, self.replacement, self._num_samples, self.generator = data_source, replacement, num_samples, generator
+        self.data_source, self.replacement, self.generator = data_source, replacement, generator
+        self._num_samples = num_samples
         _boolean("replacement", replacement)
         if num_samples is not None:
             _positive(num_samples)
@@ -106,8 +107,8 @@ class SubsetRandomSampler(Ordered):
 class WeightedRandomSampler(Ordered):
     """num_samples draws with probability proportional to weights.
 
-    With replacement, by inverting the distribution function; without, the num_samples largest log(u) / w (Efraimidis and
-    Spirakis 2006)."""
+    With replacement, by inverting the distribution function; without, the num_samples largest log(u) / w (Efraimidis
+    and Spirakis 2006)."""
 
     def __init__(self, weights, num_samples, replacement=True, generator=None):
         _positive(num_samples)
@@ -118,12 +119,15 @@ class WeightedRandomSampler(Ordered):
         if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
             raise ValueError("weights should be finite, not negative and not all zero")
         if not replacement and np.count_nonzero(weights) < num_samples:
-            raise ValueError(f"num_samples={num_samples} without replacement needs as many weights above zero, got {np.count_nonzero(weights)}")
-        self.weights, self.num_samples, self.replacement, self.generator = from_numpy(weights), num_samples, replacement, generator
+            raise ValueError(f"num_samples={num_samples} without replacement needs as many weights above zero, "
+                             f"got {np.count_nonzero(weights)}")
+        self.weights, self.num_samples, self.replacement = from_numpy(weights), num_samples, replacement
+        self.generator = generator
 
     def order(self, generator=None):
         weights = self.weights.numpy()
-        u = rand(self.num_samples if self.replacement else len(weights), dtype=self.weights.dtype, generator=generator).numpy()
+        n = self.num_samples if self.replacement else len(weights)
+        u = rand(n, dtype=self.weights.dtype, generator=generator).numpy()
         if self.replacement:
             ends = np.cumsum(weights)
             picked = np.searchsorted(ends, u * ends[-1], side="right")

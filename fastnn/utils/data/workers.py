@@ -1,7 +1,7 @@
 """Workers of a loader: lanes that run tasks one after another, in a thread or in a process each.
 
-Task i goes to lane i modulo the number of lanes, and results are taken in the order of the tasks. A lane never outlives the
-iterator that owns it by more than the task under way, and never keeps the interpreter from ending.
+Task i goes to lane i modulo the number of lanes, and results are taken in the order of the tasks. A lane outlives the
+iterator that owns it by the task under way at the most, and a thread never keeps the interpreter from ending.
 """
 import os
 import queue
