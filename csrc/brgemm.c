@@ -56,11 +56,11 @@ static const tile_fn tile_1[] = {EACH_(FN_ROWS1, NAME, 1)}, tile_2[] = {EACH_(FN
 static const tile_fn tile_4[] = {EACH_(FN_ROWS4, NAME, 4)};
 static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4};
 
+#define TILES(m, rows) (((m) + (rows) - 1) / (rows))
 /* Tiles of nearly equal height; the rows of A of one tile stay in the nearest cache while the panels of B pass. */
 void FN_NAME(brgemm)(const fn_brgemm *p) {
     const int64_t m = p->m, n = p->n, nv = p->nv;
-    const int64_t tiles = (nv == 2 ? m + FN_ROWS2 - 1 : nv == 1 ? m + FN_ROWS1 - 1 : m + FN_ROWS4 - 1)
-                          / (nv == 2 ? FN_ROWS2 : nv == 1 ? FN_ROWS1 : FN_ROWS4);
+    const int64_t tiles = nv == 2 ? TILES(m, FN_ROWS2) : nv == 1 ? TILES(m, FN_ROWS1) : TILES(m, FN_ROWS4);
     for (int64_t t = 0, r = 0, end; t < tiles; t++, r = end) {
         end = t == tiles - 1 ? m : m * (t + 1) / tiles;
         fn_t *const c = p->c + r * p->ldc;

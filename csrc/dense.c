@@ -4,8 +4,9 @@
 #define UNROLL _Pragma("GCC unroll 4")
 
 static fn_gemm_args fwd(const fn_dense_args *d) {
-    return (fn_gemm_args){.work = d->work, .c = d->y, .a = d->x, .b = d->w, .packed = d->packed, .bias = d->b, .batch = 1, .M = d->M, .N = d->N,
-                          .K = d->K, .ldc = d->ldy, .a_m = d->ldx, .a_k = 1, .b_k = 1, .b_n = d->ldw, .act = d->act};
+    return (fn_gemm_args){.work = d->work, .c = d->y, .a = d->x, .b = d->w, .packed = d->packed, .bias = d->b, .batch = 1,
+                          .M = d->M, .N = d->N, .K = d->K, .ldc = d->ldy, .a_m = d->ldx, .a_k = 1, .b_k = 1, .b_n = d->ldw,
+                          .act = d->act};
 }
 FN_WORK(dense_fwd) {
     const fn_gemm_args g = fwd(args);
@@ -18,8 +19,8 @@ FN_KERNEL(dense_fwd) {
 
 /* dx = dy w */
 static fn_gemm_args bwd_x(const fn_dense_args *d) {
-    return (fn_gemm_args){.work = d->work, .c = d->dx, .a = d->dy, .b = d->w, .packed = d->packed, .batch = 1, .M = d->M, .N = d->K, .K = d->N,
-                          .ldc = d->ldx, .a_m = d->ldy, .a_k = 1, .b_k = d->ldw, .b_n = 1};
+    return (fn_gemm_args){.work = d->work, .c = d->dx, .a = d->dy, .b = d->w, .packed = d->packed, .batch = 1, .M = d->M,
+                          .N = d->K, .K = d->N, .ldc = d->ldx, .a_m = d->ldy, .a_k = 1, .b_k = d->ldw, .b_n = 1};
 }
 FN_WORK(dense_bwd_x) {
     const fn_gemm_args g = bwd_x(args);
@@ -32,11 +33,11 @@ FN_KERNEL(dense_bwd_x) {
 
 /* dw = dy' x   db[n] = sum over m of dy[m,n] */
 static fn_gemm_args bwd_w(const fn_dense_args *d) {
-    return (fn_gemm_args){.work = d->work, .c = d->dw, .a = d->dy, .b = d->x, .batch = 1, .M = d->N, .N = d->K, .K = d->M,
-                          .ldc = d->ldw, .a_m = 1, .a_k = d->ldy, .b_k = d->ldx, .b_n = 1};
+    return (fn_gemm_args){.work = d->work, .c = d->dw, .a = d->dy, .b = d->x, .batch = 1, .M = d->N, .N = d->K,
+                          .K = d->M, .ldc = d->ldw, .a_m = 1, .a_k = d->ldy, .b_k = d->ldx, .b_n = 1};
 }
 
-enum { SUM_ROWS = 512, MAX_PARTS = 256, COLUMNS = 4 };         /* rows of a part, parts of db, vectors summed side by side */
+enum { SUM_ROWS = 512, MAX_PARTS = 256, COLUMNS = 4 };   /* rows of a part of db, parts, vectors summed side by side */
 static int64_t sum_parts(const fn_dense_args *d) {
     const int64_t parts = d->M / SUM_ROWS < MAX_PARTS ? d->M / SUM_ROWS : MAX_PARTS;
     return d->db && parts > 1 ? parts : 1;
@@ -84,7 +85,8 @@ FN_KERNEL(dense_bwd_w) {
     fn_share(parts * blocks, 1, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i++) {
         const int64_t part = i / blocks, n = i % blocks * block, m = M * part / parts;
-        sum_rows(sums + part * N + n, (const fn_t *)d->dy + m * d->ldy + n, d->ldy, M * (part + 1) / parts - m, N - n < block ? N - n : block);
+        const fn_t *const dy = (const fn_t *)d->dy + m * d->ldy + n;
+        sum_rows(sums + part * N + n, dy, d->ldy, M * (part + 1) / parts - m, N - n < block ? N - n : block);
     }
     if (parts == 1) return;
     fn_barrier(t);

@@ -18,8 +18,8 @@ enum { ROWS, COLS, DOTS };
 #define DEPTH (2048 / SIZE)      /* of k, in one pass over a tile: its rows of s stay in the first-level cache */
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
 #define TURN_LANES (4 * FN_NR)   /* rows of s that lie along r are turned when so many lanes pass over them */
-#define PACK_ROWS (20 * FN_ROWS2)    /* v is packed when more rows pass over it; half as many if its rows lie a multiple */
-#define PAGE 4096                    /* of this apart, where they crowd few sets of a cache */
+#define PACK_ROWS (20 * FN_ROWS2)    /* v is packed when more rows pass over it; half as many if its own rows lie */
+#define PAGE 4096                    /* a multiple of this apart, where they crowd few sets of a cache */
 #define AHEAD 8                  /* rows of v fetched ahead of packing */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
 #define OUT (GROUP + FN_PIECE)   /* apart in its buffer, with room for the last piece */
@@ -50,7 +50,8 @@ static plan plan_of(const fn_gemm_args *g) {
     const int64_t a_m = g->M == 1 ? 1 : g->a_m, a_k = g->K == 1 ? 1 : g->a_k;
     const int64_t b_k = g->K == 1 ? 1 : g->b_k, b_n = g->N == 1 ? 1 : g->b_n;
     const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
-    const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL), k_vecs = (double)over(g->K, FN_VL);
+    const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL);
+    const double k_vecs = (double)over(g->K, FN_VL);
     const double rows = M * n_vecs * K + (b_n == 1 ? 0 : 0.5 * N * K);
     const double cols = N * m_vecs * K + (a_m == 1 ? 0 : 0.5 * M * K) + (g->beta ? 1.0 : 0.5) * M * N;
     const double dots = a_k == 1 && b_k == 1 ? M * N * (k_vecs + 6) : INFINITY;
@@ -94,8 +95,9 @@ FN_WORK(gemm) {
 
 /* ---- moving elements --------------------------------------------------------------------------------------------- */
 
-/* y[j*ldy + i] = x[i*ldx + j] for n <= FN_VL values of i; if padded, lanes n and up of y are written too, with anything. */
-FN_INLINE void transpose_lanes(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, const int n, int64_t cols, int padded) {
+/* y[j*ldy + i] = x[i*ldx + j] for n <= FN_VL values of i; if padded, lanes n and up of y are written with anything. */
+FN_INLINE void transpose_lanes(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, const int n, int64_t cols,
+                               int padded) {
     int64_t j = 0;
     for (; j + FN_PIECE <= cols; j += FN_PIECE) {
         vec t[FN_PIECE];
@@ -132,8 +134,9 @@ static void copy_rows(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t 
     }
 }
 
-/* Panels of `width` lanes, each (K, width): lane j of row k at y + j/width*panel + k*width + j%width, padded to vectors. */
-static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int64_t v_k, int64_t v_l, int64_t K, int64_t n) {
+/* n lanes in panels, each (K, width): lane j of row k at y + j/width*panel + k*width + j%width, padded to vectors. */
+static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int64_t v_k, int64_t v_l, int64_t K,
+                       int64_t n) {
     int64_t j = 0;
     if (v_l == 1 && width == FN_NR) {        /* a whole row at a time, as it lies in memory */
         for (int64_t k = 0; k < K; k++)
@@ -168,7 +171,9 @@ FN_KERNEL(gemm_pack) {
 
 FN_INLINE vec load(const fn_t *p, int n) { return n < FN_VL ? v_load_n(p, n) : v_load(p); }
 FN_INLINE vec activate(vec y, int act) {
-    return act == FN_ACT_RELU ? v_max(v_zero(), y) : act == FN_ACT_SIGMOID ? v_sigmoid(y) : act == FN_ACT_TANH ? v_tanh(y) : y;
+    return act == FN_ACT_RELU ? v_max(v_zero(), y)
+           : act == FN_ACT_SIGMOID ? v_sigmoid(y)
+           : act == FN_ACT_TANH ? v_tanh(y) : y;
 }
 static void activate_rows(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, int act) {
     for (int64_t i = 0; i < rows; i++)
@@ -187,7 +192,8 @@ static void add(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, const fn_t *x
  * what c holds. */
 static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *packed, int64_t K, int64_t l0,
                   int64_t l1, int64_t r0, int64_t r1, fn_t *work) {
-    const int64_t c_r = p->c_r, c_l = p->c_l, s_r = p->s_r, s_k = p->s_k, v_k = p->v_k, v_l = p->v_l, width = p->nv * FN_VL;
+    const int64_t c_r = p->c_r, c_l = p->c_l, s_r = p->s_r, s_k = p->s_k, v_k = p->v_k, v_l = p->v_l;
+    const int64_t width = p->nv * FN_VL;
     const int cols = p->form == COLS, soft = p->act == FN_ACT_SIGMOID || p->act == FN_ACT_TANH;
     fn_t *const v_work = work, *const s_work = v_work + p->v_room, *const T = s_work + p->s_room;
     fn_t *const bias_rest = T + p->t_room - FN_VL;
@@ -234,7 +240,8 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                     b[0].init = bias, b[1].init = bias ? bias_rest : 0, b[0].ld_init = b[1].ld_init = 0;
                 }
                 for (int64_t pass = 0; pass < passes; pass++) {
-                    const int64_t k0 = cut(ks, pass, passes), kn = cut(ks, pass + 1, passes) - k0, lds = up(kn, FN_VL) + FN_VL;
+                    const int64_t k0 = cut(ks, pass, passes), kn = cut(ks, pass + 1, passes) - k0;
+                    const int64_t lds = up(kn, FN_VL) + FN_VL;
                     const fn_t *const s_i = s + r * s_r + (k + k0) * s_k;
                     if (turn) transpose(s_work, lds, s_i, s_k, kn, rn, 1);
                     for (int w = 0; w < 2; w++) {
@@ -267,7 +274,8 @@ enum { SHORT = 2, SUMS = 8 };
 #endif
 
 /* out[i*OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree */
-FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K) {
+FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r,
+                         int64_t K) {
     vec acc[SHORT][SUMS + FN_PIECE];
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
@@ -326,9 +334,12 @@ static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, con
         }
         for (int64_t i = 0; i < m; i++) {
             fn_t *const c_i = c + (r + i) * p->c_r, *const y = out + i * OUT;
-            for (int64_t j = 0; j < GROUP; j++)
-                from[j] = j < n ? (p->beta ? c_i[j * p->c_l] : 0) + (bias_r ? bias_r[r + i] : bias_l ? bias_l[j] : 0) : 0;
-            for (int64_t j = 0; j < GROUP; j += FN_VL) v_store(y + j, activate(v_load(from + j) + v_load(y + j), p->act));
+            for (int64_t j = 0; j < GROUP; j++) {
+                const fn_t bias = bias_r ? bias_r[r + i] : bias_l && j < n ? bias_l[j] : 0;
+                from[j] = (p->beta && j < n ? c_i[j * p->c_l] : 0) + bias;
+            }
+            for (int64_t j = 0; j < GROUP; j += FN_VL)
+                v_store(y + j, activate(v_load(from + j) + v_load(y + j), p->act));
             for (int64_t j = 0; j < n; j++) c_i[j * p->c_l] = y[j];
         }
     }

@@ -73,6 +73,31 @@ def test_dropout_draws_anew_and_like_eager():
     assert f.info()["replays"] >= 4
 
 
+def test_random_state_lies_where_no_other_block_does():
+    def make():
+        fastnn.manual_seed(1)
+        model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 5))
+        opt = optim.SGD(model.parameters(), 0.1)
+
+        def step(x, y):
+            opt.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            opt.step()
+            return loss
+        return model, step, opt
+    both(make, lambda m, o: [data(1, rows=n, seed=i)[0] for i, n in enumerate((4, 4, 2, 4, 4, 2, 4, 2, 4))])
+
+
+def test_changed_dropout_rate():
+    def calls(model, opt):
+        for i, args in enumerate(data(10)):
+            if i == 6:
+                model[2].p = 0.1
+            yield args
+    both(trainer(dropout=0.5), calls)
+
+
 def test_random_state_after_a_replay_is_eagers():
     states = []
     for captured in (False, True):

@@ -25,7 +25,8 @@ def test_all_pairs(to):
 @pytest.mark.parametrize("to", ALL)
 @pytest.mark.parametrize("source", ("float32", "float64"))
 def test_reals_cut_towards_zero(source, to, isa):
-    """Out of range, integers get the least number of their type (uint8: of 32 bits, cut), as PyTorch on x86 has it; NaN is True."""
+    """Out of range, integers get the least number of their type (uint8: of 32 bits, cut), as PyTorch
+    on x86 has it; NaN is True."""
     x = np.array([0.0, -0.0, 0.9, -0.9, 1.5, -1.5, 2.5, 254.9, 255.0, 256.0, 300.7, -1.0, -255.5, 1e-40, np.nan, np.inf,
                   -np.inf, 3e9, -3e9, 1e20, -1e20,
                   2.0 ** 31, -2.0 ** 31, 2.0 ** 63, -2.0 ** 63, 2.0 ** 62] * 3, dtype=source)
@@ -67,7 +68,8 @@ def test_transposed(dtype, isa, threads):
     for shape in SHAPES:
         x = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
         orders = list(itertools.permutations(range(len(shape)))) if len(shape) < 4 else [
-            tuple(range(len(shape)))[::-1], (0,) + tuple(range(2, len(shape))) + (1,), (0, len(shape) - 1) + tuple(range(1, len(shape) - 1))]
+            tuple(range(len(shape)))[::-1], (0,) + tuple(range(2, len(shape))) + (1,),
+            (0, len(shape) - 1) + tuple(range(1, len(shape) - 1))]
         for order in orders:
             t = fastnn.from_numpy(x).permute(order)
             want = x.transpose(order)
@@ -94,7 +96,7 @@ def test_copy_into(to, isa):
                 y.copy_(x)
             assert np.array_equal(y.numpy(), np.broadcast_to(a, shape).astype(dtype)) and y._version == version + 1
             if around is not None and before.size > y.numel():
-                assert np.isnan(around.numpy()).sum() == before.size - y.numel()          # what lies around is as it was
+                assert np.isnan(around.numpy()).sum() == before.size - y.numel()       # what lies around is as it was
 
 
 def test_copy_into_itself():
@@ -130,9 +132,9 @@ def test_fill(dtype, isa, threads):
 
 @pytest.mark.parametrize("dtype, value, want", [
     ("uint8", -1, 255), ("int32", 1.7, 1), ("int32", -1.7, -1), ("bool", 2.5, True), ("bool", 0.0, False),
-                                                ("float32", True, 1), ("int64", 2 ** 62, 2 ** 62),
+    ("float32", True, 1), ("int64", 2 ** 62, 2 ** 62),
     ("float64", 1e300, 1e300), ("float32", float("inf"), float("inf")), ("uint8", 300, None), ("int32", 2 ** 31, None),
-                                                ("int64", 2 ** 63, None),
+    ("int64", 2 ** 63, None),
     ("int32", float("nan"), None), ("int64", float("inf"), None), ("float32", 1e300, None)])
 def test_fill_converts_or_refuses(dtype, value, want):
     y = fastnn.zeros(3, dtype=getattr(fastnn, dtype))
@@ -167,7 +169,7 @@ def test_arange(dtype, isa, threads):
     (lambda: fastnn.zeros(3).expand(2, 3).copy_(fastnn.zeros(2, 3)), RuntimeError, "single memory location"),
     (lambda: fastnn.zeros(1).expand(3).fill_(1), RuntimeError, "single memory location"),
     (lambda: fastnn.zeros(3).copy_(1), TypeError, "must be Tensor"),
-                                              (lambda: fastnn.zeros(1).fill_(10 ** 400), OverflowError, "large"),
+    (lambda: fastnn.zeros(1).fill_(10 ** 400), OverflowError, "large"),
     (lambda: fastnn.zeros(3).fill_(fastnn.zeros(2)), RuntimeError, "0-dimension")])
 def test_refused(run, error, text):
     with pytest.raises(error, match=text):

@@ -290,6 +290,7 @@ def test_named_results_and_empty():
     (lambda x, i: x.scatter(0, i.view(1, 1, 1), x.float()), RuntimeError, "dtype"), (lambda x, i: x.scatter(0, i, 1.0, reduce="add"), NotImplementedError, "reduce"),
     (lambda x, i: x.scatter(0, i.expand(4, 3, 5), x[:2]), RuntimeError, "no larger than src"), (lambda x, i: x.topk(6), RuntimeError, r"k=6.*\(4, 3, 5\)"),
     (lambda x, i: x.index_add(0, i, x), IndexError, r"source of shape \(1, 3, 5\)"), (lambda x, i: x.index_put((i,), x.float()[0]), RuntimeError, "dtypes match"),
+    (lambda x, i: x.index_put(i, x[0]), TypeError, "tuple of Tensors"), (lambda x, i: x.index_fill(0, i, x), RuntimeError, "0-dimensional"),
     (lambda x, i: x.masked_select(x), RuntimeError, "BoolTensor"), (lambda x, i: x.flip(0, 0), RuntimeError, "multiple times"), (lambda x, i: x.roll(1, (0, 1)), RuntimeError, "align"),
     (lambda x, i: x.repeat_interleave(-1), RuntimeError, "non-negative"),
     (lambda x, i: x.repeat_interleave(fastnn.tensor([1, 2]), 0), RuntimeError, "same size"), (lambda x, i: x[0, 0].tril(), RuntimeError, "at least 2"),

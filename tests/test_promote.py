@@ -22,11 +22,11 @@ def test_promote_types():
 
 @pytest.mark.parametrize("a, b, want", [
     (("int32", 1), ("int64", 0), "int32"), (("uint8", 1), (2, None), "uint8"), (("int64", 1), (2.5, None), "float32"),
-                                        (("bool", 1), (2, None), "int64"),
+    (("bool", 1), (2, None), "int64"),
     (("float32", 1), ("float64", 0), "float32"), (("int64", 1), ("float64", 0), "float64"),
-                                        (("float64", 0), (2.5, None), "float64"),
+    (("float64", 0), (2.5, None), "float64"),
     (("bool", 1), (True, None), "bool"), (("int32", 0), ("uint8", 1), "uint8"), (("bool", 1), ("uint8", 0), "uint8"),
-                                        ((2, None), (2.5, None), "float32")])
+    ((2, None), (2.5, None), "float32")])
 def test_result_type(a, b, want):
     assert fastnn.result_type(operand(fastnn, *a), operand(fastnn, *b)).name == want
 
