@@ -17,7 +17,7 @@ asan:                                   # address and undefined-behaviour saniti
 	FASTNN_SANITIZE=address,undefined $(PYTHON) setup.py -q build --build-base $(ASAN) --build-lib $(ASAN)/lib
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath $(ASAN)/lib) $(PYTHON) -m pytest -q -p no:cacheprovider $(TESTS)
+	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath $(ASAN)/lib) $(PYTHON) -m pytest -q -p no:cacheprovider --capture=sys $(TESTS)
 
 threads:                                # the same tests on the plain-thread twin of run.c
 	FASTNN_NO_OPENMP=1 $(PYTHON) setup.py -q build --build-base build/threads --build-lib build/threads/lib

@@ -22,7 +22,7 @@ typedef struct {
     fn_t *c;                     /* (m, n) rows of unit stride */
     const fn_t *init;            /* like c, and may be c; a row for all m if ld_init is 0; null: zeros */
     const fn_t *a;               /* element (m,k) of A_i at a + a_at[i] + m*a_m + k*a_k */
-    const fn_t *b;               /* element (k,n) of B_i at b + b_at[i] + n/w*b_panel + k*b_k + n%w, where w = nv FN_VL */
+    const fn_t *b;               /* element (k,n) of B_i at b + b_at[i] + n/w*b_panel + k*b_k + n%w, w = nv FN_VL */
     const int64_t *a_at, *b_at;  /* (count), or both null: count is 1 and they are 0 */
     int64_t m, n, k, count;      /* n a multiple of FN_VL */
     int64_t ldc, ld_init, a_m, a_k, b_k, b_panel;

@@ -4,9 +4,9 @@
 #define UNROLL _Pragma("GCC unroll 4")
 
 static fn_gemm_args fwd(const fn_dense_args *d) {
-    return (fn_gemm_args){.work = d->work, .c = d->y, .a = d->x, .b = d->w, .packed = d->packed, .bias = d->b, .batch = 1,
-                          .M = d->M, .N = d->N, .K = d->K, .ldc = d->ldy, .a_m = d->ldx, .a_k = 1, .b_k = 1, .b_n = d->ldw,
-                          .act = d->act};
+    return (fn_gemm_args){.work = d->work, .c = d->y, .a = d->x, .b = d->w, .packed = d->packed, .bias = d->b,
+                          .batch = 1, .M = d->M, .N = d->N, .K = d->K, .ldc = d->ldy, .a_m = d->ldx, .a_k = 1, .b_k = 1,
+                          .b_n = d->ldw, .act = d->act};
 }
 FN_WORK(dense_fwd) {
     const fn_gemm_args g = fwd(args);
@@ -19,8 +19,9 @@ FN_KERNEL(dense_fwd) {
 
 /* dx = dy w */
 static fn_gemm_args bwd_x(const fn_dense_args *d) {
-    return (fn_gemm_args){.work = d->work, .c = d->dx, .a = d->dy, .b = d->w, .packed = d->packed, .batch = 1, .M = d->M,
-                          .N = d->K, .K = d->N, .ldc = d->ldx, .a_m = d->ldy, .a_k = 1, .b_k = d->ldw, .b_n = 1};
+    return (fn_gemm_args){.work = d->work, .c = d->dx, .a = d->dy, .b = d->w, .packed = d->packed, .batch = 1,
+                          .M = d->M, .N = d->K, .K = d->N, .ldc = d->ldx, .a_m = d->ldy, .a_k = 1, .b_k = d->ldw,
+                          .b_n = 1};
 }
 FN_WORK(dense_bwd_x) {
     const fn_gemm_args g = bwd_x(args);

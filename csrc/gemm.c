@@ -5,9 +5,9 @@
  *   COLS  vectors run along m, numbers of b are broadcast; tiles are stored transposed: few m, b of unit stride along k
  *         (y = x w' for a small batch)
  *   DOTS  vectors run along k: few m or n, both operands of unit stride along k; no packing, every number read once
- * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element. The
- * lanes operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of FN_NR
- * lanes. Where c is too small to feed a team and k is long, k is cut in parts fixed by the shape, added in order. */
+ * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element.
+ * The lanes operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of
+ * FN_NR lanes. Where c is too small to feed a team and k is long, k is cut in parts fixed by the shape and added up. */
 #include "brgemm.h"
 #include "vmath.h"
 
@@ -187,9 +187,9 @@ static void add(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, const fn_t *x
 
 /* ---- ROWS and COLS ----------------------------------------------------------------------------------------------- */
 
-/* Rows [r0, r1) and lanes [l0, l1) of one matrix. Whole vectors of ROWS go to c; the last, partial one, and all of COLS,
- * go through a strip T of rows. b[0] are the whole vectors, b[1] the one with the rest. A later block of k continues from
- * what c holds. */
+/* Rows [r0, r1) and lanes [l0, l1) of one matrix. Whole vectors of ROWS go to c; the last, partial one, and all of
+ * COLS, go through a strip T of rows. b[0] are the whole vectors, b[1] the one with the rest. A later block of k
+ * continues from what c holds. */
 static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *packed, int64_t K, int64_t l0,
                   int64_t l1, int64_t r0, int64_t r1, fn_t *work) {
     const int64_t c_r = p->c_r, c_l = p->c_l, s_r = p->s_r, s_k = p->s_k, v_k = p->v_k, v_l = p->v_l;

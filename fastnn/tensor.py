@@ -300,6 +300,10 @@ class Tensor(_core.TensorBase):
         _core.check_inplace(self)
         return _take(self, elementwise.cast(shape.clone(shape.expand(src, tuple(self.shape))), self.dtype))
 
+    def where(self, condition, other):
+        """self where condition holds, else other."""
+        return elementwise.where(condition, self, other)
+
     def __getitem__(self, key):
         return index.getitem(self, key)
 
@@ -345,9 +349,11 @@ def _bind():
 
     def operator(function):
         def run(self, other):
-            if not isinstance(other, (int, float, _core.TensorBase, np.generic, np.ndarray)):
-                return NotImplemented
-            return function(self, ops.create.as_tensor(other) if isinstance(other, np.ndarray) else other.item() if isinstance(other, np.generic) else other)
+            if isinstance(other, (_core.TensorBase, int, float)):
+                return function(self, other)
+            if isinstance(other, np.ndarray):
+                return function(self, create.as_tensor(other))
+            return function(self, other.item()) if isinstance(other, np.generic) else NotImplemented
         return run
     for name, function in (("add", e.add), ("sub", e.sub), ("mul", e.mul), ("truediv", e.div), ("floordiv", e.floor_divide), ("mod", e.remainder),
                            ("pow", e.pow), ("and", e.bitwise_and), ("or", e.bitwise_or), ("xor", e.bitwise_xor)):

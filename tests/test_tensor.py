@@ -126,4 +126,5 @@ def test_operators_with_numpy_and_scalars():
     assert t.tolist() == [4, 6]
     with pytest.raises(TypeError):
         t + "a"
+    assert t.where(t > 5, 0).tolist() == [0, 6]
     assert len(t) == 2 and 4.0 in t and [v.item() for v in t] == [4, 6]
