@@ -347,13 +347,17 @@ static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, con
 
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
-/* Threads in `columns` shares of the panels times size / columns shares of R: the cheapest for the busiest thread. */
+/* Threads in `columns` shares of the panels times size / columns shares of R: the cheapest for the busiest thread, in
+ * vector multiply-adds for a step of k. A number of v costs one to read and one to pack, a number of s is half hidden,
+ * and a row of c that two threads share costs them some 250 at the seam. */
 static int64_t columns_of(const plan *p, int64_t panels, int size) {
     int64_t best = 1;
     double least_cost = INFINITY;
     for (int64_t columns = 1; columns <= size; columns++) {
-        const double l = (double)(over(panels, columns) * FN_NR), r = (double)over(p->R, size / columns);
-        const double cost = l / FN_VL * r + (p->pack ? 0.5 * l : 0) + 0.5 * r;
+        const int64_t rows = size / columns;
+        const double l = (double)(over(panels, columns) * FN_NR), r = (double)over(p->R, rows);
+        const double seams = (p->form == COLS ? rows > 1 ? l : 0 : columns > 1 ? r : 0) / (double)most(p->part_K, 1);
+        const double cost = l / FN_VL * r + (p->pack ? 2 : 1) * l + 0.5 * r + 250 * seams;
         if (cost < least_cost) least_cost = cost, best = columns;
     }
     return best;
