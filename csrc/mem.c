@@ -153,7 +153,7 @@ static int64_t next_run(const heap *h, int bit, int64_t g, int64_t end, int64_t 
 }
 
 static void set_run(fn_pool *p, heap *h, int bit, int64_t g, int64_t stop) {
-    p->resident += (bit ? stop - g : g - stop) << h->shift;
+    p->resident += (bit ? stop - g : g - stop) * ((int64_t)1 << h->shift);
     if (bit && stop > h->high) h->high = stop;
     if (h->high > h->most) h->most = h->high;
     for (; g < stop; g++) h->touched[g >> 6] ^= (uint64_t)1 << (g & 63);

@@ -188,7 +188,8 @@ def take(TensorBase x, indices, bint negative=True):
     cdef TensorBase y
     cdef int ndim
     memset(&a, 0, sizeof(a))
-    ndim = _index_rows(&a, x, _indices(indices, "index"), negative, shape, None)
+    indices = _indices(indices, "index")                     # a holds addresses in them
+    ndim = _index_rows(&a, x, indices, negative, shape, None)
     y = empty(x.dtype_, ndim, shape)
     a.y, a.x = fresh(y), rd(x)
     if y.numel_:

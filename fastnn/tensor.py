@@ -13,6 +13,10 @@ def _zero_backward(node, dy):
     return (_core.full(tuple(dy.shape), 0, dy.dtype),)
 
 
+def _copy_backward(node, dy):
+    return (_core.full(tuple(dy.shape), 0, dy.dtype) if node.needs[0] else None), dy
+
+
 def _in_place(function):
     """The method `x.<name>_()` of a function: with no gradient it writes into x, else x takes the result's value and history."""
     def method(self, *args, **kwargs):
@@ -298,7 +302,8 @@ class Tensor(_core.TensorBase):
             _core.copy_into(self, src)
             return self
         _core.check_inplace(self)
-        return _take(self, elementwise.cast(shape.clone(shape.expand(src, tuple(self.shape))), self.dtype))
+        src = elementwise.cast(shape.expand(src, tuple(self.shape)), self.dtype)
+        return _core.rebase(self, attach(_core.clone(src), _copy_backward, (self, src)))
 
     def where(self, condition, other):
         """self where condition holds, else other."""

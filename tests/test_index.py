@@ -99,7 +99,9 @@ def test_setitem_converts_and_writes_in_place():
     x = fastnn.zeros(3, 4, dtype=fastnn.int64)
     row = x[1]
     x[:, 1] = 2.9
-    x[[0, 2], [3, 0]] = fastnn.tensor([5.7, -1.2])
+    x[[0, 2], [3, 0]] = np.array([5.7, -1.2])
+    with pytest.raises(RuntimeError, match="dtypes match, got int64 for the destination and float32 for the source"):
+        x[[0, 2], [3, 0]] = fastnn.tensor([5.7, -1.2])
     x[x == 2] = 8
     x[1, 2:] = np.array([6, 7])
     x[2] = [1, 2, 3, 4]
@@ -294,7 +296,7 @@ def test_named_results_and_empty():
     (lambda x, i: x.masked_select(x), RuntimeError, "BoolTensor"), (lambda x, i: x.flip(0, 0), RuntimeError, "multiple times"), (lambda x, i: x.roll(1, (0, 1)), RuntimeError, "align"),
     (lambda x, i: x.repeat_interleave(-1), RuntimeError, "non-negative"),
     (lambda x, i: x.repeat_interleave(fastnn.tensor([1, 2]), 0), RuntimeError, "same size"), (lambda x, i: x[0, 0].tril(), RuntimeError, "at least 2"),
-    (lambda x, i: x[[0, 1]].__setitem__([0, 1], fastnn.zeros(7)), RuntimeError, r"\[7\] cannot be broadcast to indexing result of shape \[2, 3, 5\]"),
+    (lambda x, i: x[[0, 1]].__setitem__([0, 1], fastnn.zeros(7, dtype=x.dtype)), RuntimeError, r"\[7\] cannot be broadcast to indexing result of shape \[2, 3, 5\]"),
 ])
 def test_errors(f, error, text):
     with pytest.raises(error, match=text):

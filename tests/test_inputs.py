@@ -478,6 +478,11 @@ def truth_of_none(f):
 
 # ---- wrong dimension or index ----------------------------------------------------------------------------------------
 
+@raises(RuntimeError, "split expects at least a 1-dimensional tensor")
+def split_of_a_scalar(f):
+    f.tensor(1.).split(1)
+
+
 @raises(IndexError, r"Dimension out of range \(expected to be in range of \[-2, 1\], but got 2\)")
 def sum_dimension(f):
     f.zeros(2, 3).sum(2)
@@ -617,6 +622,16 @@ def bools_subtracted(f):
 @raises(NotImplementedError, "bitwise_and.*(float32|Float)", torch=(NotImplementedError, RuntimeError))
 def bits_of_floats(f):
     f.zeros(2) & f.zeros(2)
+
+
+@raises(RuntimeError, "dtypes match.*float32.*int64|dtypes match.*Float.*Long")
+def assigned_type(f):
+    f.zeros(3)[f.tensor([0, 1])] = f.tensor([1, 2])
+
+
+@raises(RuntimeError, "[Ss]ubtraction.*bool")
+def bool_number_subtracted(f):
+    f.ones(2) - True
 
 
 @raises(RuntimeError, "ZeroDivisionError|[Dd]ivi(de|sion).*zero")
@@ -873,6 +888,18 @@ def gradient_of_the_unused(f):
 @raises(RuntimeError, "only Tensors created explicitly by the user|Only Tensors created explicitly")
 def deepcopy_of_a_result(f):
     copy.deepcopy(f.ones(2, requires_grad=True) * 2)
+
+
+@gives([[0, 0, 0], [1, 1, 1], [0, 5, 5]])
+def gradient_of_what_was_written_over(f):
+    """The old values have a gradient of zero, the new ones theirs."""
+    x, v, w = f.ones(3, requires_grad=True), f.ones(3, requires_grad=True), f.ones(3, requires_grad=True)
+    y, z = x.clone(), w * 5
+    y.copy_(f.zeros(3))
+    y.add_(v)
+    z[0] = 2
+    (y + z).sum().backward()
+    return x.grad, v.grad, w.grad
 
 
 @gives([[3, 3], [2, 2]])

@@ -14,7 +14,7 @@ from fastnn import _core
 
 # In a process of its own, so that nothing else lies in the pool: one step of the largest batch, then 2,000 of random sizes.
 STEPS = """
-import json, random, sys
+import gc, json, random, sys
 import fastnn
 from fastnn import _core, nn
 from fastnn.nn import functional as F
@@ -53,6 +53,7 @@ def measure(step):
 one = measure(step)
 _core.reset_peak_memory()
 del step
+gc.collect()
 step, most = trainer(), dict.fromkeys(one, 0)
 for i in range(2000):
     run(step, random.randint(1, LARGEST))

@@ -65,7 +65,7 @@ def add(input, other, *, alpha=1, out=None):
 def sub(input, other, *, alpha=1, out=None):
     """input - alpha other; not for bools."""
     for x in (input, other):
-        if isinstance(x, TensorBase) and x.dtype is _BOOL:
+        if isinstance(x, bool) or isinstance(x, TensorBase) and x.dtype is _BOOL:
             raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to "
                                "invert a mask, use the `~` or `logical_not()` operator instead.")
     return _linear("sub", _sub, input, other, alpha, out)

@@ -152,9 +152,10 @@ def _without_ones(value, ndim):
 
 
 def setitem(x, key, value):
-    """x[key] = value; value is broadcast and converted to x's type. Where an index repeats, the last value stays."""
+    """x[key] = value, broadcast, and converted to x's type (not a tensor by index arrays: it must have that type, as in PyTorch).
+    Where an index repeats, the last value stays."""
     if not isinstance(value, (int, float, TensorBase)):
-        value = value.item() if isinstance(value, np.generic) else as_tensor(value)
+        value = value.item() if isinstance(value, np.generic) else cast(as_tensor(value), x.dtype)
     y, advanced = _basic(x, key)
     if advanced is None:
         if isinstance(value, TensorBase):
@@ -173,7 +174,7 @@ def setitem(x, key, value):
         y.masked_fill_(_core.view(_core.contiguous(k), tuple(k.shape) + (1,) * rest), value)      # no shape depends on the mask's values
         return
     indices = _expanded(y, advanced)
-    value = cast(value, y.dtype) if isinstance(value, TensorBase) else _full((), value, y.dtype)
+    value = value if isinstance(value, TensorBase) else _full((), value, y.dtype)
     if value.dim():
         dims = builtins.max(i.dim() for i in indices if i is not None) + y.dim() - builtins.sum(i is not None for i in indices)
         value = _without_ones(value, dims)
@@ -531,6 +532,8 @@ def roll(input, shifts, dims=None):
         tensor([3, 1, 2])
     """
     shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    if dims is not None and input.dim() == 0:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     if dims is None or dims == ():
         if len(shifts) != 1:
             raise RuntimeError(f"roll: shifts and dimensions must align. shifts: {len(shifts)}, dims:0")

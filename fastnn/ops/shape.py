@@ -390,6 +390,8 @@ def hstack(tensors):
 
 def split(tensor, split_size_or_sections, dim=0):
     """Views of `split_size` elements each along dim (the last may be smaller), or of the sizes listed."""
+    if tensor.dim() == 0:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
     d = _wrap(dim, tensor.dim())
     n = tensor.shape[d]
     if isinstance(split_size_or_sections, int):
@@ -414,6 +416,8 @@ def split(tensor, split_size_or_sections, dim=0):
 
 def chunk(input, chunks, dim=0):
     """At most `chunks` views of equal size along dim, the last possibly smaller."""
+    if input.dim() == 0:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     n = input.shape[_wrap(dim, input.dim())]
