@@ -104,7 +104,6 @@ cdef class Storage:
     cdef readonly int64_t exports        # writable NumPy or DLPack views alive
     cdef bint writable, pooled, is_input
     cdef object owner                    # of foreign memory: keeps it alive
-    cdef dict pack                       # packed forms: key -> (version, TensorBase)
     cdef int64_t serial                  # of the recording that made it, see Recorder
     cdef object recording
     cdef object __weakref__

@@ -1,7 +1,8 @@
 """Calls of every operation of csrc/ops.inc as users make them, with operands; test_ops_list.py gives each to check_op.
 
-CASES[op] lists (run, mean, operands, options of check_op). Operands of floats take each type in turn; whole() makes those that every type holds. What
-only one family needs (special values, long inputs, odd options) is in that family's own test file.
+CASES[op] lists (run, mean, operands, options of check_op). Operands of floats take each type in turn; whole() makes
+those that every type holds. What only one family needs (special values, long inputs, odd options) is in that family's
+own test file.
 """
 from functools import partial
 
@@ -49,7 +50,8 @@ def grad(f, dy, *leaves, which=0):
 
 # ---- elementwise -----------------------------------------------------------------------------------------------------
 
-PAIRS = [((3, 67), (3, 67)), ((130,), ()), ((2, 1, 5), (4, 1)), ((0, 3), (1, 3)), ((1,), (1,)), ((4, 3, 2, 5), (4, 1, 2, 1))]
+PAIRS = [((3, 67), (3, 67)), ((130,), ()), ((2, 1, 5), (4, 1)), ((0, 3), (1, 3)), ((1,), (1,)),
+         ((4, 3, 2, 5), (4, 1, 2, 1))]
 SIGNED = ("float32", "float64", "int64", "int32")
 
 
@@ -78,15 +80,18 @@ for n, m in PAIRS:
         case(op, run, x, y + 1, dtypes=INTS, capture=False)       # whether a divisor is zero is asked on the host
     case("pow", fastnn.pow, positive(*n), randn(*m) * 2, tol=20, grads=(0, 1), grad_tol=1e-4, same_everywhere=True)
     case("pow", fastnn.pow, whole(0, 6, *n), whole(0, 3, *m), dtypes=INTS)
-    case("addcmul", partial(fastnn.addcmul, value=2), x, y, whole(0, 9, *n), mean=partial(ref.addcmul, s=2), dtypes=NUMS, grads=(0, 1, 2),
-         bound=lambda a, b, c: a + 2 * b * c)
+    case("addcmul", partial(fastnn.addcmul, value=2), x, y, whole(0, 9, *n), mean=partial(ref.addcmul, s=2),
+         dtypes=NUMS, grads=(0, 1, 2), bound=lambda a, b, c: a + 2 * b * c)
 
 for op, run in (("floor_divide", fastnn.floor_divide), ("remainder", fastnn.remainder), ("trunc_divide", cut)):
     f = ref.meaning(op)
-    case(op, lambda a, run=run: run(a, 3), whole(0, 100, 5, 7), mean=lambda a, f=f: f(a, np.array(3, a.dtype)), dtypes=NUMS, tol=0)
-    case(op, lambda a, run=run: run(a, -3), whole(-99, 99, 5, 7), mean=lambda a, f=f: f(a, np.array(-3, a.dtype)), dtypes=SIGNED, tol=0)
+    case(op, lambda a, run=run: run(a, 3), whole(0, 100, 5, 7), mean=lambda a, f=f: f(a, np.array(3, a.dtype)),
+         dtypes=NUMS, tol=0)
+    case(op, lambda a, run=run: run(a, -3), whole(-99, 99, 5, 7), mean=lambda a, f=f: f(a, np.array(-3, a.dtype)),
+         dtypes=SIGNED, tol=0)
 case("add", lambda a: fastnn.add(a, 2, alpha=3), whole(0, 9, 3, 5), mean=lambda a: a + 6, dtypes=NUMS)
-case("add", partial(fastnn.add, alpha=-2.5), randn(3, 5), randn(5), mean=partial(ref.add, alpha=-2.5), grads=(0, 1), bound=lambda a, b: sizes(a, 2.5 * b))
+case("add", partial(fastnn.add, alpha=-2.5), randn(3, 5), randn(5), mean=partial(ref.add, alpha=-2.5), grads=(0, 1),
+     bound=lambda a, b: sizes(a, 2.5 * b))
 case("sub", lambda a: 2 - a, whole(0, 9, 3, 5), mean=lambda a: 2 - a, dtypes=NUMS, grads=(0,))
 case("pow", lambda a: 2.5 ** a, randn(3, 5), mean=lambda a: 2.5 ** a, tol=20, grads=(0,))
 case("maximum", fastnn.maximum, randn(4, 9), randn(9), grads=(0, 1), tol=0)
@@ -103,25 +108,31 @@ for n in SHAPES:
     case("abs", fastnn.abs, away(*n) * 9, grads=(0,), tol=0)
     case("abs", fastnn.abs, whole(-4, 5, *n), dtypes=("int64", "int32"))
     case("abs", fastnn.abs, whole(0, 9, *n), dtypes=("uint8",))
-    for op, x, tol in (("reciprocal", away(*n), 1), ("exp", 3 * randn(*n), 3), ("log", positive(*n), 3), ("log1p", positive(*n) - 0.5, 3),
-                       ("sqrt", positive(*n), 1), ("rsqrt", positive(*n), 3), ("sin", 5 * randn(*n), 3), ("cos", 5 * randn(*n), 3), ("erf", randn(*n), 3)):
+    for op, x, tol in (("reciprocal", away(*n), 1), ("exp", 3 * randn(*n), 3), ("log", positive(*n), 3),
+                       ("log1p", positive(*n) - 0.5, 3), ("sqrt", positive(*n), 1), ("rsqrt", positive(*n), 3),
+                       ("sin", 5 * randn(*n), 3), ("cos", 5 * randn(*n), 3), ("erf", randn(*n), 3)):
         bound = (lambda x, f=ref.meaning(op): np.maximum(np.abs(f(x)), 0.5)) if op in NEAR_ZERO else None
         case(op, getattr(fastnn, op), x, tol=tol, grads=(0,), bound=bound, same_everywhere=True)
     for op in ("floor", "ceil", "round", "trunc"):
         case(op, getattr(fastnn, op), np.append(RNG.uniform(-9, 9, n).reshape(-1), [0.5, 1.5, -2.5, 1e20, -0.0]), tol=0)
-    case("clamp", lambda a: fastnn.clamp(a, 2, 6), whole(0, 9, *n), mean=lambda a: ref.clamp(a, 2, 6), dtypes=NUMS, tol=0)
-    case("where", fastnn.where, RNG.random(n) < 0.5, whole(0, 9, *n), whole(0, 9, *n), dtypes=ALL, tol=0, grads=(1, 2), same_everywhere=True)
+    case("clamp", lambda a: fastnn.clamp(a, 2, 6), whole(0, 9, *n), mean=lambda a: ref.clamp(a, 2, 6), dtypes=NUMS,
+         tol=0)
+    case("where", fastnn.where, RNG.random(n) < 0.5, whole(0, 9, *n), whole(0, 9, *n), dtypes=ALL, tol=0, grads=(1, 2),
+         same_everywhere=True)
     case("relu_fwd", fastnn.relu, away(*n), grads=(0,), tol=0)
     case("relu_fwd", fastnn.relu, whole(0, 9, *n), dtypes=INTS)
     for name in ("relu", "sigmoid", "tanh"):
         act, f, g = getattr(fastnn, name), ref.meaning(name + "_fwd"), ref.meaning(name + "_bwd")
-        case(name + "_bwd", partial(grad, act), randn(*n), away(*n), mean=lambda dy, x, f=f, g=g: g(dy, f(x)), bound=lambda dy, x: 4 * np.abs(dy))
+        case(name + "_bwd", partial(grad, act), randn(*n), away(*n), mean=lambda dy, x, f=f, g=g: g(dy, f(x)),
+             bound=lambda dy, x: 4 * np.abs(dy))
         case(name + "_fwd", act, 3 * away(*n), grads=(0,), same_everywhere=True)
 case("clamp", lambda a: a.clamp(-0.5, 0.7), randn(5, 9), mean=lambda a: ref.clamp(a, -0.5, 0.7), grads=(0,), tol=1)
-case("where", lambda c, a: fastnn.where(c, a, 3), RNG.random((4, 6)) < 0.5, whole(0, 9, 6), mean=lambda c, a: np.where(c, a, 3), dtypes=NUMS)
+case("where", lambda c, a: fastnn.where(c, a, 3), RNG.random((4, 6)) < 0.5, whole(0, 9, 6),
+     mean=lambda c, a: np.where(c, a, 3), dtypes=NUMS)
 
 SPECIAL = np.array([0, -0.0, 1, np.nan, np.inf, -np.inf, 1e-40, -3])
-for op in ("isnan", "isinf", "isfinite", "exp", "log", "sqrt", "reciprocal", "abs", "neg", "sign", "floor", "relu_fwd", "tanh_fwd", "sigmoid_fwd"):
+for op in ("isnan", "isinf", "isfinite", "exp", "log", "sqrt", "reciprocal", "abs", "neg", "sign", "floor", "relu_fwd",
+           "tanh_fwd", "sigmoid_fwd"):
     for n in (9, (3, 2)):
         case(op, getattr(fastnn, op.removesuffix("_fwd")), np.tile(SPECIAL, n))
 
@@ -136,18 +147,21 @@ def product(a, b):
 for m, k, n in ((1, 1, 1), (3, 5, 4), (17, 33, 65), (64, 64, 64), (2, 0, 3), (0, 4, 3), (70, 9, 34)):
     x, w, b, dy = randn(m, k), randn(n, k), randn(n), randn(m, n)
     case("gemm", fastnn.matmul, x, w.T, grads=(0, 1), bound=product, tol=4 + k / 4)
-    case("dense_fwd", F.linear, x, w, b, grads=(0, 1, 2), bound=lambda x, w, b: product(x, w.T) + np.abs(b), tol=4 + k / 4)
-    case("dense_bwd_x", partial(grad, F.linear), dy, x, w, mean=lambda dy, x, w: ref.dense_bwd_x(dy, w), bound=lambda dy, x, w: product(dy, w), tol=4 + n / 4)
+    case("dense_fwd", F.linear, x, w, b, grads=(0, 1, 2), bound=lambda x, w, b: product(x, w.T) + np.abs(b),
+         tol=4 + k / 4)
+    case("dense_bwd_x", partial(grad, F.linear), dy, x, w, mean=lambda dy, x, w: ref.dense_bwd_x(dy, w),
+         bound=lambda dy, x, w: product(dy, w), tol=4 + n / 4)
     case("dense_bwd_w", partial(grad, F.linear, which=1), dy, x, w, mean=lambda dy, x, w: ref.dense_bwd_w(dy, x)[0],
          bound=lambda dy, x, w: product(dy.T, x), tol=4 + m / 4)
     case("dense_bwd_w", partial(grad, F.linear, which=2), dy, x, w, b, mean=lambda dy, x, w, b: ref.dense_bwd_w(dy, x)[1],
          bound=lambda dy, *_: np.abs(dy).sum(0), tol=4 + m / 4)
 for m, k, n in ((1, 1, 1), (40, 33, 65), (70, 9, 34)):
-    case("gemm_pack", lambda x, w: _core.linear_fwd(x, w, None, 0, _core.linear_pack(w)), randn(m, k), randn(n, k), mean=ref.dense_fwd, tol=4 + k / 4,
-         bound=lambda x, w: product(x, w.T))
+    case("gemm_pack", lambda x, w: _core.linear_fwd(x, w, None, 0, _core.linear_pack(w)), randn(m, k), randn(n, k),
+         mean=ref.dense_fwd, tol=4 + k / 4, bound=lambda x, w: product(x, w.T))
 case("gemm", fastnn.matmul, randn(3, 4, 5), randn(3, 5, 6), grads=(0, 1), bound=product)
 case("gemm", fastnn.matmul, randn(2, 3, 4, 5), randn(5, 6), bound=product)
-case("dense_fwd", lambda x, w: fastnn.relu(F.linear(x, w)), randn(9, 8), randn(7, 8), mean=partial(ref.dense_fwd, act="relu"), bound=lambda x, w: product(x, w.T))
+case("dense_fwd", lambda x, w: fastnn.relu(F.linear(x, w)), randn(9, 8), randn(7, 8),
+     mean=partial(ref.dense_fwd, act="relu"), bound=lambda x, w: product(x, w.T))
 
 # ---- reductions ------------------------------------------------------------------------------------------------------
 
@@ -157,8 +171,8 @@ def over(name, axes, *before):
     return lambda x: getattr(x, name)(*before) if axes is None else getattr(x, name)(*before, axes)
 
 
-for n, axes in (((5, 70), None), ((5, 70), 0), ((5, 70), 1), ((3, 4, 66), (0, 2)), ((3, 4, 66), 1), ((2000,), None), ((1, 1), 0), ((), None), ((0, 3), 0),
-                ((3000, 3), 0)):
+for n, axes in (((5, 70), None), ((5, 70), 0), ((5, 70), 1), ((3, 4, 66), (0, 2)), ((3, 4, 66), 1), ((2000,), None),
+                ((1, 1), 0), ((), None), ((0, 3), 0), ((3000, 3), 0)):
     full, single, count = 0 not in n, not isinstance(axes, tuple), int(np.sum(np.ones(n), axes).max())
     room = 4 + count / 8                     # roundings
 
@@ -171,19 +185,22 @@ for n, axes in (((5, 70), None), ((5, 70), 0), ((5, 70), 1), ((3, 4, 66), (0, 2)
         case(op, over(op, axes), whole(0, 1, *n), mean=meant(op), dtypes=[d for d in ALL if d != "uint8"])
         case(op, over(op, axes), whole(0, 1, *n), mean=meant(op), dtypes=("uint8",), out="uint8")
     if single:
-        case("prod", over("prod", axes), RNG.uniform(0.9, 1.1, n), mean=meant("prod"), tol=room, grads=(0,) if count < 100 else ())
+        case("prod", over("prod", axes), RNG.uniform(0.9, 1.1, n), mean=meant("prod"), tol=room,
+             grads=(0,) if count < 100 else ())
         case("prod", over("prod", axes), whole(1, 2, *n), mean=meant("prod"), dtypes=INTS, out="int64")
     if single and axes is not None:
-        case("cumsum", over("cumsum", axes), randn(*n), mean=meant("cumsum"), bound=lambda x, a=axes: np.cumsum(np.abs(x), a), grads=(0,), tol=room)
+        case("cumsum", over("cumsum", axes), randn(*n), mean=meant("cumsum"), grads=(0,), tol=room,
+             bound=lambda x, a=axes: np.cumsum(np.abs(x), a))
         case("cumsum", over("cumsum", axes), whole(0, 200, *n), mean=meant("cumsum"), dtypes=INTS, out="int64")
     if not full:
         continue
-    case("sum", over("mean", axes), randn(*n), mean=lambda x, a=axes: np.mean(x, a), bound=lambda x, a=axes: np.mean(np.abs(x), a), grads=(0,), tol=room)
+    case("sum", over("mean", axes), randn(*n), mean=partial(np.mean, axis=axes), grads=(0,), tol=room,
+         bound=lambda x, a=axes: np.mean(np.abs(x), a))
     case("sumsq", over("norm", axes, 2), away(*n), mean=lambda x, f=meant("sumsq"): np.sqrt(f(x)), tol=room, grads=(0,))
     case("sumabs", over("norm", axes, 1), away(*n), mean=absolute, tol=room, grads=(0,))
     if count > 1:
-        case("sumdev2", over("var", axes), randn(*n), mean=lambda x, f=meant("sumdev2"), c=count: f(x) / (c - 1), tol=room, grads=(0,),
-             bound=lambda x, f=meant("sumsq"), c=count: f(x) / (c - 1))
+        case("sumdev2", over("var", axes), randn(*n), mean=lambda x, f=meant("sumdev2"), c=count: f(x) / (c - 1),
+             tol=room, grads=(0,), bound=lambda x, f=meant("sumsq"), c=count: f(x) / (c - 1))
     for op in ("max", "min"):
         run = over(op if axes is None else "a" + op, axes)
         case(op, run, whole(0, 99, *n), mean=meant(op), dtypes=NUMS, tol=0)
@@ -195,7 +212,8 @@ for n, axes in (((5, 70), None), ((5, 70), 0), ((5, 70), 1), ((3, 4, 66), (0, 2)
 HOLES = np.array([[1, np.nan, 3, np.nan], [np.inf, 2, -np.inf, 5]])
 for op in ("max", "min"):
     value, place = ref.meaning(op), ref.meaning("arg" + op)
-    case(op, lambda x, op=op: tuple(getattr(x, op)(1)), HOLES, mean=lambda x, f=value, g=place: (f(x, 1), g(x, 1)), out=(None, "int64"), tol=0, op="arg" + op)
+    case(op, lambda x, op=op: tuple(getattr(x, op)(1)), HOLES, mean=lambda x, f=value, g=place: (f(x, 1), g(x, 1)),
+         out=(None, "int64"), tol=0, op="arg" + op)
     case("arg" + op, over("arg" + op, 1), HOLES, mean=lambda x, g=place: g(x, 1), out="int64")
 
 # ---- copies ----------------------------------------------------------------------------------------------------------
@@ -204,17 +222,22 @@ KIND = {"float32": "f", "float64": "f", "int64": "i", "int32": "i", "uint8": "i"
 for n in ((3, 67), (2, 3, 4), (0, 2), ()):
     case("copy", fastnn.clone, whole(0, 9, *n), mean=lambda x: x, dtypes=ALL, grads=(0,), tol=0)
     for to in ALL:
-        case("copy", lambda x, to=to: x.to(getattr(fastnn, to)), whole(0, 9, *n), mean=partial(ref.copy, kind=KIND[to]), op=("copy", to), out=to,
-             dtypes=[d for d in ALL if d != to])
-case("copy", lambda x: x.to(fastnn.int64), np.array([[-1.9, 2.5, 0.1, -0.1, 1e9, -7]]), mean=partial(ref.copy, kind="i"), op=("copy", "int64"), out="int64")
-case("copy", lambda x: x.t().contiguous(), randn(5, 8), mean=lambda x: x.T, tol=0, grads=(0,), layouts=("contiguous", "sliced"))
+        case("copy", lambda x, to=to: x.to(getattr(fastnn, to)), whole(0, 9, *n), mean=partial(ref.copy, kind=KIND[to]),
+             op=("copy", to), out=to, dtypes=[d for d in ALL if d != to])
+case("copy", lambda x: x.to(fastnn.int64), np.array([[-1.9, 2.5, 0.1, -0.1, 1e9, -7]]),
+     mean=partial(ref.copy, kind="i"), op=("copy", "int64"), out="int64")
+case("copy", lambda x: x.t().contiguous(), randn(5, 8), mean=lambda x: x.T, tol=0, grads=(0,),
+     layouts=("contiguous", "sliced"))
 for to in ALL:
     kind, once = getattr(fastnn, to), {"dtypes": (to,), "out": to}
     case("fill", lambda kind=kind: fastnn.full((3, 5), 7, dtype=kind), mean=lambda: ref.fill((3, 5), 7), **once)
-    case("fill", lambda kind=kind: fastnn.zeros(9, 4, dtype=kind)[1:8, ::2].fill_(1), mean=lambda: ref.fill((7, 2), 1), **once)
+    case("fill", lambda kind=kind: fastnn.zeros(9, 4, dtype=kind)[1:8, ::2].fill_(1), mean=lambda: ref.fill((7, 2), 1),
+         **once)
     if to != "bool":
-        case("arange", lambda kind=kind: fastnn.arange(3, 150, 2, dtype=kind), mean=lambda: ref.arange(3, 2, 74), **once)
-case("arange", lambda: fastnn.arange(0, 1, 0.01, dtype=fastnn.float64), mean=lambda: ref.arange(0, 0.01, 100), dtypes=("float64",))
+        case("arange", lambda kind=kind: fastnn.arange(3, 150, 2, dtype=kind), mean=lambda: ref.arange(3, 2, 74),
+             **once)
+case("arange", lambda: fastnn.arange(0, 1, 0.01, dtype=fastnn.float64), mean=lambda: ref.arange(0, 0.01, 100),
+     dtypes=("float64",))
 
 # ---- indexing --------------------------------------------------------------------------------------------------------
 
@@ -231,18 +254,20 @@ def joined(x, values, *index):
 
 ROWS, COLUMNS = RNG.integers(-6, 6, (4, 2)), RNG.integers(0, 5, (2,))
 ONCE = RNG.permutation(6)[:4]                # no place twice, so that the order of writing does not matter
-for n, index in (((6, 5), (ROWS,)), ((6, 5), (ROWS, COLUMNS)), ((6, 33), (ROWS,)), ((6,), (ROWS,)), ((6, 5, 3), (COLUMNS,))):
+for n, index in (((6, 5), (ROWS,)), ((6, 5), (ROWS, COLUMNS)), ((6, 33), (ROWS,)), ((6,), (ROWS,)),
+                 ((6, 5, 3), (COLUMNS,))):
     rows = np.broadcast_shapes(*[i.shape for i in index]) + n[len(index):]
     case("take", lambda x, *i: x[i], whole(0, 9, *n), *index, dtypes=ALL, tol=0, grads=(0,))
     case("put_add", joined, whole(0, 9, *n), whole(0, 9, *rows), *index, dtypes=NUMS, layouts=APART)
-    case("put_add", lambda dy, x, *i: grad(lambda x: x[i], dy, x), randn(*rows), randn(*n), *index, mean=lambda dy, x, *i: ref.put_add(0 * x, dy, *i),
-         bound=lambda dy, x, *i: ref.put_add(0 * x, np.abs(dy), *i), layouts=APART)
+    case("put_add", lambda dy, x, *i: grad(lambda x: x[i], dy, x), randn(*rows), randn(*n), *index, layouts=APART,
+         mean=lambda dy, x, *i: ref.put_add(0 * x, dy, *i), bound=lambda dy, x, *i: ref.put_add(0 * x, np.abs(dy), *i))
 for n in ((6, 5), (6,), (6, 70)):
     case("put", assigned, whole(0, 9, *n), whole(0, 9, 4, *n[1:]), ONCE, dtypes=ALL, tol=0, layouts=APART, grads=(0, 1))
 case("put", assigned, whole(0, 9, 6, 5), whole(0, 9, 4), ONCE, np.array([0, 4, 2, 1]), dtypes=ALL, tol=0, layouts=APART)
 for axis, n, k in ((0, (6, 5), (4, 5)), (1, (6, 5), (6, 9)), (2, (3, 4, 7), (3, 4, 7)), (0, (8,), (3,))):
     index = RNG.integers(0, n[axis], k)
-    case("gather", lambda x, i, a=axis: x.gather(a, i), whole(0, 9, *n), index, mean=lambda x, i, a=axis: ref.gather(x, a, i), dtypes=ALL, tol=0, grads=(0,))
+    case("gather", lambda x, i, a=axis: x.gather(a, i), whole(0, 9, *n), index, dtypes=ALL, tol=0, grads=(0,),
+         mean=lambda x, i, a=axis: ref.gather(x, a, i))
     case("scatter_add", lambda x, i, v, a=axis: x.scatter_add(a, i, v), whole(0, 9, *n), index, whole(0, 9, *k),
          mean=lambda x, i, v, a=axis: ref.scatter_add(x, a, i, v), dtypes=NUMS, grads=(0, 2), layouts=APART)
     if k[axis] <= n[axis]:
@@ -250,12 +275,13 @@ for axis, n, k in ((0, (6, 5), (4, 5)), (1, (6, 5), (6, 9)), (2, (3, 4, 7), (3, 
         case("scatter", lambda x, i, v, a=axis: x.scatter(a, i, v), whole(0, 9, *n), index, whole(0, 9, *k),
              mean=lambda x, i, v, a=axis: ref.scatter(x, a, i, v), dtypes=ALL, tol=0, grads=(0, 2), layouts=APART)
 for descending in (False, True):
-    run, mean = lambda x, d=descending: tuple(fastnn.sort(x, descending=d, stable=True)), partial(ref.sort_, descending=descending)
+    run = lambda x, d=descending: tuple(fastnn.sort(x, descending=d, stable=True))                 # noqa: E731
+    mean = partial(ref.sort_, descending=descending)
     for n in ((4, 33), (1,), (3, 0), (2, 3, 5)):
         case("sort", run, whole(0, 20, *n), mean=mean, dtypes=NUMS, tol=0, out=(None, "int64"), threads=(1, 3))
     case("sort", run, np.array([[2, np.nan, 1, 2, -np.inf, np.nan]]), mean=mean, tol=0, out=(None, "int64"))
-for n in ((5, 7), (300,), (2, 3, 4), (0, 3)):
-    case("nonzero", fastnn.nonzero, whole(0, 1, *n), dtypes=ALL, out="int64", capture=False)     # its shape depends on the data
+for n in ((5, 7), (300,), (2, 3, 4), (0, 3)):                # the result's shape depends on the data: no capture
+    case("nonzero", fastnn.nonzero, whole(0, 1, *n), dtypes=ALL, out="int64", capture=False)
 
 # ---- softmax and losses ----------------------------------------------------------------------------------------------
 
@@ -263,16 +289,18 @@ for n, dim in (((4, 10), 1), ((4, 10), 0), ((2, 3, 5), 1), ((3, 130), 1), ((1, 1
     for op in ("softmax", "log_softmax"):
         f, g = ref.meaning(op + "_fwd"), ref.meaning(op + "_bwd")
         run = lambda x, d=dim, op=op: getattr(x, op)(d)                                            # noqa: E731
-        case(op + "_fwd", run, 3 * randn(*n), mean=partial(f, axis=dim), grads=(0,), tol=8,      # exp(x) is as exact as x, so errors grow with its range
-             bound=lambda x, f=f, d=dim: np.abs(f(x, d)) * (1 + np.ptp(x, d, keepdims=True)) + (f is ref.log_softmax_fwd))
-        case(op + "_bwd", partial(grad, run), randn(*n), 2 * randn(*n), mean=lambda dy, x, f=f, g=g, d=dim: g(dy, f(x, d), d), tol=8,
+        size = (lambda x, f=f, d=dim: np.abs(f(x, d)) * (1 + np.ptp(x, d, keepdims=True)) if f is ref.softmax_fwd else
+                np.abs(f(x, d)) + 1)         # exp(x) is as exact as x
+        case(op + "_fwd", run, 3 * randn(*n), mean=partial(f, axis=dim), grads=(0,), tol=8, bound=size)
+        case(op + "_bwd", partial(grad, run), randn(*n), 2 * randn(*n), tol=8,
+             mean=lambda dy, x, f=f, g=g, d=dim: g(dy, f(x, d), d),
              bound=lambda dy, x, d=dim: np.abs(dy) + np.sum(np.abs(dy), d, keepdims=True))
     case("logsumexp", lambda x, d=dim: x.logsumexp(d), 3 * randn(*n), mean=partial(ref.logsumexp, axis=dim), grads=(0,),
          bound=lambda x, d=dim: np.abs(ref.logsumexp(x, d)) + 3)
 
 
 def loss(op, function, reduction, smoothing=0, **options):
-    """(run, mean, mean of the backward) of a loss of logits (N, C, ...), which its meaning takes as (rows, C, inner)."""
+    """(run, mean, mean of the backward) of a loss; its meaning takes logits (N, C, ...) as (rows, C, inner)."""
     theirs = {**options, "reduction": reduction, **({"smoothing": smoothing} if smoothing else {})}
     ours = {**options, "reduction": reduction, **({"label_smoothing": smoothing} if smoothing else {})}
 
@@ -292,25 +320,28 @@ def loss(op, function, reduction, smoothing=0, **options):
     return run, mean, mean_bwd
 
 
-FEW = {"layouts": ("contiguous", "transposed", "sliced"), "threads": (1, 3, 7), "tol": 16}
+FEW = {"layouts": ("contiguous", "transposed", "sliced"), "threads": (1, 3), "tol": 16}
 for reduction in ("mean", "sum", "none"):
     for n, inner in (((5, 4), ()), ((3, 10), (2, 3)), ((70, 9), ())):
-        items, weight, C = n[:1] + inner, positive(n[1]), n[1]
-        x, classes, soft = randn(*n, *inner), RNG.integers(0, C, items), np.moveaxis(RNG.dirichlet(np.ones(C), items), -1, 1)
-        dy = randn(*(items if reduction == "none" else ()))
+        items, C = n[:1] + inner, n[1]
+        x, classes, soft = randn(*n, *inner), RNG.integers(0, C, items), RNG.dirichlet(np.ones(C), items)
+        soft, dy = np.moveaxis(soft, -1, 1), randn(*(items if reduction == "none" else ()))
         losses = [("nll", F.nll_loss, classes, {}), ("nll", F.nll_loss, classes, {"ignore_index": 1})]
-        losses += [("cross_entropy", F.cross_entropy, classes, o) for o in ({}, {"ignore_index": 1}, {"smoothing": 0.2})]
-        losses += [("cross_entropy", F.cross_entropy, soft, o) for o in ({}, {"smoothing": 0.1})]
+        for target, options in ((classes, {}), (classes, {"ignore_index": 1}), (soft, {}), (soft, {"smoothing": 0.1}),
+                                (classes, {"smoothing": 0.2})):
+            losses.append(("cross_entropy", F.cross_entropy, target, options))
         for op, function, target, options in losses:
             run, mean, mean_bwd = loss(op, function, reduction, **options)
-            for w in ((), (weight,)):
-                case(op + "_fwd", run, x, target, *w, mean=mean, grads=(0,), bound=lambda *args, f=mean: np.abs(f(*args)) + 1, **FEW)
-                case(op + "_bwd", lambda dy, x, *rest, run=run: grad(lambda x: run(x, *rest), dy, x), dy, x, target, *w, mean=mean_bwd,
-                     bound=lambda dy, *_: 3 * np.abs(dy).max(), **FEW)
+            weight = [positive(C)] if RNG.integers(2) else []
+            case(op + "_fwd", run, x, target, *weight, mean=mean, grads=(0,), **FEW,
+                 bound=lambda *args, f=mean: np.abs(f(*args)) + 1)
+            case(op + "_bwd", lambda dy, x, *rest, run=run: grad(lambda x: run(x, *rest), dy, x), dy, x, target, *weight,
+                 mean=mean_bwd, bound=lambda dy, *_: 3 * np.abs(dy).max(), **FEW)
     for n in ((9,), (5, 70), (0, 3)):
         run = partial(F.mse_loss, reduction=reduction)
         case("mse_fwd", run, randn(*n), randn(*n), mean=partial(ref.mse_fwd, reduction=reduction), grads=(0, 1))
-        case("mse_bwd", partial(grad, run), randn(*(n if reduction == "none" else ())), randn(*n), randn(*n), mean=partial(ref.mse_bwd, reduction=reduction))
+        case("mse_bwd", partial(grad, run), randn(*(n if reduction == "none" else ())), randn(*n), randn(*n),
+             mean=partial(ref.mse_bwd, reduction=reduction))
 
 # ---- random numbers: the very numbers of the seed --------------------------------------------------------------------
 
@@ -319,21 +350,27 @@ SEEDED = {"before": lambda: fastnn.manual_seed(AT[0])}
 for to in ALL:
     kind, once = getattr(fastnn, to), {"dtypes": (to,), "out": to, **SEEDED}
     for n in (1, 77, 300):
-        case("bernoulli", lambda n=n, k=kind: fastnn.empty(n, dtype=k).bernoulli_(0.3), mean=lambda n=n: ref.bernoulli(n, *AT, 0.3), **once)
+        case("bernoulli", lambda n=n, k=kind: fastnn.empty(n, dtype=k).bernoulli_(0.3),
+             mean=lambda n=n: ref.bernoulli(n, *AT, 0.3), **once)
         if to != "bool":
-            case("randint", lambda n=n, k=kind: fastnn.randint(3, 90, (n,), dtype=k), mean=lambda n=n: ref.randint(n, *AT, 3, 90), **once)
+            case("randint", lambda n=n, k=kind: fastnn.randint(3, 90, (n,), dtype=k),
+                 mean=lambda n=n: ref.randint(n, *AT, 3, 90), **once)
             m = min(n, 200)
-            case("randperm", lambda m=m, k=kind: fastnn.randperm(m, dtype=k), mean=lambda m=m: ref.randperm(m, *AT), **once)
+            case("randperm", lambda m=m, k=kind: fastnn.randperm(m, dtype=k), mean=lambda m=m: ref.randperm(m, *AT),
+                 **once)
 for to, bits in (("float32", 32), ("float64", 64)):
     kind, once = getattr(fastnn, to), {"dtypes": (to,), "out": to, **SEEDED}
     for n in (1, 77, 300):
-        case("uniform", lambda n=n, k=kind: fastnn.rand(n, dtype=k), mean=lambda n=n, b=bits: ref.uniform(n, *AT, bits=b), tol=1, **once)
-        case("uniform", lambda n=n, k=kind: fastnn.empty(n, dtype=k).uniform_(-2, 3), mean=lambda n=n, b=bits: ref.uniform(n, *AT, -2, 3, bits=b),
+        uniform, normal = partial(ref.uniform, n, *AT, bits=bits), partial(ref.normal, n, *AT, bits=bits)
+        case("uniform", lambda n=n, k=kind: fastnn.rand(n, dtype=k), mean=uniform, tol=1, **once)
+        case("uniform", lambda n=n, k=kind: fastnn.empty(n, dtype=k).uniform_(-2, 3), mean=partial(uniform, -2, 3),
              bound=lambda: 3, tol=1, **once)
-        case("normal", lambda n=n, k=kind: fastnn.randn(n, dtype=k), mean=lambda n=n, b=bits: ref.normal(n, *AT, bits=b), bound=lambda: 1, tol=8, **once)
-        case("bernoulli", fastnn.bernoulli, RNG.random(n), mean=lambda p: ref.bernoulli(p.size, *AT, p), layouts=("contiguous", "sliced"), **once)
+        case("normal", lambda n=n, k=kind: fastnn.randn(n, dtype=k), mean=normal, bound=lambda: 1, tol=8, **once)
+        case("bernoulli", fastnn.bernoulli, RNG.random(n), mean=lambda p: ref.bernoulli(p.size, *AT, p),
+             layouts=("contiguous", "sliced"), **once)
 SEEDED["layouts"] = ("contiguous", "offset", "sliced")        # elements that fill their memory are drawn in its order
 for n in ((5,), (4, 77)):
-    case("dropout_fwd", lambda x: F.dropout(x, 0.3), randn(*n), mean=lambda x: ref.dropout_fwd(x, *AT, 0.3)[0], tol=2, grads=(0,), **SEEDED)
+    case("dropout_fwd", lambda x: F.dropout(x, 0.3), randn(*n), mean=lambda x: ref.dropout_fwd(x, *AT, 0.3)[0], tol=2,
+         grads=(0,), **SEEDED)
     case("dropout_bwd", partial(grad, lambda x: F.dropout(x, 0.3)), randn(*n), randn(*n), tol=2, **SEEDED,
          mean=lambda dy, x: ref.dropout_bwd(dy, ref.dropout_fwd(x, *AT, 0.3)[1], 0.3))

@@ -1,4 +1,4 @@
-"""The one comparer: check_op runs an operation in every way that must not matter and compares it with its meaning (ref.py)."""
+"""The one comparer: check_op runs an operation in every way that must not matter and holds it against its meaning."""
 import contextlib
 
 import numpy as np
@@ -20,8 +20,9 @@ def array_of(x):
 
 
 def compare(got, want, dtype, tol=4, bound=None, what="result"):
-    """Fail unless got has want's shape, the dtype named, and want's values: integers and booleans exactly (want is cut to the type and wraps as
-    it does); reals with NaN and infinities in the same places, elsewhere within tol roundings of `bound`, which is |want| unless given."""
+    """Fail unless got has want's shape, the dtype named, and want's values: integers and booleans exactly (want is cut
+    to the type and wraps as it does); reals with NaN and infinities in the same places, elsewhere within tol roundings
+    of `bound`, which is |want| unless given."""
     got, want = array_of(got), np.asarray(want)
     assert got.dtype.name == dtype, f"{what}: dtype {got.dtype.name}, expected {dtype}"
     assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}"
@@ -35,23 +36,26 @@ def compare(got, want, dtype, tol=4, bound=None, what="result"):
             size = np.where(np.isfinite(size), size, 0)
             error = np.abs(got.astype(np.float64) - want)
             close = error <= tol * limits.eps * size + limits.smallest_normal
-        bad = ~np.where(np.isfinite(rounded) & np.isfinite(got), close, (got == rounded) | (np.isnan(got) & np.isnan(rounded)))
+        bad = ~np.where(np.isfinite(rounded) & np.isfinite(got), close,
+                        (got == rounded) | (np.isnan(got) & np.isnan(rounded)))
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         close = "" if error is None else f" (error {error[at]:.3g}, allowed {tol * limits.eps * size[at]:.3g})"
-        raise AssertionError(f"{what}: {int(bad.sum())} of {bad.size} elements are wrong, first at {at}: got {got[at]!r}, expected {want[at]!r}{close}")
+        raise AssertionError(f"{what}: {int(bad.sum())} of {bad.size} elements are wrong, first at {at}: "
+                             f"got {got[at]!r}, expected {want[at]!r}{close}")
 
 
 def same_bits(a, b, what="result"):
     """Fail unless two tensors, or tuples of them, agree in shape, dtype and every bit."""
     for i, (x, y) in enumerate(zip(_tuple(a), _tuple(b), strict=True)):
         x, y = array_of(x), array_of(y)
-        assert (x.shape, x.dtype) == (y.shape, y.dtype), f"{what} {i}: {x.dtype} of {x.shape} against {y.dtype} of {y.shape}"
+        assert (x.shape, x.dtype) == (y.shape,
+                                      y.dtype), f"{what} {i}: {x.dtype} of {x.shape} against {y.dtype} of {y.shape}"
         if x.tobytes() != y.tobytes():
             bits = [v.reshape(-1).copy().view(f"u{v.itemsize}") for v in (x, y)]
             k = int(np.argmax(bits[0] != bits[1]))
-            raise AssertionError(f"{what} {i}: {np.count_nonzero(bits[0] != bits[1])} of {x.size} elements differ in bits, first number {k}: "
-                                 f"{x.reshape(-1)[k]!r} against {y.reshape(-1)[k]!r}")
+            raise AssertionError(f"{what} {i}: {np.count_nonzero(bits[0] != bits[1])} of {x.size} elements differ in "
+                                 f"bits, first number {k}: {x.reshape(-1)[k]!r} against {y.reshape(-1)[k]!r}")
 
 
 def _tuple(x):
@@ -61,8 +65,8 @@ def _tuple(x):
 # ---- operands --------------------------------------------------------------------------------------------------------
 
 def laid_out(array, layout):
-    """A tensor of the array's values in a layout, and its values: 'broadcast' repeats the first along dimension 0 by stride 0. What surrounds it in
-    memory is poison."""
+    """A tensor of the array's values in a layout, and its values: 'broadcast' repeats the first along dimension 0 by
+    stride 0. What surrounds it in memory is poison."""
     n, dtype = array.shape, getattr(fastnn, array.dtype.name)
     poison = fastnn.float64 is dtype or fastnn.float32 is dtype
     poison = float("nan") if poison else 1 if dtype is fastnn.bool else 113
@@ -87,14 +91,17 @@ def laid_out(array, layout):
 
 def wide(a):
     """An operand as its meaning takes it: float64, int64 or bool."""
-    return a.astype({"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}[a.dtype.kind]) if isinstance(a, np.ndarray) else a
+    if not isinstance(a, np.ndarray):
+        return a
+    return a.astype({"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}[a.dtype.kind])
 
 
 # ---- the machine, held still -----------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
 def machine(isa=None, threads=None, every_thread=True):
-    """Within it fastnn uses that instruction set and number of threads; with every_thread small operations are shared out too."""
+    """Within it fastnn uses that instruction set and number of threads; with every_thread small operations are shared
+    out too."""
     before = _core.get_isa(), fastnn.get_num_threads(), _core.set_work_grains(0, 0) if every_thread else None
     try:
         if isa is not None:
@@ -112,7 +119,8 @@ def machine(isa=None, threads=None, every_thread=True):
 # ---- gradients -------------------------------------------------------------------------------------------------------
 
 def numeric_gradient(f, arrays, which, dys, most=16, h=1e-5):
-    """(places, d sum(dy f(arrays)) / d arrays[which] there) by central differences in float64, at `most` places at the most."""
+    """(places, d sum(dy f(arrays)) / d arrays[which] there) by central differences in float64, at no more than `most`
+    places."""
     arrays = [wide(a) for a in arrays]
     x, rng = arrays[which], np.random.default_rng(0)
     places = np.arange(x.size) if x.size <= most else rng.choice(x.size, most, replace=False)
@@ -145,22 +153,25 @@ def _gradients(run, tensors, grads):
 
 # ---- check_op --------------------------------------------------------------------------------------------------------
 
-def check_op(run, mean, *args, op=None, dtypes=REALS, layouts=LAYOUTS, out=None, tol=4, bound=None, grads=(), grad_tol=None, before=None, capture=True,
+def check_op(run, mean, *args, op=None, dtypes=REALS, layouts=LAYOUTS, out=None, tol=4, bound=None, grads=(),
+             grad_tol=None, before=None, capture=True,
              isas=None, threads=THREADS, same_everywhere=False):
     """Run `run` in every way that must not matter and compare it with `mean`.
 
     run      takes tensors, gives a tensor or a tuple of them
     mean     takes the same as float64, int64 or bool arrays, and gives arrays
     args     operands: float64 arrays take each dtype in turn; other arrays, numbers and None stay what they are
-    op       name of the operation in ops.inc that a captured program of run must contain, for the dtype at hand; or (name, dtype)
+    op       name of the operation in ops.inc that a captured program of run must contain, for the dtype at hand;
+             or (name, dtype)
     out      dtype names of the results where they differ from the operands', which is None; bool results need no naming
-    bound    from the operands, the size against which a rounding is measured: a sum's is the sum of the sizes. None: the result's own
+    bound    from the operands, the size against which a rounding is measured: a sum's is the sum of the sizes.
+             None: the result's own
     grads    which operands have gradients, checked by finite differences of mean
     before   called before each run (to set a seed)
     same_everywhere: all layouts must give the same bits
 
-    Ways: dtypes x layouts x instruction sets x threads, bit for bit the same for all threads; nothing but the result written; a replayed
-    program the same bits as the eager call, in the result and in the gradients.
+    Ways: dtypes x layouts x instruction sets x threads, bit for bit the same for all threads; nothing but the result
+    written; a replayed program the same bits as the eager call, in the result and in the gradients.
     """
     before = before or (lambda: None)
     isas = isas or _core.isas()
@@ -171,7 +182,8 @@ def check_op(run, mean, *args, op=None, dtypes=REALS, layouts=LAYOUTS, out=None,
             pairs = [laid_out(a, layout) if isinstance(a, np.ndarray) else (a, a) for a in operands]
             tensors, arrays = [p[0] for p in pairs], [p[1] for p in pairs]
             wants = _tuple(mean(*map(wide, arrays)))
-            names = [name or ("bool" if np.asarray(w).dtype == bool else dtype) for name, w in zip(_tuple(out) if out else [None] * len(wants), wants)]
+            names = [name or ("bool" if np.asarray(w).dtype == bool else dtype) for name,
+                     w in zip(_tuple(out) if out else [None] * len(wants), wants)]
             full = all(np.size(a) for a in (*wants, *arrays))
             size = None if bound is None else bound(*map(wide, arrays))
             slopes = _slopes(mean, arrays, wants, grads, dtype) if grads and dtype in REALS else None
@@ -182,7 +194,8 @@ def check_op(run, mean, *args, op=None, dtypes=REALS, layouts=LAYOUTS, out=None,
                     if same_everywhere and layout != "broadcast":
                         same_bits(plain.setdefault(isa, first), first, f"{what}, against {layouts[0]}")
                     if capture:
-                        _check_capture(run, tensors, first, before, full and op and ((op, dtype) if isinstance(op, str) else op), what)
+                        _check_capture(run, tensors, first, before, full and op
+                                       and ((op, dtype) if isinstance(op, str) else op), what)
                     if slopes:
                         _check_gradients(run, tensors, slopes, grad_tol, before, threads, capture, what)
 
@@ -199,7 +212,8 @@ def _check_forward(run, tensors, arrays, wants, names, tol, bound, before, threa
             for i, (g, w, name) in enumerate(zip(got, wants, names)):
                 compare(g, w, name, tol, bound, f"{what}, result {i}")
         same_bits(first, got, f"{what}: {n} threads against {threads[0]}, result")
-        assert all(_core.guard_words_whole(t) for t in (*got, *tensors) if isinstance(t, fastnn.Tensor)), f"{what}: wrote outside its memory"
+        whole = [_core.guard_words_whole(t) for t in (*got, *tensors) if isinstance(t, fastnn.Tensor)]
+        assert all(whole), f"{what}: wrote outside its memory"
     for t, a in zip(tensors, arrays):
         if isinstance(t, fastnn.Tensor):
             assert array_of(t).tobytes() == a.tobytes(), f"{what}: wrote to an operand"
@@ -219,7 +233,8 @@ def _check_capture(run, tensors, first, before, op, what):
         fastnn.set_num_threads(n)
         for call in range(4):
             before()
-            same_bits(first, captured(*[tensors[i] for i in given]), f"{what}: call {call} of a captured function, {n} threads, result")
+            same_bits(first, captured(*[tensors[i] for i in given]),
+                      f"{what}: call {call} of a captured function, {n} threads, result")
     assert captured.replays == 4, f"{what}: {captured.replays} replays, expected 4"
     if op:                                           # an operation on nothing may be left out
         assert op in captured.operations()[0], f"{what}: the program {captured.operations()[0]} does not contain {op}"
@@ -239,18 +254,20 @@ def _check_gradients(run, tensors, slopes, tol, before, threads, capture, what):
         first = first or found
         same_bits(first, found, f"{what}: {n} threads, gradient")
     for (i, (places, want)), g in zip(wanted.items(), first):
-        assert g.shape == leaves[i].shape and g.dtype == leaves[i].dtype, f"{what}: gradient {i} is {g.dtype} of {tuple(g.shape)}"
+        assert g.shape == leaves[i].shape and g.dtype == leaves[i].dtype, f"{what}: gradient {i} of {g.shape}, {g.dtype}"
         got = array_of(g).reshape(-1)[places].astype(np.float64)
         room = tol * (np.abs(want).max(initial=0) + 1)
         bad = ~(np.abs(got - want) <= room)
         if bad.any():
             k = int(np.argmax(bad))
-            raise AssertionError(f"{what}: gradient of operand {i}, {int(bad.sum())} of {bad.size} elements are wrong, first number {places[k]}: "
-                                 f"got {got[k]!r}, finite differences give {want[k]!r} (allowed error {room:.3g})")
+            raise AssertionError(f"{what}: gradient of operand {i}, {int(bad.sum())} of {bad.size} elements are wrong, "
+                                 f"first number {places[k]}: got {got[k]!r}, finite differences give {want[k]!r} "
+                                 f"(allowed error {room:.3g})")
     if capture:
         captured = fastnn.capture(step)
         for call in range(4):
             before()
             captured(*given)
-            same_bits(first, tuple(leaves[i].grad for i in wanted), f"{what}: call {call} of a captured backward, gradient")
+            same_bits(first, tuple(leaves[i].grad for i in wanted),
+                      f"{what}: call {call} of a captured backward, gradient")
         assert captured.replays, f"{what}: the captured backward was never replayed"

@@ -1,4 +1,5 @@
-"""Fixtures of all tests. Each test finds the library as a fresh process would: instruction set, threads, modes, seed."""
+"""Fixtures of all tests. Each test finds the library as a fresh process would: instruction set, threads, modes, seed.
+"""
 import os
 import sys
 from pathlib import Path
@@ -7,10 +8,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 if "PYTHONSAFEPATH" not in os.environ and not [*ROOT.glob("fastnn/_core.*.so"), *ROOT.glob("fastnn/_core.*.pyd")]:
-    sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]         # no build in this checkout: take the installed package,
-    os.environ["PYTHONSAFEPATH"] = "1"                                       # here and in the processes that tests start
+    sys.path[:] = [p for p in sys.path
+                   if Path(p).resolve() != ROOT]         # no build in this checkout: take the installed package,
+    os.environ["PYTHONSAFEPATH"] = "1"                                       # here and in what tests start
 
-# Tests run teams larger than the machine, on cores that may have other work: waiting OpenMP threads that spin would use up whole time slices.
+# Tests run teams larger than the machine, on cores that may have other work: waiting OpenMP threads that spin would use
+# up whole time slices.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import fastnn  # noqa: E402

@@ -1,8 +1,8 @@
-"""What every operation of csrc/ops.inc means, in NumPy: float64 (or int64, or bool) in and out, loops where they read best.
+"""What every operation of csrc/ops.inc means, in NumPy: float64, int64 or bool in and out, loops where they read best.
 
-A meaning bears its op's name; one that is also a Python builtin has a trailing underscore. It takes the op's operands as
-arrays in the natural order, then the options; outputs that the op writes side by side come as a tuple. Integers are int64
-here, and whoever compares cuts them to the type at hand, which wraps as the type does.
+A meaning bears its op's name; one that is also a Python builtin has a trailing underscore. It takes the op's operands
+as arrays in the natural order, then the options; outputs that the op writes side by side come as a tuple. Integers are
+int64 here, and whoever compares cuts them to the type at hand, which wraps as the type does.
 """
 import functools
 import math
@@ -17,7 +17,8 @@ def meaning(op):
 
 # ---- matrix products -------------------------------------------------------------------------------------------------
 
-ACT = {"none": lambda x: x, "relu": lambda x: relu_fwd(x), "sigmoid": lambda x: sigmoid_fwd(x), "tanh": lambda x: tanh_fwd(x)}
+ACT = {"none": lambda x: x, "relu": lambda x: relu_fwd(x), "sigmoid": lambda x: sigmoid_fwd(x),
+       "tanh": lambda x: tanh_fwd(x)}
 
 
 def gemm(a, b, c=None, bias=None, act="none"):
@@ -86,7 +87,8 @@ def trunc_divide(a, b):
 def pow_(a, b):
     if a.dtype.kind == "f":
         return np.power(a, b)
-    inverse = np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b % 2), 0))      # of a negative power, cut to a whole number
+    inverse = np.where(a == 1, 1,
+                       np.where(a == -1, 1 - 2 * (b % 2), 0))      # of a negative power, cut to a whole number
     return np.where(b < 0, inverse, np.power(a, np.maximum(b, 0)))
 
 
@@ -483,7 +485,8 @@ def optim_tick(step, lr, beta1, beta2, weight_decay):
     return step, -lr / (1 - beta1 ** step), 1 / math.sqrt(1 - beta2 ** step), 1 - lr * weight_decay
 
 
-def adam(p, g, m, v, step, vmax=None, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled=False, maximize=False):
+def adam(p, g, m, v, step, vmax=None, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled=False,
+         maximize=False):
     """(p, m, v, vmax) after step number `step`; vmax is None without amsgrad. decoupled: AdamW."""
     beta1, beta2 = betas
     g = -g if maximize else g

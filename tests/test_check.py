@@ -31,8 +31,10 @@ def test_compare_accepts_rounding():
 
 
 @pytest.mark.parametrize("wrong, match", [
-    (np.zeros_like(X), "35 of 35 elements are wrong"), (-X, "35 of 35"), (one_bad(X), r"1 of 35 elements are wrong, first at \(3, 2\)"),
-    (with_nan(X), r"first at \(4, 6\): got .*nan"), (np.full_like(X, np.inf), "35 of 35"), (X.T, r"shape \(7, 5\), expected \(5, 7\)"),
+    (np.zeros_like(X), "35 of 35 elements are wrong"), (-X, "35 of 35"),
+    (one_bad(X), r"1 of 35 elements are wrong, first at \(3, 2\)"),
+    (with_nan(X), r"first at \(4, 6\): got .*nan"), (np.full_like(X, np.inf), "35 of 35"),
+    (X.T, r"shape \(7, 5\), expected \(5, 7\)"),
     (X[:1], r"shape \(1, 7\)"), (X.astype(np.float64), "dtype float64, expected float32")])
 def test_compare_refuses(wrong, match):
     if "dtype" not in match:
@@ -42,8 +44,10 @@ def test_compare_refuses(wrong, match):
 
 
 def test_compare_refuses_what_hides_in_a_wide_range():
-    """An error must not hide behind the largest element, nor a finite number where NaN or infinity belongs, nor an infinity of the wrong sign."""
-    for got, want in (([1e6, 0], [1e6, 1e-3]), ([0, 1], [np.nan, 1]), ([3e38, 1], [np.inf, 1]), ([-np.inf, 1], [np.inf, 1]), ([np.nan], [np.inf])):
+    """An error must not hide behind the largest element, nor a finite number where NaN or infinity belongs, nor an
+    infinity of the wrong sign."""
+    for got, want in (([1e6, 0], [1e6, 1e-3]), ([0, 1], [np.nan, 1]), ([3e38, 1], [np.inf, 1]),
+                      ([-np.inf, 1], [np.inf, 1]), ([np.nan], [np.inf])):
         with pytest.raises(AssertionError, match="1 of"):
             compare(np.array(got, np.float32), np.array(want), "float32")
     for got, want in (([1, 2, 4], [1, 2, 3]), ([0, 0, 0], [1, 2, 3])):
@@ -64,7 +68,8 @@ def test_same_bits_refuses():
     a = fastnn.tensor([1.0, 0.0, 3.0])
     same_bits(a, a.clone())
     same_bits(fastnn.tensor([float("nan")]), fastnn.tensor([float("nan")]))
-    for b, match in ((np.nextafter(np.float32(a.numpy()), np.float32(9)), "3 of 3 elements differ"), (np.array([1, -0.0, 3], np.float32), "1 of 3"),
+    for b, match in ((np.nextafter(np.float32(a.numpy()), np.float32(9)), "3 of 3 elements differ"),
+                     (np.array([1, -0.0, 3], np.float32), "1 of 3"),
                      (a.numpy().astype(np.float64), "float64"), (a.numpy()[:2], r"\(2,\)")):
         with pytest.raises(AssertionError, match=match):
             same_bits(a, b)
@@ -146,10 +151,13 @@ def writes_operand(a, b):
     (lambda a, b: a * 0, {}, "elements are wrong"), (lambda a, b: -(a * b), {}, "elements are wrong"),
     (lambda a, b: (a * b).t(), {}, "shape"), (lambda a, b: (a * b).double(), {}, "dtype float64, expected float32"),
     (lambda a, b: (a * b, a), {}, "2 results, expected 1"),
-    (by_threads, {"tol": 1e3}, "2 threads against 1"), (by_layout, {}, "transposed"), (writes_operand, {"threads": (1,)}, "wrote to an operand"),
-    (lambda a, b: a * b, {"op": "add"}, "does not contain"), (Wrong.apply, {"grads": (0, 1)}, "gradient of operand 1, .* are wrong"),
+    (by_threads, {"tol": 1e3}, "2 threads against 1"), (by_layout, {}, "transposed"),
+    (writes_operand, {"threads": (1,)}, "wrote to an operand"),
+    (lambda a, b: a * b, {"op": "add"}, "does not contain"), (Wrong.apply, {"grads": (0, 1)},
+                                                              "gradient of operand 1, .* are wrong"),
     (lambda a, b: Wrong.apply(a, b).detach() + 0 * a, {"grads": (0,)}, "gradient of operand 0"),
-    pytest.param(by_isa, {}, _core.isas()[0], marks=pytest.mark.skipif(len(_core.isas()) < 2, reason="one instruction set here"))])
+    pytest.param(by_isa, {}, _core.isas()[0], marks=pytest.mark.skipif(len(_core.isas()) < 2,
+                                                                       reason="one instruction set here"))])
 def test_check_op_refuses(run, options, match):
     with pytest.raises(AssertionError, match=match):
         check_op(run, np.multiply, X, X + 3, **options)

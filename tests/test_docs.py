@@ -44,7 +44,8 @@ def documented():
     return found
 
 
-EXAMPLES = {name: doctest.DocTestParser().get_doctest(inspect.getdoc(thing), {}, name, None, 0) for name, thing in documented().items()
+EXAMPLES = {name: doctest.DocTestParser().get_doctest(inspect.getdoc(thing), {}, name, None, 0) for name,
+            thing in documented().items()
             if ">>>" in inspect.getdoc(thing)}
 
 
@@ -59,11 +60,13 @@ def test_example(name):
 def test_there_are_examples():
     """The search finds functions, classes, methods and the Cython floor's."""
     assert len(EXAMPLES) > 40
-    for name in ("fastnn.ops.shape.cat", "fastnn.tensor.Tensor", "fastnn._core.capture", "fastnn.nn.module.Module", "fastnn.autograd.no_grad"):
+    for name in ("fastnn.ops.shape.cat", "fastnn.tensor.Tensor", "fastnn._core.capture", "fastnn.nn.module.Module",
+                 "fastnn.autograd.no_grad"):
         assert name in EXAMPLES
 
 
-@pytest.mark.parametrize("home", ["fastnn", "fastnn.nn", "fastnn.nn.functional", "fastnn.optim", "fastnn.utils.data", "fastnn.kernels"])
+@pytest.mark.parametrize("home", ["fastnn", "fastnn.nn", "fastnn.nn.functional", "fastnn.optim", "fastnn.utils.data",
+                                  "fastnn.kernels"])
 def test_public_names_are_documented(home):
     module = importlib.import_module(home)
     public = {n: v for n, v in vars(module).items() if not n.startswith("_") and callable(v)}

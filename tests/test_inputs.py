@@ -1,7 +1,8 @@
 """Every kind of input: it works as in PyTorch or raises, in the caller's words.
 
-A case is a function of the package, so the same text runs on fastnn, where the outcome written above it must come, and on PyTorch, where it is
-installed, whose values, dtypes and class of exception must be the same. `torch=` gives PyTorch's class where it differs, or why it is not asked.
+A case is a function of the package, so the same text runs on fastnn, where the outcome written above it must come, and
+on PyTorch, where it is installed, whose values, dtypes and class of exception must be the same. `torch=` gives
+PyTorch's class where it differs, or why it is not asked.
 """
 import copy
 import io
@@ -115,7 +116,8 @@ def read_only_array(f):
     return linear(f, x), x.sum()
 
 
-@raises(ValueError, r"cannot write to a tensor of shape \(3, 4\) whose NumPy memory is read-only", torch="PyTorch writes to it")
+@raises(ValueError, r"cannot write to a tensor of shape \(3, 4\) whose NumPy memory is read-only",
+        torch="PyTorch writes to it")
 def read_only_array_written(f):
     f.from_numpy(read_only(A)).add_(1)
 
@@ -165,7 +167,8 @@ def strides_between_elements(f):
     f.from_numpy(np.zeros(4, [("a", "<f4"), ("b", "u1")])["a"])
 
 
-@raises(TypeError, "float16.*only supported types are: float64, float32, int64, int32, uint8, and bool", torch=NOT_CARRIED)
+@raises(TypeError, "float16.*only supported types are: float64, float32, int64, int32, uint8, and bool",
+        torch=NOT_CARRIED)
 def array_of_halves(f):
     f.from_numpy(A.astype(np.float16))
 
@@ -228,7 +231,8 @@ def empty_products(f):
 
 @gives([ZEROS[:0, :3], ZEROS[:2, :0], [1, 2], ZEROS[:0]])
 def empty_shaped(f):
-    return f.zeros(0, 3) + 1, f.zeros(2, 0).softmax(1), f.cat([f.zeros(0), f.tensor([1., 2.])]), f.zeros(2, 0, 2).reshape(0, 4)
+    joined = f.cat([f.zeros(0), f.tensor([1., 2.])])
+    return f.zeros(0, 3) + 1, f.zeros(2, 0).softmax(1), joined, f.zeros(2, 0, 2).reshape(0, 4)
 
 
 @gives([NAN, 0, ZEROS[:0, :3]])
@@ -266,7 +270,8 @@ def single_elements(f):
 @gives([NAN, NAN, 1, [0, NAN, 2], [NAN, 1, 1], [False, False], [True, False]])
 def nan_kept(f):
     x = f.tensor([-1., NAN, 2.])
-    return x.max(), x.sum(), x.argmax(), x.relu(), f.tensor([NAN, 0., 3.]).clamp(1, 1), x[1:] == f.tensor([NAN, 1.]), x[1:].isnan()
+    clamped = f.tensor([NAN, 0., 3.]).clamp(1, 1)
+    return x.max(), x.sum(), x.argmax(), x.relu(), clamped, x[1:] == f.tensor([NAN, 1.]), x[1:].isnan()
 
 
 @gives([[[NAN] * 3, [0, 0, 1]], [[NAN] * 2], [NAN, NAN]])
@@ -591,7 +596,8 @@ def mean_of_integers(f):
     f.zeros(3, dtype=f.int64).mean()
 
 
-@raises(NotImplementedError, r"softmax.*not implemented for '?(int64|Long)'?", torch=(NotImplementedError, RuntimeError))
+@raises(NotImplementedError, r"softmax.*not implemented for '?(int64|Long)'?",
+        torch=(NotImplementedError, RuntimeError))
 def softmax_of_integers(f):
     f.zeros(3, dtype=f.int64).softmax(0)
 
@@ -602,11 +608,12 @@ def integers_promoted(f):
     return x.exp(), f.tensor([1, 2]) / 2, f.tensor([1, 2]) + 0.5, (x / x.sum()).dtype == f.float32
 
 
-@gives([np.array([1.5, 2.5], np.float32), np.array([3, 4]), np.array([2.5, 3.5], np.float32), np.array([2, 3], np.uint8)])
+@gives([np.array([1.5, 2.5], np.float32), np.array([3, 4]), np.array([2.5, 3.5], np.float32),
+        np.array([2, 3], np.uint8)])
 def promotion_of_scalars(f):
     """A 0-d tensor and a Python number change the kind of type, not its width."""
-    small = f.tensor([1, 2], dtype=f.uint8)
-    return f.tensor([1., 2.]) + f.tensor(0.5, dtype=f.float64), f.tensor([1, 2]) + f.tensor(2, dtype=f.int32), small + 1.5, small + f.tensor(1)
+    small, wide, long = f.tensor([1, 2], dtype=f.uint8), f.tensor(0.5, dtype=f.float64), f.tensor(2, dtype=f.int32)
+    return f.tensor([1., 2.]) + wide, f.tensor([1, 2]) + long, small + 1.5, small + f.tensor(1)
 
 
 @raises(RuntimeError, "result type (Float|float32) can't be cast to.*(Long|int64)")
@@ -1140,9 +1147,12 @@ def test_input_as_torch(case, want, match, torch_, torch):
 
 # ---- nothing is lost -------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("change", [lambda x: x.add_(fastnn.ones(4)), lambda x: x.copy_(fastnn.ones(4)), lambda x: x.__setitem__(0, fastnn.ones(2)),
-                                    lambda x: x.__setitem__(fastnn.tensor([0, 7]), 1.0), lambda x: x.scatter_(0, fastnn.tensor([7]), fastnn.ones(1)),
-                                    lambda x: x.masked_fill_(fastnn.ones(2, dtype=fastnn.bool), 1.0), lambda x: x.mul_("a"), lambda x: x.fill_("a")])
+@pytest.mark.parametrize("change", [lambda x: x.add_(fastnn.ones(4)), lambda x: x.copy_(fastnn.ones(4)),
+                                    lambda x: x.__setitem__(0, fastnn.ones(2)),
+                                    lambda x: x.__setitem__(fastnn.tensor([0, 7]), 1.0),
+                                    lambda x: x.scatter_(0, fastnn.tensor([7]), fastnn.ones(1)),
+                                    lambda x: x.masked_fill_(fastnn.ones(2, dtype=fastnn.bool), 1.0),
+                                    lambda x: x.mul_("a"), lambda x: x.fill_("a")])
 def test_a_refused_write_changes_nothing(change):
     x = fastnn.arange(3.0)
     with pytest.raises((RuntimeError, IndexError, TypeError)):
@@ -1162,7 +1172,8 @@ def test_a_refused_state_changes_nothing_it_names():
 
 def saved():
     file = io.BytesIO()
-    fastnn.save({"w": fastnn.arange(6.0).view(2, 3), "b": [fastnn.ones(2, dtype=fastnn.bool), 3, None, "x", 2.5, True]}, file)
+    fastnn.save({"w": fastnn.arange(6.0).view(2, 3), "b": [fastnn.ones(2, dtype=fastnn.bool), 3, None, "x", 2.5, True]},
+                file)
     return file.getvalue()
 
 
@@ -1176,19 +1187,28 @@ def entry(shape, end, dtype="F32", begin=0, **more):
 
 
 FILES = {
-    "nothing": (b"", "too few"), "three bytes": (b"abc", "too few"), "text": (b"PK\x03\x04 this is another file", "header"),
-    "cut in the length": (saved()[:7], "too few"), "cut in the header": (saved()[:40], "truncated"), "cut in the data": (saved()[:-1], "within the .* of data"),
+    "nothing": (b"", "too few"), "three bytes": (b"abc", "too few"), "text": (b"PK\x03\x04 this is another file",
+                                                                              "header"),
+    "cut in the length": (saved()[:7], "too few"), "cut in the header": (saved()[:40], "truncated"),
+    "cut in the data": (saved()[:-1], "within the .* of data"),
     "one byte more": (saved() + b"\0", "padded"), "length of 2**64 - 1": (crafted({}, length=2 ** 64 - 1), "limit"),
-    "length beyond the file": (crafted({}, length=1000), "truncated"), "no object": (crafted(b"[]"), "'{'"), "no JSON": (crafted(b"{]"), "not valid"),
-    "not UTF-8": (crafted(b'{"\xff": 1}'), "UTF-8"), "deep": (crafted(b'{"a":' * 10 ** 5 + b"1" + b"}" * 10 ** 5), "nested"),
+    "length beyond the file": (crafted({}, length=1000), "truncated"), "no object": (crafted(b"[]"), "'{'"),
+    "no JSON": (crafted(b"{]"), "not valid"),
+    "not UTF-8": (crafted(b'{"\xff": 1}'), "UTF-8"), "deep": (crafted(b'{"a":' * 10 ** 5 + b"1" + b"}" * 10 ** 5),
+                                                              "nested"),
     "NaN in the header": (crafted(b'{"a": NaN}'), "NaN"), "a key twice": (crafted(b'{"a": {}, "a": {}}'), "twice"),
-    "entry of another kind": (crafted({"a": 3}), "'a' needs exactly"), "entry with more": (crafted({"a": entry([1], 4, x=1)}, bytes(4)), "'a' needs exactly"),
+    "entry of another kind": (crafted({"a": 3}), "'a' needs exactly"),
+    "entry with more": (crafted({"a": entry([1], 4, x=1)}, bytes(4)), "'a' needs exactly"),
     "dtype unknown": (crafted({"a": entry([1], 4, "Q9")}, bytes(4)), "unknown dtype 'Q9'"),
-    "negative size": (crafted({"a": entry([-1], 4)}, bytes(4)), "'a' has a shape"), "size of another kind": (crafted({"a": entry([1.5], 4)}, bytes(4)), "'a' has a shape"),
+    "negative size": (crafted({"a": entry([-1], 4)}, bytes(4)), "'a' has a shape"),
+    "size of another kind": (crafted({"a": entry([1.5], 4)}, bytes(4)), "'a' has a shape"),
     "overflowing shape": (crafted({"a": entry([2 ** 33, 2 ** 33], 4)}, bytes(4)), "'a' of shape .* overflows"),
-    "nine dimensions": (crafted({"a": entry([1] * 9, 4)}, bytes(4)), "at most 8"), "size and bytes": (crafted({"a": entry([2], 4)}, bytes(4)), "takes 8 bytes"),
-    "beyond the end": (crafted({"a": entry([2], 8)}, bytes(4)), "data_offsets"), "backwards": (crafted({"a": entry([1], 0, begin=4)}, bytes(4)), "data_offsets"),
-    "overlap": (crafted({"a": entry([1], 4), "b": entry([1], 4)}, bytes(4)), "overlap"), "gap": (crafted({"a": entry([1], 8, begin=4)}, bytes(8)), "gaps"),
+    "nine dimensions": (crafted({"a": entry([1] * 9, 4)}, bytes(4)), "at most 8"),
+    "size and bytes": (crafted({"a": entry([2], 4)}, bytes(4)), "takes 8 bytes"),
+    "beyond the end": (crafted({"a": entry([2], 8)}, bytes(4)), "data_offsets"),
+    "backwards": (crafted({"a": entry([1], 0, begin=4)}, bytes(4)), "data_offsets"),
+    "overlap": (crafted({"a": entry([1], 4), "b": entry([1], 4)}, bytes(4)), "overlap"),
+    "gap": (crafted({"a": entry([1], 8, begin=4)}, bytes(8)), "gaps"),
     "bool of 2": (crafted({"a": entry([1], 1, "BOOL")}, b"\2"), "neither 0 nor 1"),
     "metadata of another kind": (crafted({"__metadata__": {"a": 1}}), "__metadata__"),
     "structure of another kind": (crafted({"__metadata__": {"fastnn": '{"exec": "rm"}'}}), "means nothing"),
@@ -1233,7 +1253,8 @@ def test_file_of_a_type_not_carried():
         fastnn.load(io.BytesIO(crafted({"a": entry([2], 4, "BF16")}, bytes(4))))
 
 
-@pytest.mark.parametrize("value, where", [({"a": [1, {2}]}, r"obj\['a'\]\[1\] is a set"), (lambda: 0, "obj is a function"), ({"m": object()}, r"obj\['m'\]"),
+@pytest.mark.parametrize("value, where", [({"a": [1, {2}]}, r"obj\['a'\]\[1\] is a set"),
+                                          (lambda: 0, "obj is a function"), ({"m": object()}, r"obj\['m'\]"),
                                           ({(1, 2): 3}, "key"), (np.zeros(2), "ndarray"), ({"c": 1j}, "complex")])
 def test_what_cannot_be_saved(value, where, tmp_path):
     path = tmp_path / "a.safetensors"

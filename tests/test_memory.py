@@ -1,4 +1,4 @@
-"""Memory is bounded: thousands of steps of random sizes stay within 1.5x of the largest, and long graphs are released without recursion."""
+"""Memory is bounded: thousands of steps of random sizes stay within 1.5x of the largest; long graphs are released."""
 import gc
 import json
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 import fastnn
 from fastnn import _core
 
-# In a process of its own, so that nothing else lies in the pool: one step of the largest batch, then 2,000 of random sizes.
+# In a process of its own, so that nothing else lies in the pool: a step of the largest batch, then 2,000 of random sizes.
 STEPS = """
 import gc, json, random, sys
 import fastnn
@@ -48,7 +48,8 @@ for _ in range(3):
     run(step, LARGEST)
 def measure(step):
     m = _core.memory_info()
-    return {"used": m["peak_in_use"], "resident": m["resident"], "arena": step.info()["arena_bytes"] if captured else 0, "rss": rss()}
+    arena = step.info()["arena_bytes"] if captured else 0
+    return {"used": m["peak_in_use"], "resident": m["resident"], "arena": arena, "rss": rss()}
 
 one = measure(step)
 _core.reset_peak_memory()
@@ -123,7 +124,8 @@ def test_a_long_chain_goes_backward_and_is_released():
     in_small_thread(chain)
 
 
-@pytest.mark.parametrize("make", [lambda y: (y * y).tanh(), lambda y: fastnn.cat([y, y])[:2], lambda y: y.view(2, 1).t().reshape(2), lambda y: y.clone().mul_(2),
+@pytest.mark.parametrize("make", [lambda y: (y * y).tanh(), lambda y: fastnn.cat([y, y])[:2],
+                                  lambda y: y.view(2, 1).t().reshape(2), lambda y: y.clone().mul_(2),
                                   lambda y: fastnn.nn.functional.linear(y[None], fastnn.eye(2))[0]])
 def test_graphs_die_with_their_tensors(make):
     """No cycles: with the collector off, every block is back as soon as the last tensor goes."""
