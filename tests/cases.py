@@ -153,7 +153,7 @@ for m, k, n in ((1, 1, 1), (3, 5, 4), (17, 33, 65), (64, 64, 64), (2, 0, 3), (0,
          bound=lambda dy, x, w: product(dy, w), tol=4 + n / 4)
     case("dense_bwd_w", partial(grad, F.linear, which=1), dy, x, w, mean=lambda dy, x, w: ref.dense_bwd_w(dy, x)[0],
          bound=lambda dy, x, w: product(dy.T, x), tol=4 + m / 4)
-    case("dense_bwd_w", partial(grad, F.linear, which=2), dy, x, w, b, mean=lambda dy, x, w, b: ref.dense_bwd_w(dy, x)[1],
+    case("dense_bwd_w", partial(grad, F.linear, which=2), dy, x, w, b, mean=lambda dy, x, *_: ref.dense_bwd_w(dy, x)[1],
          bound=lambda dy, *_: np.abs(dy).sum(0), tol=4 + m / 4)
 for m, k, n in ((1, 1, 1), (40, 33, 65), (70, 9, 34)):
     case("gemm_pack", lambda x, w: _core.linear_fwd(x, w, None, 0, _core.linear_pack(w)), randn(m, k), randn(n, k),
@@ -335,8 +335,8 @@ for reduction in ("mean", "sum", "none"):
             weight = [positive(C)] if RNG.integers(2) else []
             case(op + "_fwd", run, x, target, *weight, mean=mean, grads=(0,), **FEW,
                  bound=lambda *args, f=mean: np.abs(f(*args)) + 1)
-            case(op + "_bwd", lambda dy, x, *rest, run=run: grad(lambda x: run(x, *rest), dy, x), dy, x, target, *weight,
-                 mean=mean_bwd, bound=lambda dy, *_: 3 * np.abs(dy).max(), **FEW)
+            case(op + "_bwd", partial(grad, run), dy, x, target, *weight, mean=mean_bwd,
+                 bound=lambda dy, *_: 3 * np.abs(dy).max(), **FEW)
     for n in ((9,), (5, 70), (0, 3)):
         run = partial(F.mse_loss, reduction=reduction)
         case("mse_fwd", run, randn(*n), randn(*n), mean=partial(ref.mse_fwd, reduction=reduction), grads=(0, 1))

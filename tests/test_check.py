@@ -147,17 +147,19 @@ def writes_operand(a, b):
     return y
 
 
+one_isa = pytest.mark.skipif(len(_core.isas()) < 2, reason="one instruction set here")
+
+
 @pytest.mark.parametrize("run, options, match", [
     (lambda a, b: a * 0, {}, "elements are wrong"), (lambda a, b: -(a * b), {}, "elements are wrong"),
     (lambda a, b: (a * b).t(), {}, "shape"), (lambda a, b: (a * b).double(), {}, "dtype float64, expected float32"),
     (lambda a, b: (a * b, a), {}, "2 results, expected 1"),
     (by_threads, {"tol": 1e3}, "2 threads against 1"), (by_layout, {}, "transposed"),
     (writes_operand, {"threads": (1,)}, "wrote to an operand"),
-    (lambda a, b: a * b, {"op": "add"}, "does not contain"), (Wrong.apply, {"grads": (0, 1)},
-                                                              "gradient of operand 1, .* are wrong"),
+    (lambda a, b: a * b, {"op": "add"}, "does not contain"),
+    (Wrong.apply, {"grads": (0, 1)}, "gradient of operand 1, .* are wrong"),
     (lambda a, b: Wrong.apply(a, b).detach() + 0 * a, {"grads": (0,)}, "gradient of operand 0"),
-    pytest.param(by_isa, {}, _core.isas()[0], marks=pytest.mark.skipif(len(_core.isas()) < 2,
-                                                                       reason="one instruction set here"))])
+    pytest.param(by_isa, {}, _core.isas()[0], marks=one_isa)])
 def test_check_op_refuses(run, options, match):
     with pytest.raises(AssertionError, match=match):
         check_op(run, np.multiply, X, X + 3, **options)

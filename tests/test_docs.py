@@ -27,9 +27,9 @@ def documented():
 
     def add(name, thing):
         doc = inspect.getdoc(thing)
-        if doc and id(doc) not in seen and (name, doc) not in seen:
-            seen.add((name, doc))
-            found.setdefault(name, thing)
+        if doc and doc not in seen:          # the same function under a second name is run once
+            seen.add(doc)
+            found[name] = thing
     for module in modules():
         add(module.__name__, module)
         for name, thing in sorted(vars(module).items()):
@@ -44,9 +44,8 @@ def documented():
     return found
 
 
-EXAMPLES = {name: doctest.DocTestParser().get_doctest(inspect.getdoc(thing), {}, name, None, 0) for name,
-            thing in documented().items()
-            if ">>>" in inspect.getdoc(thing)}
+EXAMPLES = {name: doctest.DocTestParser().get_doctest(inspect.getdoc(thing), {}, name, None, 0)
+            for name, thing in documented().items() if ">>>" in inspect.getdoc(thing)}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -1187,15 +1187,13 @@ def entry(shape, end, dtype="F32", begin=0, **more):
 
 
 FILES = {
-    "nothing": (b"", "too few"), "three bytes": (b"abc", "too few"), "text": (b"PK\x03\x04 this is another file",
-                                                                              "header"),
-    "cut in the length": (saved()[:7], "too few"), "cut in the header": (saved()[:40], "truncated"),
-    "cut in the data": (saved()[:-1], "within the .* of data"),
+    "nothing": (b"", "too few"), "three bytes": (b"abc", "too few"),
+    "text": (b"PK\x03\x04 this is another file", "header"), "cut in the length": (saved()[:7], "too few"),
+    "cut in the header": (saved()[:40], "truncated"), "cut in the data": (saved()[:-1], "within the .* of data"),
     "one byte more": (saved() + b"\0", "padded"), "length of 2**64 - 1": (crafted({}, length=2 ** 64 - 1), "limit"),
     "length beyond the file": (crafted({}, length=1000), "truncated"), "no object": (crafted(b"[]"), "'{'"),
-    "no JSON": (crafted(b"{]"), "not valid"),
-    "not UTF-8": (crafted(b'{"\xff": 1}'), "UTF-8"), "deep": (crafted(b'{"a":' * 10 ** 5 + b"1" + b"}" * 10 ** 5),
-                                                              "nested"),
+    "no JSON": (crafted(b"{]"), "not valid"), "not UTF-8": (crafted(b'{"\xff": 1}'), "UTF-8"),
+    "deep": (crafted(b'{"a":' * 10 ** 5 + b"1" + b"}" * 10 ** 5), "nested"),
     "NaN in the header": (crafted(b'{"a": NaN}'), "NaN"), "a key twice": (crafted(b'{"a": {}, "a": {}}'), "twice"),
     "entry of another kind": (crafted({"a": 3}), "'a' needs exactly"),
     "entry with more": (crafted({"a": entry([1], 4, x=1)}, bytes(4)), "'a' needs exactly"),

@@ -12,7 +12,7 @@ import pytest
 import fastnn
 from fastnn import _core
 
-# In a process of its own, so that nothing else lies in the pool: a step of the largest batch, then 2,000 of random sizes.
+# In a process of its own, so that nothing else lies in the pool: steps of the largest batch, then 2,000 random ones.
 STEPS = """
 import gc, json, random, sys
 import fastnn

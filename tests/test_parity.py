@@ -9,7 +9,7 @@ OPTIMIZERS = [("SGD", {}), ("SGD", {"momentum": 0.9}),
               ("SGD", {"momentum": 0.8, "dampening": 0.1, "weight_decay": 0.01}),
               ("SGD", {"momentum": 0.9, "nesterov": True}),
               ("Adam", {}), ("Adam", {"amsgrad": True, "weight_decay": 0.1}), ("AdamW", {"betas": (0.8, 0.95)}),
-              ("AdamW", {"maximize": False, "eps": 1e-6})]
+              ("AdamW", {"eps": 1e-6})]
 
 
 class Config:
@@ -21,9 +21,9 @@ class Config:
         self.activation, self.bias = rng.choice(ACTIVATIONS), bool(rng.integers(2))
         self.classes, rows = self.widths[-1], int(rng.integers(1, 40))
         self.loss = rng.choice(["cross_entropy", "soft", "nll", "mse", "multi"])
-        self.options = {"reduction": str(rng.choice(["mean", "sum"])),
-                        **({"label_smoothing": 0.1} if self.loss in ("cross_entropy",
-                                                                     "soft") and rng.integers(2) else {})}
+        self.options = {"reduction": str(rng.choice(["mean", "sum"]))}
+        if self.loss in ("cross_entropy", "soft") and rng.integers(2):
+            self.options["label_smoothing"] = 0.1
         self.weight = rng.uniform(0.5, 2, self.classes) if rng.integers(2) else None
         self.optimizer, self.settings = OPTIMIZERS[seed % len(OPTIMIZERS)]
         self.clip, self.to_none = (float(rng.uniform(0.1, 2)) if rng.integers(2) else None), bool(rng.integers(2))
@@ -61,9 +61,8 @@ def train(f, c, wrap=lambda step: step):
         if c.loss == "nll":
             return F.nll_loss(F.log_softmax(y, 1), t, weight=weight, ignore_index=0, **c.options)
         if c.loss == "multi":                # losses joined, a part of the graph detached, a term on the weights
-            ce = F.cross_entropy(y, t, weight=weight, **c.options)
-            return ce + 0.1 * (y - y.detach().mean(0)).pow(2).sum() + 0.01 * sum(p.abs().sum()
-                                                                                 for p in net.parameters())
+            spread, size = (y - y.detach().mean(0)).pow(2).sum(), sum(p.abs().sum() for p in net.parameters())
+            return F.cross_entropy(y, t, weight=weight, **c.options) + 0.1 * spread + 0.01 * size
         return F.cross_entropy(y, t, weight=weight, **c.options)
 
     def step(x, t):

@@ -34,8 +34,8 @@ def randn(*shape):
     ("sumdev2", (np.array([1., 2, 3]), 0, 0.5), 1),
     ("argmax", (np.array([1, NAN, 3, NAN]),), 1), ("argmin", (np.array([2, 1, 1]),), 1),
     ("any", (np.array([[0, 0], [0, 3]]), 1), [False, True]), ("all", (np.array([[0, 1], [2, 3]]), 1), [False, True]),
-    ("copy", (np.array([-1.9, 0, 2.5]), "i"), [-1, 0, 2]), ("copy", (np.array([-1.9, 0, NAN]), "b"),
-                                                            [True, False, True]),
+    ("copy", (np.array([-1.9, 0, 2.5]), "i"), [-1, 0, 2]),
+    ("copy", (np.array([-1.9, 0, NAN]), "b"), [True, False, True]),
     ("arange", (1, 0.5, 3), [1, 1.5, 2]), ("fill", ((2,), 7), [7, 7]),
     ("take", (np.array([[1, 2], [3, 4]]), np.array([[-1], [0]])), [[[3, 4]], [[1, 2]]]),
     ("take", (np.array([[1, 2], [3, 4]]), np.array([0, 1]), np.array([1])), [2, 4]),
@@ -121,10 +121,8 @@ def pairs():
                 if loss == "nll" and (target is SOFT or "smoothing" in options):
                     continue
                 f, g = ref.meaning(loss + "_fwd"), ref.meaning(loss + "_bwd")
-                yield (f"{loss} {reduction} {sorted(options)}", lambda x, f=f, t=target, o=options,
-                       r=reduction: f(x, t, reduction=r, **o),
-                       lambda dy, x, g=g, t=target, o=options, r=reduction: g(dy, x, t, reduction=r, **o),
-                       randn(3, 4, 2))
+                how = {"target": target, "reduction": reduction, **options}
+                yield f"{loss} {reduction} {sorted(options)}", partial(f, **how), partial(g, **how), randn(3, 4, 2)
 
 
 @pytest.mark.parametrize("name, forward, backward, x", [pytest.param(*p, id=p[0]) for p in pairs()])
@@ -170,9 +168,9 @@ def test_sgd_as_torch(torch, options):
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
-@pytest.mark.parametrize("kind, options", [("Adam", {}), ("Adam", {"weight_decay": 0.1, "betas": (0.8, 0.95),
-                                                                   "eps": 1e-4}), ("Adam", {"maximize": True}),
-                                           ("AdamW", {"weight_decay": 0.1})])
+@pytest.mark.parametrize("kind, options", [
+    ("Adam", {}), ("Adam", {"weight_decay": 0.1, "betas": (0.8, 0.95), "eps": 1e-4}), ("Adam", {"maximize": True}),
+    ("AdamW", {"weight_decay": 0.1})])
 def test_adam_as_torch(torch, kind, options, amsgrad):
     """And the numbers of optim_tick give the same step."""
     p, m, v, vmax = randn(5), np.zeros(5), np.zeros(5), np.zeros(5) if amsgrad else None
