@@ -8,13 +8,17 @@ import copy
 import io
 import json
 import os
-import resource
 import struct
 
 import numpy as np
 import pytest
 
 import fastnn
+
+try:
+    import resource
+except ImportError:                          # not on Windows
+    resource = None
 
 NAN, INF = float("nan"), float("inf")
 ZEROS = np.zeros((4, 4), np.float32)
@@ -1268,6 +1272,7 @@ def test_structure_that_contains_itself(tmp_path):
         fastnn.save(loop, tmp_path / "a.safetensors")
 
 
+@pytest.mark.skipif(resource is None, reason="needs limits on the size of files")
 def test_full_disk_keeps_the_old_file(tmp_path):
     """A limit on the size of files stands in for the disk: writing fails half way."""
     path = tmp_path / "a.safetensors"

@@ -260,3 +260,9 @@ for t in threads:
 run(4)
 assert len(found) == 5 and all(found[i] == found[4] for i in range(4)) and found[4][-1] < found[4][0]
 """)
+
+
+@pytest.mark.skipif(_core.threading_kind() != "openmp", reason="a pool of OpenMP's")
+def test_threadpoolctl_sees_us():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    assert "openmp" in {pool["user_api"] for pool in threadpoolctl.threadpool_info()}
