@@ -28,7 +28,7 @@ bench: build
 
 lint:                                   # C without a warning; Python by ruff
 	FASTNN_WERROR=1 $(PYTHON) setup.py -q build --build-base build/lint --build-lib build/lint/lib
-	$(PYTHON) -m ruff check fastnn tests benchmarks setup.py
+	$(PYTHON) -m ruff check fastnn tests benchmarks examples setup.py
 
 clean:
 	rm -rf build dist *.egg-info fastnn/_core.c fastnn/_core.*.so

@@ -155,7 +155,7 @@ def test_random_steps_stay_near_their_peak(mem):
     """Steps of random shapes beside parameters that stay: what is resident is bounded by the largest recent step."""
     rng, pool = random.Random(3), mem.fn_pool_new()
     start = rss() if sys.platform == "linux" else 0
-    keep, most = [mem.fn_alloc(pool, rng.randrange(2 * MB)) for _ in range(20)], 0
+    keep = [mem.fn_alloc(pool, rng.randrange(2 * MB)) for _ in range(20)]
     for step in range(400):
         scale = rng.random()
         blocks = []
