@@ -8,19 +8,9 @@
  *
  * What is resident stays below 5/4 of the recent peak in use (and a little for the granules): growth beyond that first gives free
  * granules back, and so does the end of a window. A window ends when 32 times its peak was allocated, which is some steps. */
-#if defined(__linux__)
-#define _GNU_SOURCE
-#endif
+#include "pages.h"
 #include "fn.h"
 #include <string.h>
-#if defined(_WIN32)
-#include <windows.h>
-#else
-#include <pthread.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <unistd.h>
-#endif
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #else
@@ -69,20 +59,6 @@ typedef struct {
     block *bin[BINS];
 } heap;
 
-#if defined(_WIN32)
-typedef SRWLOCK lock;
-static void lock_init(lock *l) { InitializeSRWLock(l); }
-static void lock_on(lock *l) { AcquireSRWLockExclusive(l); }
-static void lock_off(lock *l) { ReleaseSRWLockExclusive(l); }
-static lock pools_lock = SRWLOCK_INIT;
-#else
-typedef pthread_mutex_t lock;
-static void lock_init(lock *l) { pthread_mutex_init(l, NULL); }
-static void lock_on(lock *l) { pthread_mutex_lock(l); }
-static void lock_off(lock *l) { pthread_mutex_unlock(l); }
-static lock pools_lock = PTHREAD_MUTEX_INITIALIZER;
-#endif
-
 struct fn_pool {                 /* lies at the start of its own range: [pool and bits | blocks | maps | small heap | large heap] */
     lock lock;
     fn_pool *next, *prev;        /* all pools */
@@ -96,50 +72,9 @@ struct fn_pool {                 /* lies at the start of its own range: [pool an
     heap heap[HEAPS];
 };
 static fn_pool *pools;
+static lock pools_lock = LOCK_INIT;
 /* The pool made first is the general one; the others are arenas of captures, whose freed blocks a replay still writes. */
 static fn_pool *general;
-
-/* ---- the system's pages ------------------------------------------------------------------------------------------- */
-
-#if defined(_WIN32)
-static int64_t sensible_range(void) {
-    MEMORYSTATUSEX m = { .dwLength = sizeof m };
-    return GlobalMemoryStatusEx(&m) ? 2 * (int64_t)m.ullTotalPhys : (int64_t)1 << 36;
-}
-static void *reserve(int64_t bytes) { return VirtualAlloc(NULL, bytes, MEM_RESERVE, PAGE_NOACCESS); }
-static void unreserve(void *p, int64_t bytes) { (void)bytes, VirtualFree(p, 0, MEM_RELEASE); }
-static int commit(void *p, int64_t bytes) { return VirtualAlloc(p, bytes, MEM_COMMIT, PAGE_READWRITE) ? 0 : -1; }
-static void give_back(void *p, int64_t bytes) { VirtualAlloc(p, bytes, MEM_RESET, PAGE_READWRITE); }
-static void prefer_huge(void *p, int64_t bytes) { (void)p, (void)bytes; }
-#else
-/* Twice the machine's memory; of a limited address space a quarter for the first pool and little for the others. */
-static int64_t sensible_range(void) {
-    struct rlimit limit;
-    int64_t bytes = 2 * (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY) return bytes;
-    const int64_t part = (int64_t)(limit.rlim_cur / (pools ? 32 : 4));
-    return part < bytes ? part : bytes;
-}
-static void *reserve(int64_t bytes) {
-    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-static void unreserve(void *p, int64_t bytes) { munmap(p, bytes); }
-/* Making pages writable is what strict overcommit counts, so it is here that memory runs out. */
-static int commit(void *p, int64_t bytes) { return mprotect(p, bytes, PROT_READ | PROT_WRITE); }
-#if defined(__APPLE__)
-static void give_back(void *p, int64_t bytes) { madvise(p, bytes, MADV_FREE); }
-#else
-static void give_back(void *p, int64_t bytes) { madvise(p, bytes, MADV_DONTNEED); }
-#endif
-static void prefer_huge(void *p, int64_t bytes) {
-#if defined(MADV_HUGEPAGE)
-    madvise(p, bytes, MADV_HUGEPAGE);
-#else
-    (void)p, (void)bytes;
-#endif
-}
-#endif
 
 /* ---- granules ------------------------------------------------------------------------------------------------------ */
 
@@ -275,7 +210,8 @@ static block *open_block(fn_pool *p, heap *h, char *at, int64_t size) {
     if (b) {
         p->spare = b->next;
     } else {
-        if (grow(&p->blocks, (p->made + 1) * (int64_t)sizeof(block))) return NULL;
+        const int64_t bytes = (p->made + 1) * (int64_t)sizeof(block);
+        if (bytes > p->heap[SMALL].map.base - p->blocks.base || grow(&p->blocks, bytes)) return NULL;
         b = (block *)p->blocks.base + p->made++;
     }
     *b = (block){ .at = at, .size = size, .heap = h - p->heap };
@@ -387,7 +323,7 @@ static int64_t up_to(int64_t bytes, int64_t grain) { return (bytes + grain - 1) 
 
 fn_pool *fn_pool_new(void) {
     const int64_t grain = 2 * MB, least = 64 * MB;
-    int64_t bytes = sensible_range();
+    int64_t bytes = range_bytes(!pools);
     void *map = NULL;
     for (bytes = bytes < least ? least : bytes; bytes >= least && !(map = reserve(bytes)); bytes /= 2) {}
     if (!map) return NULL;
@@ -434,20 +370,18 @@ void fn_pool_drop(fn_pool *p) {
 void *fn_alloc(fn_pool *p, int64_t bytes) {
     if (bytes < 0 || bytes >= p->map_bytes) return NULL;
     const int64_t least = bytes + TAIL ? bytes + TAIL : 1;
-    heap *h = p->heap + (least <= SMALL_MOST ? SMALL : LARGE);
-    const int64_t size = up_to(least, h->unit);
+    block *b = NULL;
     lock_on(&p->lock);
     const int64_t window_peak = p->window_peak;
-    p->in_use += size;
-    if (p->in_use > p->window_peak) p->window_peak = p->in_use;
-    block *b = carve(p, h, size);
+    if (p->in_use + least > window_peak) p->window_peak = p->in_use + least;
+    for (int i = least <= SMALL_MOST ? SMALL : LARGE; i < HEAPS && !b; i++) b = carve(p, p->heap + i, up_to(least, unit[i]));
     if (!b) {
-        p->in_use -= size;
         p->window_peak = window_peak;
         lock_off(&p->lock);
         return NULL;
     }
-    p->in_use += b->size - size;
+    p->in_use += b->size;
+    if (p->in_use > p->window_peak) p->window_peak = p->in_use;
     if (p->in_use > p->peak) p->peak = p->in_use;
     p->alive++;
     p->calls++;

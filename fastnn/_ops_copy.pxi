@@ -167,6 +167,7 @@ cpdef object fill_into(TensorBase dst, value):
             raise TypeError(f"a tensor is filled with a number, not {type(value).__name__}")
         value = value.item()
     memset(&a, 0, sizeof(a))
+    dst = _once(dst, dst)                # a repeated element may be filled, though not copied to
     if dst.dtype_ <= FN_F64:
         a.s = value
         if dst.dtype_ == FN_F32 and _isinf(<float>a.s) and not _isinf(a.s):

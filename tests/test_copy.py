@@ -167,7 +167,6 @@ def test_arange(dtype, isa, threads):
      r"must match the size .*destination has shape \(2, 3\), the source \(4,\)"),
     (lambda: fastnn.zeros(3).copy_(fastnn.zeros(2, 3)), RuntimeError, "more dimensions"),
     (lambda: fastnn.zeros(3).expand(2, 3).copy_(fastnn.zeros(2, 3)), RuntimeError, "single memory location"),
-    (lambda: fastnn.zeros(1).expand(3).fill_(1), RuntimeError, "single memory location"),
     (lambda: fastnn.zeros(3).copy_(1), TypeError, "must be Tensor"),
     (lambda: fastnn.zeros(1).fill_(10 ** 400), OverflowError, "large"),
     (lambda: fastnn.zeros(3).fill_(fastnn.zeros(2)), RuntimeError, "0-dimension")])

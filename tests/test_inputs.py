@@ -440,6 +440,14 @@ def mse_shapes(f):
     f.nn.functional.mse_loss(f.zeros(2, 3), f.zeros(4))
 
 
+@gives([[2, 2], [0, 0]])
+def expanded_filled(f):
+    x, y = f.ones(1, 2), f.ones(2)
+    x.expand(3, 2).fill_(2)
+    y.expand(3, 2)[1].zero_()
+    return x[0], y
+
+
 @raises(IndexError, "too many indices.*2")
 def too_many_indices(f):
     f.zeros(2, 3)[0, 0, 0]
@@ -1127,6 +1135,7 @@ def captured_input_with_a_gradient(f):
     f.capture(lambda x: x * 2)(f.ones(2, requires_grad=True))
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize("case, want, match, torch_", CASES)
 def test_input(case, want, match, torch_):
     if match is None:

@@ -288,6 +288,8 @@ resource.setrlimit(resource.{limit}, (2 << 30, 2 << 30))
 pools = [lib.fn_pool_new() for _ in range(4)]
 assert all(pools)
 bytearray(256 << 20)
+small = [lib.fn_alloc(pools[1], 1000) for _ in range(20_000)]          # more than is set apart for small ones
+assert None not in small and len(set(small)) == 20_000
 blocks = []
 while (p := lib.fn_alloc(pools[0], 16 << 20)) is not None:
     blocks.append(p)
