@@ -379,6 +379,7 @@ cdef int _accumulate(list slots) except -1:
         old = leaf.grad_
         add(old, g, out=old)
     elif Py_REFCNT(g) == 1 and storage_refs(g) == 1 and g.base is None and g.storage.pooled and is_dense(g) and g.offset == 0:
+        g.storage.stands_in = False
         set_grad(leaf, g)
     else:
         old = empty_as(leaf, leaf.dtype_)

@@ -629,7 +629,7 @@ cdef object _part(a):
         t = a
         if not fn_tls_no_grad and (t.requires_grad_ or node_of(t) is not None):
             raise CaptureError(f"capture: an input of shape {shape_of(t)} requires grad; inputs are copied into the program, so detach() it")
-        return (t.dtype_, t.shape, None if is_dense(t) else _layout_of(t))
+        return (t.dtype_, t.shape, None if is_dense(t) else (t.channels_last, _layout_of(t)))
     try:
         hash(a)
     except TypeError:
@@ -671,6 +671,7 @@ cdef object _input(Recorder r, a, list buffers):
     y.ndim, y.dtype_, y.numel_ = t.ndim, t.dtype_, t.numel_
     memcpy(y.shape_, t.shape_, sizeof(y.shape_))
     row_major(y)
+    y.channels_last = t.channels_last
     span = t.numel_ if is_dense(t) else _input_strides(t, y.stride_)
     y.storage = r.block(span * itemsize[t.dtype_])
     _refill(y, t)

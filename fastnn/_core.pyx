@@ -103,6 +103,7 @@ cdef class Storage:
     cdef readonly int64_t version
     cdef readonly int64_t exports        # writable NumPy or DLPack views alive
     cdef bint writable, pooled, is_input
+    cdef bint stands_in                  # holds what view() shows of a channels-last tensor: a copy, so not to be written
     cdef object owner                    # of foreign memory: keeps it alive
     cdef int64_t serial                  # of the recording that made it, see Recorder
     cdef object recording
@@ -160,6 +161,7 @@ cdef class TensorBase:
     cdef int ndim, dtype_
     cdef int64_t shape_[FN_DIMS]
     cdef int64_t stride_[FN_DIMS]
+    cdef bint channels_last              # the layout tag: (N,C,H,W) or (C,H,W) that a layer left dense in the order N,H,W,C
     cdef bint requires_grad_             # of a leaf
     cdef bint retains
     cdef object grad_
@@ -197,7 +199,7 @@ cdef class TensorBase:
         return <uintptr_t>address(self)
 
     def is_contiguous(self):
-        return is_dense(self)
+        return self.channels_last or is_dense(self)
 
     @property
     def _version(self):
@@ -333,7 +335,41 @@ cdef TensorBase empty_as(TensorBase x, int dtype):
     cdef TensorBase t = empty(dtype, x.ndim, x.shape_)
     if not is_dense(x) and fills(x):
         memcpy(t.stride_, x.stride_, x.ndim * sizeof(int64_t))
+    t.channels_last = x.channels_last
     return t
+
+
+cdef TensorBase empty_nhwc(int dtype, int64_t N, int64_t C, int64_t H, int64_t W):
+    """A fresh tensor of shape (N,C,H,W) that lies in memory as N,H,W,C, and says so."""
+    cdef int64_t *shape = [N, C, H, W]
+    cdef TensorBase t = empty(dtype, 4, shape)
+    t.stride_[0], t.stride_[1], t.stride_[2], t.stride_[3] = H * W * C, 1, W * C, C
+    t.channels_last = True
+    return t
+
+
+cpdef bint is_nhwc(TensorBase t) noexcept:
+    """Does (N,C,H,W) or (C,H,W) lie dense in the order N,H,W,C, whether a layer left it so or not?"""
+    cdef int64_t s = 1
+    cdef int i, d
+    if t.ndim < 3 or t.ndim > 4:
+        return False
+    for i in range(t.ndim):
+        d = t.ndim - 3 if i == 0 else t.ndim - i if i < 3 else 0
+        if t.shape_[d] != 1:
+            if t.stride_[d] != s and t.numel_:
+                return False
+            s *= t.shape_[d]
+    return True
+
+
+cpdef TensorBase nhwc(TensorBase x):
+    """x (N,C,H,W) itself if it lies in the order N,H,W,C, else a copy that does."""
+    if is_nhwc(x):
+        return x
+    cdef TensorBase y = empty_nhwc(x.dtype_, x.shape_[0], x.shape_[1], x.shape_[2], x.shape_[3])
+    _copy(y, fresh(y), x)
+    return y
 
 
 cdef bint is_dense(TensorBase t) noexcept:
@@ -389,7 +425,7 @@ cdef TensorBase alias(TensorBase x, int ndim, const int64_t *shape, const int64_
 cpdef TensorBase detach(TensorBase x):
     """The same elements without a gradient."""
     cdef TensorBase t = alias(x, x.ndim, x.shape_, x.stride_, x.offset)
-    t.base, t.history = None, 0
+    t.base, t.history, t.channels_last = None, 0, x.channels_last
     return t
 
 
@@ -407,6 +443,7 @@ def set_data(TensorBase t, TensorBase data):
     t.storage, t.offset, t.numel_, t.ndim, t.dtype_ = data.storage, data.offset, data.numel_, data.ndim, data.dtype_
     memcpy(t.shape_, data.shape_, sizeof(t.shape_))
     memcpy(t.stride_, data.stride_, sizeof(t.stride_))
+    t.channels_last = data.channels_last
     touch()
 
 
@@ -425,6 +462,9 @@ cdef void *wr(TensorBase t) except NULL:
     cdef int i
     if not s.writable:
         raise ValueError(f"cannot write to a tensor of shape {shape_of(t)} whose NumPy memory is read-only")
+    if s.stands_in:
+        raise RuntimeError(f"cannot write to a tensor of shape {shape_of(t)} that is a view of a channels-last one: the view is a copy, and what it "
+                           "shows would stay as it was. Please clone() the view, or write to the tensor itself.")
     for i in range(t.ndim):
         if t.stride_[i] == 0 and t.shape_[i] > 1:
             raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory "

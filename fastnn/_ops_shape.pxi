@@ -40,7 +40,9 @@ def select(TensorBase x, dim, index):
         if i != d:
             n[j], s[j] = x.shape_[i], x.stride_[i]
             j += 1
-    return alias(x, x.ndim - 1, n, s, x.offset + k * x.stride_[d])
+    cdef TensorBase y = alias(x, x.ndim - 1, n, s, x.offset + k * x.stride_[d])
+    y.channels_last = x.channels_last and x.ndim == 4 and d == 0
+    return y
 
 
 def slice_dim(TensorBase x, dim, int64_t start, int64_t stop, int64_t step):
@@ -52,7 +54,9 @@ def slice_dim(TensorBase x, dim, int64_t start, int64_t stop, int64_t step):
     memcpy(s, x.stride_, sizeof(s))
     n[d] = max(<int64_t>0, (stop - start + step - 1) // step)
     s[d] = x.stride_[d] * step
-    return alias(x, x.ndim, n, s, x.offset + (start * x.stride_[d] if n[d] else 0))
+    cdef TensorBase y = alias(x, x.ndim, n, s, x.offset + (start * x.stride_[d] if n[d] else 0))
+    y.channels_last = x.channels_last and x.ndim == 4 and d == 0 and step == 1
+    return y
 
 
 def permute(TensorBase x, tuple dims):
@@ -116,7 +120,9 @@ def squeeze(TensorBase x, dims=None):
         if x.shape_[i] != 1 or not which & (1u << i):
             n[j], s[j] = x.shape_[i], x.stride_[i]
             j += 1
-    return alias(x, j, n, s, x.offset)
+    cdef TensorBase y = alias(x, j, n, s, x.offset)
+    y.channels_last = x.channels_last and (j == x.ndim or (j == 3 and s[0] == x.stride_[1] and n[0] == x.shape_[1] and n[1] == x.shape_[2]))
+    return y
 
 
 def unsqueeze(TensorBase x, dim):
@@ -131,7 +137,9 @@ def unsqueeze(TensorBase x, dim):
     n[d], s[d] = 1, (x.shape_[d] * x.stride_[d] if d < x.ndim else 1)
     for i in range(d, x.ndim):
         n[i + 1], s[i + 1] = x.shape_[i], x.stride_[i]
-    return alias(x, x.ndim + 1, n, s, x.offset)
+    cdef TensorBase y = alias(x, x.ndim + 1, n, s, x.offset)
+    y.channels_last = x.channels_last and x.ndim == 3 and d == 0
+    return y
 
 
 cdef int _wanted_shape(TensorBase x, shape, int64_t *n, str name) except -1:
@@ -197,10 +205,22 @@ cdef bint _view_strides(TensorBase x, int ndim, const int64_t *n, int64_t *s) no
 
 
 def view(TensorBase x, shape):
-    """x under another shape, without a copy."""
+    """x under another shape, without a copy; but what a layer left channels-last is shown as a row-major copy."""
     cdef int64_t n[FN_DIMS]
     cdef int64_t s[FN_DIMS]
     cdef int ndim = _wanted_shape(x, shape, n, "view")
+    cdef TensorBase y
+    if x.channels_last and not is_dense(x):
+        if ndim == x.ndim and memcmp(n, x.shape_, ndim * sizeof(int64_t)) == 0:
+            y = alias(x, ndim, n, x.stride_, x.offset)
+            y.channels_last = True
+            return y
+        y = contiguous(x)
+        y.storage.stands_in = True
+        y.ndim = ndim
+        memcpy(y.shape_, n, ndim * sizeof(int64_t))
+        row_major(y)
+        return y
     if not _view_strides(x, ndim, n, s):
         raise RuntimeError(f"view size is not compatible with input tensor's size and stride (shape {shape_of(x)}, stride {x.stride()} cannot be "
                            f"seen as {tuple(shape)} without a copy). Use .reshape(...) instead.")
@@ -212,7 +232,7 @@ def can_view(TensorBase x, shape):
     cdef int64_t n[FN_DIMS]
     cdef int64_t s[FN_DIMS]
     cdef int ndim = _wanted_shape(x, shape, n, "reshape")
-    return _view_strides(x, ndim, n, s)
+    return x.channels_last or _view_strides(x, ndim, n, s)
 
 
 def full(shape, value, dtype kind):
