@@ -75,7 +75,7 @@ static plan plan_of(const fn_gemm_args *g) {
     }
     if (p.form == DOTS) return p;
     p.packed = g->packed;
-    p.nv = p.R <= FN_ROWS4 && !p.packed ? 4 : 2;
+    p.nv = !p.packed && (p.R <= FN_ROWS4 || (FN_ROWS4 >= 6 && p.s_k == 1 && p.s_r * SIZE % PAGE == 0)) ? 4 : 2;
     p.pack = !p.packed && (p.v_l != 1 || p.R > (p.v_k * SIZE % PAGE ? PACK_ROWS : PACK_ROWS / 2));
     p.lanes = least(LANES, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL));
     p.depth = most(p.part_K, 1);
@@ -138,11 +138,12 @@ static void copy_rows(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t 
 static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int64_t v_k, int64_t v_l, int64_t K,
                        int64_t n) {
     int64_t j = 0;
-    if (v_l == 1 && width == FN_NR) {        /* a whole row at a time, as it lies in memory */
+    if (v_l == 1 && width % FN_NR == 0) {        /* a whole row at a time, as it lies in memory */
+        const int64_t whole = n / width * width;
         for (int64_t k = 0; k < K; k++)
-            for (j = 0; j + FN_NR <= n; j += FN_NR) {
+            for (j = 0; j < whole; j += FN_NR) {
                 const fn_t *const x = v + k * v_k + j;
-                fn_t *const z = y + j / FN_NR * panel + k * FN_NR;
+                fn_t *const z = y + j / width * panel + k * width + j % width;
                 const vec lo = v_load(x), hi = v_load(x + FN_VL);
                 __builtin_prefetch(x + AHEAD * v_k), __builtin_prefetch(x + AHEAD * v_k + FN_VL);
                 v_store(z, lo), v_store(z + FN_VL, hi);
