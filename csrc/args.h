@@ -37,6 +37,23 @@ typedef struct {
     int64_t act;                 /* forward only */
 } fn_dense_args;
 
+/* y[n,k,p,q] = act(b[k] + sum over c,r,s of w[k,c,r,s] x[n, g C/G + c, p stride_h - pad_h + r dil_h, q stride_w - pad_w + s dil_w])
+ * with x zero outside of its H rows and W columns, c running over the C/G channels of k's group g = k / (K/G). */
+typedef struct {
+    void *work;
+    void *y;                     /* (N,K,P,Q), in memory (N,P,Q,K) */
+    void *dx;                    /* (N,C,H,W), in memory (N,H,W,C) */
+    void *dw, *db;               /* (K,C/G,R,S) row-major, (K); either may be null */
+    const void *x;               /* (N,C,H,W) of any strides */
+    const void *w;               /* (K,C/G,R,S) row-major */
+    const void *b;               /* (K) or null */
+    const void *dy;              /* (N,K,P,Q) of any strides */
+    int64_t N, C, H, W, K, R, S, P, Q, G;
+    int64_t x_n, x_c, x_h, x_w, dy_n, dy_c, dy_h, dy_w;
+    int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;  /* pad: above and to the left; P and Q tell of the rest */
+    int64_t act;                 /* FN_ACT_NONE or FN_ACT_RELU; forward only */
+} fn_conv_args;
+
 /* y[i] = f(a[i], b[i], c[i]) over an index space of ndim dimensions, stride 0 where an operand is broadcast.
  * Dimensions were merged by the caller, the last one is innermost. y may be exactly a, b or c (in place).
  * The element type named by the op is that of a and b; eq ne lt le, logical_*, isnan isinf isfinite write uint8 0/1. */
@@ -115,21 +132,44 @@ typedef struct {
     int64_t outer, n, inner;     /* all dense: element (o,i,j) at (o*n + i)*inner + j */
 } fn_softmax_args;
 
-/* cross_entropy over (rows, C, inner) logits with int64 classes, or probabilities; nll the same over log-probabilities; mse over n = rows.
- *   reduction 0 none, 1 mean (weighted), 2 sum */
+/* Normalisation of each channel over the others of (N, C, inner), see norm.c: dense, element (n,c,i) at (n*C + c)*inner + i.
+ * Channels-last has inner 1 and N rows of channels. fwd: by the batch's statistics; eval: by the running ones. */
+typedef struct {
+    void *work;
+    void *y;                     /* forward: may be x */
+    void *dx, *dw, *db;          /* backward: like x, (C), (C); each may be null; dx may be dy */
+    double *stats;               /* (2,C): mean, 1 / sqrt(var + eps); written forward, read backward */
+    void *running_mean;          /* (C); fwd: moved towards the batch's, or null; eval: read */
+    void *running_var;           /* (C); the same; the batch's variance counts with n - 1 */
+    int64_t *tracked;            /* (1) batches so far, fwd adds one; or null */
+    const void *x;
+    const void *w, *b;           /* (C), or null: 1 and 0; b only where y or act needs it */
+    const void *dy;              /* like x */
+    int64_t N, C, inner;
+    int64_t act;                 /* FN_ACT_NONE or FN_ACT_RELU; backward finds y's sign anew from x */
+    int64_t train;               /* backward: 1: of fwd; 0: of eval */
+    double momentum, eps;        /* fwd: weight of the batch; below 0: 1 / tracked, the mean of all batches */
+} fn_norm_args;
+
+/* cross_entropy over (rows, C, inner) logits with int64 classes, or probabilities; nll the same over log-probabilities; the
+ * losses of single elements (mse and what follows it in loss.c) over n = rows, with C and inner 1.
+ *   reduction 0 none, 1 mean (weighted by the classes' weights), 2 sum */
 typedef struct {
     void *work;
     void *y;                     /* forward: loss, scalar or (rows, inner) */
-    void *total;                 /* (1): what mean divides by; written forward, read backward; null if reduction is not 1 */
-    void *dx;                    /* backward; like x */
+    void *total;                 /* (1): what mean divides by; written forward, read backward; null if reduction is not 1, or it is rows */
+    void *dx;                    /* backward; like x; of elements: may be null */
+    void *dt, *dv;               /* backward, of elements: like x, may be null */
     void *prob;                  /* (rows, C, inner): softmax of x, written forward if not null, read backward (cross_entropy) */
-    const void *x;               /* (rows, C, inner) dense; mse: (rows) */
-    const void *target;          /* int64 (rows, inner), or reals like x if soft; mse: like x */
-    const void *weight;          /* (C) or null */
+    const void *x;               /* (rows, C, inner) dense; of elements: (rows) */
+    const void *target;          /* int64 (rows, inner), or reals like x if soft; of elements: like x */
+    const void *v;               /* of elements: like x or null, see loss.c */
+    const void *weight;          /* (C) or null; of elements: a factor of each, (rows) or null */
     const void *dy;              /* backward: scalar, or (rows, inner) if reduction is 0 */
     int64_t rows, C, inner;
     int64_t reduction, ignore_index, soft;
     double smoothing;
+    double s, s2;                /* of elements: see loss.c */
 } fn_loss_args;
 
 /* Philox4x32-10: bits = philox(key = rng[0] seed, counter = (element / 4, rng[1] + offset)); independent of threads. */
@@ -155,16 +195,37 @@ typedef struct {
     double p;
 } fn_dropout_args;
 
+/* Pooling, see pool.c. Both layouts of logical (N,C,H,W): row-major, or with channels last; all arrays of a call have the same.
+ * Output (p,q) takes the taps (r,s), 0..R-1, 0..S-1, at h = p*sh - ph + r*dh, w = q*sw - pw + s*dw. */
+typedef struct {
+    void *work;
+    void *y;                     /* (N,C,P,Q) forward */
+    void *dx;                    /* (N,C,H,W) backward */
+    void *tap;                   /* max, like y: r*S + s of the winner, uint8, or int32 if R*S > 256. Forward written, may be null; backward read */
+    int64_t *flat;               /* max forward, like y: h*W + w of the winner; or null. Needs tap */
+    const void *x;               /* (N,C,H,W) forward */
+    const void *dy;              /* (N,C,P,Q) backward */
+    int64_t N, C, H, W, P, Q, R, S;
+    int64_t sh, sw, ph, pw, dh, dw;  /* stride, padding, dilation (average: 1) */
+    int64_t last;                /* 1: channels last */
+    int64_t adaptive;            /* average: windows p*H/P .. ceil((p+1)*H/P) instead */
+    int64_t count_pad;           /* average: padding counts in the divisor */
+    int64_t divisor;             /* average: what sums are divided by; 0: the window's count */
+} fn_pool2d_args;
+
 /* Optimizers: nseg segments follow the struct in memory. Group numbers are read through `hyper` when the kernel runs. */
 typedef struct {
     void *p;                     /* (n) parameter */
     void *g;                     /* (n) its gradient; only grad_scale and grad_clamp write it */
-    void *s0, *s1, *s2;          /* (n) state: sgd momentum | adam m, v, vmax; null where the options need none */
+    void *s0, *s1, *s2;          /* (n) state, named as in optim.c: sgd b | adam m, v, vmax | rmsprop v, b, c | adagrad v; null where the options need none */
     double *step;                /* (4): steps taken, then what optim_tick derives from it (see optim.c) */
     const double *hyper;         /* (FN_HYPER) numbers of its group, see below */
     int64_t n;
 } fn_seg;
-enum { FN_LR, FN_MOMENTUM, FN_DAMPENING, FN_WEIGHT_DECAY, FN_NESTEROV, FN_MAXIMIZE, FN_BETA1, FN_BETA2, FN_EPS, FN_AMSGRAD, FN_DECOUPLED, FN_HYPER = 16 };
+enum { FN_LR, FN_MOMENTUM, FN_DAMPENING, FN_WEIGHT_DECAY, FN_NESTEROV, FN_MAXIMIZE, FN_BETA1, FN_BETA2, FN_EPS, FN_AMSGRAD, FN_DECOUPLED,
+       FN_ALPHA, FN_CENTERED, FN_LR_DECAY,
+       FN_INITIAL,               /* of s0, before the first step; read where it is made */
+       FN_HYPER = 16 };
 
 typedef struct {
     void *work;

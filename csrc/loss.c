@@ -4,10 +4,22 @@
  *   cross_entropy, class t    L = -(1 - e) w_t l_t - e/C sum_c w_c l_c          dx_c = g ((1 - e) w_t (p_c - [c = t]) + e/C (W p_c - w_c))
  *   cross_entropy, soft t     L = -sum_c q_c l_c, q_c = w_c ((1 - e) t_c + e/C)  dx_c = g (p_c sum_k q_k - q_c)
  *   nll, class t              L = -w_t x_t                                        dx_t = -g w_t, 0 elsewhere
- *   mse                       L = (x - t)^2                                       dx = 2 g (x - t)
+ *
+ * Losses of single elements, L times w where there are weights; d = x - t
+ *   mse           L = d^2                                          dx = 2 d                     dt = -dx
+ *   l1            L = |d|                                          dx = sign d                  dt = -dx
+ *   huber         L = m (|d| - m / 2) / s2,  m = min(|d|, s)       dx = min(max(d, -s), s) / s2  dt = -dx
+ *   bce           L = (t - 1) n - t y,  y = max(log x, -100), n = max(log(1 - x), -100)
+ *                                                                  dx = (x - t) / max(x (1 - x), 1e-12)   dt = n - y
+ *   bce_logits    L = (1 - t) x + (1 + (v - 1) t) l,  l = log(1 + exp(-x)),  v is 1 if null
+ *                                                                  dx = (1 - t + v t) sigmoid(x) - v t    dt = (v - 1) l - x
+ *   gaussian_nll  L = (log u + d^2 / u) / 2 + s2,  u = max(v, s)   dx = d / u,  dt = -dx,  dv = (1 - d^2 / u) / (2 u)
+ *   kl_div        L = t (log t - x), 0 where t is 0                dx = -t                      dt = log t + 1 - x
+ *   kl_div_log    L = exp(t) (t - x)                               dx = -exp(t)                 dt = exp(t) (t - x + 1)
+ * all of them times g. x outside 0..1 (bce) or v below 0 (gaussian_nll) give NaN; callers refuse them.
  *
  * reduction none: y = L, g = dy. sum: y = sum L, g = dy. mean: y = sum L / total, g = dy / total, where total is the sum of w_t
- * over items that count, or the number of items (soft, mse). Class ignore_index counts for nothing; any other class outside
+ * over items that count, or the number of items (soft targets, single elements). Class ignore_index counts for nothing; any other class outside
  * 0..C-1 gives NaN and touches no memory (callers refuse it; a replay cannot).
  *
  * Items are cut into parts by shape alone. Sums of parts are taken in double and added in order. */
@@ -16,7 +28,7 @@
 
 enum { NONE, MEAN, SUM };
 enum { PLAIN, SMOOTH, SOFT };
-enum { MSE_PART = 4096, NLL_PART = 1024 };
+enum { PAIR_PART = 4096, NLL_PART = 1024 };
 
 typedef struct { double loss, total; } part_sum;
 
@@ -64,7 +76,7 @@ FN_INLINE void reduce_parts(const fn_loss_args *a, parting ps, fn_team t, part_b
 /* dL: the same for all items (mean, sum), or one for each. */
 FN_INLINE fn_t gradient(const fn_loss_args *a) {
     const fn_t *const dy = a->dy;
-    return a->reduction == NONE ? 0 : a->reduction == MEAN ? dy[0] / *(const fn_t *)a->total : dy[0];
+    return a->reduction == NONE ? 0 : a->reduction == MEAN ? dy[0] / (a->total ? *(const fn_t *)a->total : (fn_t)a->rows) : dy[0];
 }
 FN_INLINE fn_t gradient_of(const fn_loss_args *a, int64_t item, fn_t all) {
     return a->reduction == NONE ? ((const fn_t *)a->dy)[item] : all;
@@ -345,46 +357,155 @@ FN_KERNEL(nll_bwd) {
     }
 }
 
-/* ---- mse ------------------------------------------------------------------------------------------------------- */
+/* ---- of single elements ---------------------------------------------------------------------------------------- */
 
-static void mse_part(const fn_loss_args *a, part p, part_sum *sum) {
-    const fn_t *const x = a->x, *const t = a->target;
-    fn_t *const y = a->reduction == NONE ? a->y : NULL;
+typedef struct { vec s, s2; } numbers;
+typedef struct { vec dx, dt, dv; } slopes;
+typedef vec (*pair_loss)(numbers k, vec x, vec t, vec v);
+typedef slopes (*pair_slopes)(numbers k, vec x, vec t, vec v, const int all);    /* all: dt and dv too */
+
+FN_INLINE numbers numbers_of(const fn_loss_args *a) { return (numbers){v_set1((fn_t)a->s), v_set1((fn_t)a->s2)}; }
+FN_INLINE vec v_or(const void *p, int64_t i, int m, fn_t otherwise) { return p ? v_get((const fn_t *)p + i, m) : v_set1(otherwise); }
+
+FN_INLINE vec pair_at(const fn_loss_args *a, numbers k, int64_t i, int m, pair_loss f) {
+    const vec l = f(k, v_get((const fn_t *)a->x + i, m), v_get((const fn_t *)a->target + i, m), v_or(a->v, i, m, 1)) * v_or(a->weight, i, m, 1);
+    if (a->reduction == NONE) v_put((fn_t *)a->y + i, l, m);
+    return m == FN_VL ? l : v_select(m_first(m), l, v_zero());
+}
+FN_INLINE void pair_part(const fn_loss_args *a, part p, part_sum *sum, pair_loss f) {
+    const numbers k = numbers_of(a);
     vec s0 = v_zero(), s1 = v_zero();
     int64_t i = p.j0;
-    for (; i + 2 * FN_VL <= p.j1; i += 2 * FN_VL) {
-        const vec d0 = v_load(x + i) - v_load(t + i), d1 = v_load(x + i + FN_VL) - v_load(t + i + FN_VL);
-        if (y) v_store(y + i, d0 * d0), v_store(y + i + FN_VL, d1 * d1);
-        s0 = v_fma(d0, d0, s0), s1 = v_fma(d1, d1, s1);
-    }
-    for (; i < p.j1; i += FN_VL) {
-        const int m = (int)(p.j1 - i < FN_VL ? p.j1 - i : FN_VL);
-        const vec d = v_get(x + i, m) - v_get(t + i, m);
-        if (y) v_put(y + i, d * d, m);
-        s0 = v_fma(d, d, s0);
-    }
+    for (; i + 2 * FN_VL <= p.j1; i += 2 * FN_VL) s0 += pair_at(a, k, i, FN_VL, f), s1 += pair_at(a, k, i + FN_VL, FN_VL, f);
+    for (; i < p.j1; i += FN_VL) s0 += pair_at(a, k, i, (int)(p.j1 - i < FN_VL ? p.j1 - i : FN_VL), f);
     sum->loss = (double)v_sum(s0 + s1);
     sum->total = (double)(p.j1 - p.j0);
 }
-FN_WORK(mse_fwd) {
-    (void)threads;
-    return work_for(args, parts_of(args, MSE_PART));
-}
-FN_KERNEL(mse_fwd) {
-    const fn_loss_args *a = args;
-    reduce_parts(a, parts_of(a, MSE_PART), t, mse_part);
-}
-
-FN_KERNEL(mse_bwd) {
-    const fn_loss_args *a = args;
-    const fn_t *const x = a->x, *const target = a->target, *const dy = a->dy;
-    fn_t *const dx = a->dx;
+FN_INLINE void pair_bwd(const fn_loss_args *a, fn_team t, pair_slopes f, const int all) {
+    const numbers k = numbers_of(a);
+    fn_t *const dx = a->dx, *const dt = a->dt, *const dv = a->dv;
+    const fn_t *const dy = a->reduction == NONE ? a->dy : NULL;
     int64_t lo, hi;
     fn_share(a->rows, 64, t, &lo, &hi);
-    const vec g = v_set1(lo < hi ? 2 * gradient(a) : 0);
+    const fn_t one = lo < hi ? gradient(a) : 0;
     for (int64_t i = lo; i < hi; i += FN_VL) {
         const int m = (int)(hi - i < FN_VL ? hi - i : FN_VL);
-        const vec d = v_get(x + i, m) - v_get(target + i, m);
-        v_put(dx + i, a->reduction == NONE ? d * (v_get(dy + i, m) * v_set1(2)) : d * g, m);
+        const slopes d = f(k, v_get((const fn_t *)a->x + i, m), v_get((const fn_t *)a->target + i, m), v_or(a->v, i, m, 1), all);
+        const vec g = v_or(dy, i, m, one) * v_or(a->weight, i, m, 1);
+        if (dx) v_put(dx + i, g * d.dx, m);
+        if (all && dt) v_put(dt + i, g * d.dt, m);
+        if (all && dv) v_put(dv + i, g * d.dv, m);
     }
 }
+
+/* name_of is the loss, name_slopes its slopes */
+#define PAIR(name) \
+    static void name##_part(const fn_loss_args *a, part p, part_sum *sum) { pair_part(a, p, sum, name##_of); } \
+    FN_WORK(name##_fwd) { \
+        (void)threads; \
+        return work_for(args, parts_of(args, PAIR_PART)); \
+    } \
+    FN_KERNEL(name##_fwd) { \
+        const fn_loss_args *a = args; \
+        reduce_parts(a, parts_of(a, PAIR_PART), t, name##_part); \
+    } \
+    FN_KERNEL(name##_bwd) { \
+        const fn_loss_args *a = args; \
+        if (a->dt || a->dv) pair_bwd(a, t, name##_slopes, 1); \
+        else pair_bwd(a, t, name##_slopes, 0); \
+    }
+#define LOSS(name) FN_INLINE vec name##_of(numbers k, vec x, vec t, vec v)
+#define SLOPES(name) FN_INLINE slopes name##_slopes(numbers k, vec x, vec t, vec v, const int all)
+#define UNUSED (void)k, (void)x, (void)v
+#define ONE v_set1(1)
+#define HALF v_set1((fn_t)0.5)
+
+FN_INLINE slopes of_difference(vec dx) { return (slopes){dx, -dx, v_zero()}; }
+
+LOSS(mse) {
+    UNUSED;
+    return (x - t) * (x - t);
+}
+SLOPES(mse) {
+    UNUSED, (void)all;
+    return of_difference(v_set1(2) * (x - t));
+}
+PAIR(mse)
+
+LOSS(l1) {
+    UNUSED;
+    return v_abs(x - t);
+}
+SLOPES(l1) {
+    UNUSED, (void)all;
+    const vec d = x - t;
+    return of_difference(v_select(d > v_zero(), ONE, v_select(d < v_zero(), -ONE, v_zero())));
+}
+PAIR(l1)
+
+LOSS(huber) {
+    UNUSED;
+    const vec d = v_abs(x - t), m = v_min(k.s, d);
+    return m * (d - HALF * m) / k.s2;
+}
+SLOPES(huber) {
+    UNUSED, (void)all;
+    return of_difference(v_max(-k.s, v_min(k.s, x - t)) / k.s2);
+}
+PAIR(huber)
+
+FN_INLINE vec log_above(vec x) { return v_max(v_set1(-100), v_log(x)); }
+FN_INLINE vec log_below(vec x) { return v_max(v_set1(-100), v_log1p(-x)); }
+LOSS(bce) {
+    UNUSED;
+    return v_fused(t - ONE, log_below(x), -t * log_above(x));
+}
+SLOPES(bce) {
+    UNUSED;
+    return (slopes){(x - t) / v_max(v_set1((fn_t)1e-12), x * (ONE - x)), all ? log_below(x) - log_above(x) : v_zero(), v_zero()};
+}
+PAIR(bce)
+
+LOSS(bce_logits) {
+    UNUSED;
+    return v_fused(ONE - t, x, v_fma(v - ONE, t, ONE) * v_softplus(-x));
+}
+SLOPES(bce_logits) {
+    UNUSED;
+    const vec q = v * t;
+    return (slopes){v_fused(v_fused(v, t, ONE - t), v_sigmoid(x), -q), all ? v_fma(v - ONE, v_softplus(-x), -x) : v_zero(), v_zero()};
+}
+PAIR(bce_logits)
+
+FN_INLINE vec variance(vec v, vec least) { return v_select(v < v_zero(), v_set1((fn_t)NAN), v_max(least, v)); }
+LOSS(gaussian_nll) {
+    const vec d = x - t, u = variance(v, k.s);
+    return v_fma(HALF, v_log(u) + d * d / u, k.s2);
+}
+SLOPES(gaussian_nll) {
+    (void)all;
+    const vec d = x - t, u = variance(v, k.s), dx = d / u;
+    return (slopes){dx, -dx, (ONE - d * dx) / (v_set1(2) * u)};
+}
+PAIR(gaussian_nll)
+
+LOSS(kl_div) {
+    UNUSED;
+    return v_select(t == v_zero(), -(t * x), t * (v_log(t) - x));
+}
+SLOPES(kl_div) {
+    UNUSED;
+    return (slopes){-t, all ? v_log(t) + t / t - x : v_zero(), v_zero()};
+}
+PAIR(kl_div)
+
+LOSS(kl_div_log) {
+    UNUSED;
+    return v_exp(t) * (t - x);
+}
+SLOPES(kl_div_log) {
+    UNUSED, (void)all;
+    const vec e = v_exp(t);
+    return (slopes){-e, e * (t - x + ONE), v_zero()};
+}
+PAIR(kl_div_log)

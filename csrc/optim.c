@@ -46,54 +46,72 @@ FN_KERNEL(optim_tick) {
     }
 }
 
-/* g = +-g + decay p;  b = g in the first step, else momentum b + (1 - dampening) g;
- * p -= lr (g + momentum b) if nesterov, lr b if not, lr g without momentum */
+/* d = +-g + decay p, what every optimizer goes by */
+typedef struct {
+    vec sign, decay;
+    int decays;
+} pull;
+FN_INLINE pull pull_of(const double *h) {
+    return (pull){v_set1(h[FN_MAXIMIZE] != 0 ? (fn_t)-0.0 : 0), v_set1((fn_t)h[FN_WEIGHT_DECAY]),
+                  h[FN_WEIGHT_DECAY] != 0 && h[FN_DECOUPLED] == 0};
+}
+FN_INLINE vec pulled(const pull q, vec g, vec p) {
+    const vec d = (vec)((mask)g ^ (mask)q.sign);
+    return q.decays ? v_fused(q.decay, p, d) : d;
+}
+
+/* m + c (d - m), from c = 1/2 on as d + (c - 1)(d - m), which is d if c is 1 */
+typedef struct {
+    vec rate;
+    int near;
+} blend;
+FN_INLINE blend blend_of(double c) { return (blend){v_set1((fn_t)(c < 0.5 ? c : c - 1)), c < 0.5}; }
+FN_INLINE vec blended(const blend q, vec m, vec d) { return v_fused(q.rate, d - m, q.near ? m : d); }
+
+/* b = d in the first step, else momentum b + (1 - dampening) d;
+ * p -= lr (d + momentum b) if nesterov, lr b if not, lr d without momentum */
 static void sgd_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
     (void)a;
     const double *h = seg->hyper;
     fn_t *p = seg->p, *b = seg->s0;
     const fn_t *g = seg->g;
-    const vec lr = v_set1((fn_t)-h[FN_LR]), decay = v_set1((fn_t)h[FN_WEIGHT_DECAY]);
-    const vec momentum = v_set1((fn_t)h[FN_MOMENTUM]), damp = v_set1((fn_t)(1 - h[FN_DAMPENING]));
-    const vec sign = v_set1(h[FN_MAXIMIZE] != 0 ? (fn_t)-0.0 : 0);
-    const int decays = h[FN_WEIGHT_DECAY] != 0, nesterov = h[FN_NESTEROV] != 0, heavy = b && h[FN_MOMENTUM] != 0;
+    const pull to = pull_of(h);
+    const vec lr = v_set1((fn_t)-h[FN_LR]), momentum = v_set1((fn_t)h[FN_MOMENTUM]);
+    const vec damp = v_set1((fn_t)(1 - h[FN_DAMPENING]));
+    const int nesterov = h[FN_NESTEROV] != 0, heavy = b && h[FN_MOMENTUM] != 0;
     const int begins = heavy && seg->step[STEP] == 1;
     for (int64_t i = first; i < last; i += FN_VL) {
         const int64_t n = last - i;
         const vec w = load(p + i, n);
-        vec d = (vec)((mask)load(g + i, n) ^ (mask)sign);
-        if (decays) d = v_fma(decay, w, d);
+        vec d = pulled(to, load(g + i, n), w);
         if (heavy) {
-            const vec v = begins ? d : v_fma(damp, d, momentum * load(b + i, n));
+            const vec v = begins ? d : v_fused(damp, d, momentum * load(b + i, n));
             store(b + i, v, n);
-            d = nesterov ? v_fma(momentum, v, d) : v;
+            d = nesterov ? v_fused(momentum, v, d) : v;
         }
-        store(p + i, v_fma(lr, d, w), n);
+        store(p + i, v_fused(lr, d, w), n);
     }
 }
 FN_KERNEL(sgd) { each(args, t, sgd_piece); }
 
-/* AdamW shrinks p by 1 - lr decay, Adam adds decay p to g;  m += (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2;
+/* AdamW shrinks p by 1 - lr decay and has no decay in d;  m += (1 - beta1) (d - m);  v = beta2 v + (1 - beta2) d^2;
  * vmax = max(vmax, v) takes v's place if amsgrad;  p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps) */
 static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
     (void)a;
-    const double *h = seg->hyper, *s = seg->step, c = 1 - h[FN_BETA1];
+    const double *h = seg->hyper, *s = seg->step;
     fn_t *p = seg->p, *m = seg->s0, *v = seg->s1, *vmax = seg->s2;
     const fn_t *g = seg->g;
-    const int near = c < 0.5, ams = vmax && h[FN_AMSGRAD] != 0;
-    const int shrinks = h[FN_DECOUPLED] != 0, decays = !shrinks && h[FN_WEIGHT_DECAY] != 0;
-    const vec rate = v_set1((fn_t)(near ? c : c - 1));       /* m + c (g - m), or g + (c - 1)(g - m): g if beta1 is 0 */
+    const pull to = pull_of(h);
+    const blend by = blend_of(1 - h[FN_BETA1]);
     const vec beta2 = v_set1((fn_t)h[FN_BETA2]), gain = v_set1((fn_t)(1 - h[FN_BETA2]));
-    const vec decay = v_set1((fn_t)h[FN_WEIGHT_DECAY]);
     const vec step = v_set1((fn_t)s[NEG_STEP_SIZE]), rsqrt = v_set1((fn_t)s[RSQRT_BC2]), eps = v_set1((fn_t)h[FN_EPS]);
-    const vec keep = v_set1(shrinks ? (fn_t)s[KEEP] : 1), sign = v_set1(h[FN_MAXIMIZE] != 0 ? (fn_t)-0.0 : 0);
+    const vec keep = v_set1(h[FN_DECOUPLED] != 0 ? (fn_t)s[KEEP] : 1);
+    const int ams = vmax && h[FN_AMSGRAD] != 0;
     for (int64_t i = first; i < last; i += FN_VL) {
         const int64_t n = last - i;
-        const vec w = load(p + i, n) * keep, m0 = load(m + i, n);
-        vec d = (vec)((mask)load(g + i, n) ^ (mask)sign);
-        if (decays) d = v_fma(decay, w, d);
-        const vec m1 = v_fma(rate, d - m0, near ? m0 : d);
-        vec v1 = v_fma(gain * d, d, beta2 * load(v + i, n));
+        const vec w = load(p + i, n) * keep, d = pulled(to, load(g + i, n), w);
+        const vec m1 = blended(by, load(m + i, n), d);
+        vec v1 = v_fused(gain * d, d, beta2 * load(v + i, n));
         store(m + i, m1, n);
         store(v + i, v1, n);
         if (ams) {
@@ -101,10 +119,59 @@ static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first,
             v1 = v_select(m_nan(old), old, v_max(old, v1));
             store(vmax + i, v1, n);
         }
-        store(p + i, v_fma(step, m1 / v_fma(v_sqrt(v1), rsqrt, eps), w), n);
+        store(p + i, v_fused(step, m1 / v_fused(v_sqrt(v1), rsqrt, eps), w), n);
     }
 }
 FN_KERNEL(adam) { each(args, t, adam_piece); }
+
+/* v = alpha v + (1 - alpha) d^2;  c += (1 - alpha) (d - c) and v - c^2, not below 0, takes v's place if centered;
+ * b = momentum b + d / (sqrt(v) + eps);  p -= lr b */
+static void rmsprop_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
+    (void)a;
+    const double *h = seg->hyper;
+    fn_t *p = seg->p, *v = seg->s0, *b = seg->s1, *c = seg->s2;
+    const fn_t *g = seg->g;
+    const pull to = pull_of(h);
+    const blend by = blend_of(1 - h[FN_ALPHA]);
+    const vec alpha = v_set1((fn_t)h[FN_ALPHA]), gain = v_set1((fn_t)(1 - h[FN_ALPHA]));
+    const vec lr = v_set1((fn_t)-h[FN_LR]), momentum = v_set1((fn_t)h[FN_MOMENTUM]), eps = v_set1((fn_t)h[FN_EPS]);
+    const int heavy = b && h[FN_MOMENTUM] != 0, centered = c && h[FN_CENTERED] != 0;
+    for (int64_t i = first; i < last; i += FN_VL) {
+        const int64_t n = last - i;
+        const vec w = load(p + i, n);
+        vec d = pulled(to, load(g + i, n), w), v1 = v_fused(gain * d, d, alpha * load(v + i, n));
+        store(v + i, v1, n);
+        if (centered) {
+            const vec c1 = blended(by, load(c + i, n), d);
+            store(c + i, c1, n);
+            v1 = v_max(v_zero(), v_fused(-c1, c1, v1));
+        }
+        d /= v_sqrt(v1) + eps;
+        if (heavy) {
+            d = v_fused(momentum, load(b + i, n), d);
+            store(b + i, d, n);
+        }
+        store(p + i, v_fused(lr, d, w), n);
+    }
+}
+FN_KERNEL(rmsprop) { each(args, t, rmsprop_piece); }
+
+/* v += d^2;  p -= lr / (1 + (t - 1) lr_decay) d / (sqrt(v) + eps) in step t */
+static void adagrad_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
+    (void)a;
+    const double *h = seg->hyper;
+    fn_t *p = seg->p, *v = seg->s0;
+    const fn_t *g = seg->g;
+    const pull to = pull_of(h);
+    const vec lr = v_set1((fn_t)(-h[FN_LR] / (1 + (seg->step[STEP] - 1) * h[FN_LR_DECAY]))), eps = v_set1((fn_t)h[FN_EPS]);
+    for (int64_t i = first; i < last; i += FN_VL) {
+        const int64_t n = last - i;
+        const vec w = load(p + i, n), d = pulled(to, load(g + i, n), w), v1 = v_fused(d, d, load(v + i, n));
+        store(v + i, v1, n);
+        store(p + i, v_fused(lr, d / (v_sqrt(v1) + eps), w), n);
+    }
+}
+FN_KERNEL(adagrad) { each(args, t, adagrad_piece); }
 
 /* ---- gradients: norm, scale, clamp ------------------------------------------------------------------------------- */
 

@@ -7,6 +7,8 @@
 
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 #if defined(__AVX512F__)
 #define FN_VBYTES 64
@@ -67,6 +69,18 @@ FN_INLINE void v_store_n(fn_t *p, vec v, int n) {
 #endif
 
 FN_INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }        /* contracted by -ffp-contract=fast */
+/* The same, where c is a product too or stands behind a branch: the compiler would contract now the one, now the other. */
+FN_INLINE vec v_fused(vec a, vec b, vec c) {
+#if defined(__AVX512F__)
+    return FN_DT == 0 ? (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c) : (vec)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__)
+    return FN_DT == 0 ? (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c) : (vec)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+    return FN_DT == 0 ? (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b) : (vec)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return a * b + c;                                                  /* there is nothing to contract to */
+#endif
+}
 FN_INLINE vec v_select(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
 FN_INLINE mask m_nan(vec a) { return a != a; }
 /* Ordinary minimum and maximum: b where either is NaN, as the instructions have it. */

@@ -1,5 +1,5 @@
 /* A row of n >= 1 values next to each other, and FN_VL columns side by side: the largest value, exp(x - max) and its sum.
- * For softmax.c and loss.c. */
+ * For softmax.c, loss.c and norm.c. */
 #ifndef FN_SOFTMAX_H
 #define FN_SOFTMAX_H
 #include "vmath.h"

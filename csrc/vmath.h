@@ -7,7 +7,8 @@
  *   v_exp        1.1   1.1         v_sigmoid      2.0   2.0
  *   v_log        1.0   1.0         v_erf          1.5   1.5
  *   v_log1p      1.0   1.0         v_sin, v_cos   1.6   1.6
- *   v_tanh       2.6   2.7
+ *   v_tanh       2.6   2.7         v_softplus   2.0   2.0
+ *   v_expm1_neg  2.0   2.0
  *
  * Coefficients are minimax fits of our own (Remez, then rounded one after the other from the lowest, the others refitted). */
 #ifndef FN_VMATH_H
@@ -139,11 +140,17 @@ FN_INLINE vec v_sigmoid(vec x) {
     return v_ratio(v_select(x < v_zero(), e, one), one, e);
 }
 
-/* e = exp(-2|x|) - 1 = 2^n p + (2^n - 1):  |tanh x| = -e / (2 + e) */
-FN_INLINE vec v_tanh(vec x) {
+/* exp(x) - 1 for x <= 0: what tanh and ELU need. 2^n (exp(r) - 1) + (2^n - 1) */
+FN_INLINE vec v_expm1_neg(vec x) {
     vec t, n;
-    const vec p = v_exp_parts(v_max(v_set1(FN_ONE_MIN), v_abs(x) * v_set1(-2)), &t, &n);
-    const vec s = (vec)(((vbits)t + FN_BIAS) << FN_MANT), e = v_fma(s, p, s - v_set1(1));
+    const vec p = v_exp_parts(v_max(v_set1(FN_ONE_MIN), x), &t, &n);
+    const vec s = (vec)(((vbits)t + FN_BIAS) << FN_MANT);
+    return v_fma(s, p, s - v_set1(1));
+}
+
+/* e = exp(-2|x|) - 1:  |tanh x| = -e / (2 + e) */
+FN_INLINE vec v_tanh(vec x) {
+    const vec e = v_expm1_neg(v_abs(x) * v_set1(-2));
     return v_sign_of(v_ratio(e, v_set1(2), e), x);
 }
 
@@ -176,6 +183,9 @@ FN_INLINE vec v_log1p(vec x) {
     const vec y = v_log_special(v_log_parts(u, v_zero(), lost / u), x, u);
     return v_select(x == v_zero(), x, y);
 }
+
+/* log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)) */
+FN_INLINE vec v_softplus(vec x) { return v_max(v_zero(), x) + v_log1p(v_exp_neg(-v_abs(x))); }
 
 /* |x| small: x + x E(x^2), else 1 - exp(g(|x|)), g a fit of log erfc */
 FN_INLINE vec v_erf(vec x) {

@@ -378,7 +378,8 @@ cdef int _accumulate(list slots) except -1:
     if leaf.grad_ is not None:
         old = leaf.grad_
         add(old, g, out=old)
-    elif Py_REFCNT(g) == 1 and storage_refs(g) == 1 and g.base is None and g.storage.pooled and is_dense(g) and g.offset == 0:
+    elif Py_REFCNT(g) == 1 and storage_refs(g) == 1 and g.base is None and g.storage.pooled and g.offset == 0 and (
+            is_dense(g) or (fills(g) and memcmp(g.stride_, leaf.stride_, g.ndim * sizeof(int64_t)) == 0)):
         g.storage.stands_in = False
         set_grad(leaf, g)
     else:

@@ -1,20 +1,27 @@
-# Losses: cross_entropy, nll and mse, forward and backward. Reductions: 0 none, 1 mean, 2 sum.
+# Losses: cross_entropy, nll and those of single elements, forward and backward. Reductions: 0 none, 1 mean, 2 sum.
 
 cdef extern from "fn.h":
-    enum: FN_OP_cross_entropy_fwd, FN_OP_cross_entropy_bwd, FN_OP_nll_fwd, FN_OP_nll_bwd, FN_OP_mse_fwd, FN_OP_mse_bwd
+    enum:
+        FN_OP_cross_entropy_fwd, FN_OP_cross_entropy_bwd, FN_OP_nll_fwd, FN_OP_nll_bwd, FN_OP_mse_fwd, FN_OP_mse_bwd
+        FN_OP_l1_fwd, FN_OP_l1_bwd, FN_OP_huber_fwd, FN_OP_huber_bwd, FN_OP_bce_fwd, FN_OP_bce_bwd
+        FN_OP_bce_logits_fwd, FN_OP_bce_logits_bwd, FN_OP_gaussian_nll_fwd, FN_OP_gaussian_nll_bwd
+        FN_OP_kl_div_fwd, FN_OP_kl_div_bwd, FN_OP_kl_div_log_fwd, FN_OP_kl_div_log_bwd
 
 cdef extern from "args.h":
     ctypedef struct fn_loss_args:
         void *y
         void *total
         void *dx
+        void *dt
+        void *dv
         void *prob
         const void *x
         const void *target
+        const void *v
         const void *weight
         const void *dy
         int64_t rows, C, inner, reduction, ignore_index, soft
-        double smoothing
+        double smoothing, s, s2
 
 cdef enum: _NONE, _MEAN, _SUM
 
@@ -98,8 +105,8 @@ def class_range(TensorBase target):
     return least, greatest
 
 
-def all_within(TensorBase x, double low, double high):
-    """Are all elements of a real x in [low, high]? NaN is not. For checks: a recorder does not mind."""
+def all_within(TensorBase x, double low, double high, bint nan=False):
+    """Are all elements of a real x in [low, high]? NaN is as `nan` says. For checks: a recorder does not mind."""
     cdef TensorBase t = dense(x)
     cdef const float *f = <const float *>rd(t)
     cdef const double *d = <const double *>f
@@ -107,10 +114,10 @@ def all_within(TensorBase x, double low, double high):
     cdef bint inside = True
     if t.dtype_ == FN_F32:
         for i in range(t.numel_):
-            inside &= (f[i] >= low) & (f[i] <= high)
+            inside &= ((f[i] >= low) & (f[i] <= high)) | (nan & (f[i] != f[i]))
     else:
         for i in range(t.numel_):
-            inside &= (d[i] >= low) & (d[i] <= high)
+            inside &= ((d[i] >= low) & (d[i] <= high)) | (nan & (d[i] != d[i]))
     return inside
 
 
@@ -247,42 +254,84 @@ def nll_loss_backward(TensorBase dy, shape, TensorBase target, TensorBase weight
     return dx
 
 
-# ---- mse ---------------------------------------------------------------------------------------------------------------
+# ---- of single elements --------------------------------------------------------------------------------------------------
 
-cdef int _mse_args(fn_loss_args *a, TensorBase x, TensorBase target, int reduction) except -1:
+# name: forward, backward, the function's name in messages, time of an element's forward and backward beyond that of its bytes
+cdef dict _PAIRS = {
+    "mse": (FN_OP_mse_fwd, FN_OP_mse_bwd, "mse_loss", 0.0, 0.0), "l1": (FN_OP_l1_fwd, FN_OP_l1_bwd, "l1_loss", 0.0, 0.0),
+    "huber": (FN_OP_huber_fwd, FN_OP_huber_bwd, "huber_loss", 0.1, 0.1),
+    "bce": (FN_OP_bce_fwd, FN_OP_bce_bwd, "binary_cross_entropy", 1.0, 0.3),
+    "bce_logits": (FN_OP_bce_logits_fwd, FN_OP_bce_logits_bwd, "binary_cross_entropy_with_logits", 1.0, 0.5),
+    "gaussian_nll": (FN_OP_gaussian_nll_fwd, FN_OP_gaussian_nll_bwd, "gaussian_nll_loss", 0.7, 0.3),
+    "kl_div": (FN_OP_kl_div_fwd, FN_OP_kl_div_bwd, "kl_div", 0.5, 0.1),
+    "kl_div_log": (FN_OP_kl_div_log_fwd, FN_OP_kl_div_log_bwd, "kl_div", 0.4, 0.4)}
+
+
+cdef TensorBase _beside(str name, str what, TensorBase w, TensorBase x):
+    """w, an operand that is broadcast to x, of x's type: as x lies in memory."""
+    cdef TensorBase t
+    if w is None:
+        return None
+    if w.dtype_ != x.dtype_:
+        raise RuntimeError(f"{name}: {what} is {DTYPE_NAMES[w.dtype_]}, but input is {DTYPE_NAMES[x.dtype_]}")
+    if same_shape(w, x):
+        return in_layout_of(w, x)
+    check_spread(w, x, f"{name}: {what}")
+    t = empty_as(x, x.dtype_)
+    _copy(t, fresh(t), w)
+    return t
+
+
+cdef int _pair_args(fn_loss_args *a, TensorBase x, TensorBase target, TensorBase weight, TensorBase v, int reduction, double s, double s2) except -1:
     memset(a, 0, sizeof(a[0]))
-    a.rows, a.C, a.inner, a.reduction = x.numel_, 1, 1, reduction
+    a.rows, a.C, a.inner, a.reduction, a.s, a.s2 = x.numel_, 1, 1, reduction, s, s2
     a.x, a.target = rd(x), rd(target)
+    if weight is not None:
+        a.weight = rd(weight)
+    if v is not None:
+        a.v = rd(v)
     return 0
 
 
-def mse_loss(TensorBase x, TensorBase target, int reduction):
-    """(y, x, target, total): the loss of x and target of one shape and type, and what its backward takes."""
+def pair_loss(str name, TensorBase x, TensorBase target, TensorBase weight, TensorBase v, int reduction, double s=0, double s2=0):
+    """(y, x, target, weight, v): the loss `name` of loss.c for x and target of one shape and type, and what its backward takes. weight, a
+    factor of each loss, and v, the loss's third operand, are broadcast to x, or None."""
     cdef fn_loss_args a
-    cdef TensorBase y, total = empty(x.dtype_, 0, NULL) if reduction == _MEAN else None
+    cdef TensorBase y
+    op, _, what, ns, _ = _PAIRS[name]
     if not same_shape(x, target) or x.dtype_ != target.dtype_:
-        raise RuntimeError(f"mse_loss: input {shape_of(x)} of {DTYPE_NAMES[x.dtype_]} and target {shape_of(target)} of {DTYPE_NAMES[target.dtype_]} differ")
-    _check_real(x, "mse_loss")
+        raise RuntimeError(f"{what}: input {shape_of(x)} of {DTYPE_NAMES[x.dtype_]} and target {shape_of(target)} of {DTYPE_NAMES[target.dtype_]} differ")
+    _check_real(x, what)
     x = _filling(x)
-    target = in_layout_of(target, x)
-    _mse_args(&a, x, target, reduction)
-    if reduction == _NONE:
-        y = empty_as(x, x.dtype_)
-        a.y = fresh(y)
-    else:
-        y = _loss_output(x, x, total, &a)
-    call(FN_OP_mse_fwd, x.dtype_, &a, sizeof(a), 3 * x.numel_ * itemsize[x.dtype_] * _BYTE_NS)
-    return y, x, target, total
+    target, weight, v = in_layout_of(target, x), _beside(what, "weight", weight, x), _beside(what, "pos_weight" if name == "bce_logits" else "var", v, x)
+    _pair_args(&a, x, target, weight, v, reduction, s, s2)
+    y = empty_as(x, x.dtype_) if reduction == _NONE else empty(x.dtype_, 0, NULL)
+    a.y = fresh(y)
+    call(op, x.dtype_, &a, sizeof(a), x.numel_ * (<double>ns + (2 + (weight is not None) + (v is not None)) * itemsize[x.dtype_] * _BYTE_NS))
+    return y, x, target, weight, v
 
 
-def mse_loss_backward(TensorBase dy, TensorBase x, TensorBase target, TensorBase total, int reduction):
-    """dx from dy and what the forward call gave; that of target is -dx."""
+def pair_loss_backward(str name, TensorBase dy, TensorBase x, TensorBase target, TensorBase weight, TensorBase v, int reduction, double s=0,
+                       double s2=0, bint want_x=True, bint want_target=False, bint want_v=False):
+    """(dx, dtarget, dv) from dy and what the forward call gave; None where it is not wanted."""
     cdef fn_loss_args a
-    cdef TensorBase dx = empty_as(x, x.dtype_)
+    cdef TensorBase dx = None, dt = None, dv = None
+    cdef bint fits = same_shape(dy, x) if reduction == _NONE else dy.numel_ == 1
+    _, op, what, _, ns = _PAIRS[name]
+    if not fits or dy.dtype_ != x.dtype_:
+        raise RuntimeError(f"{what}: the gradient is {DTYPE_NAMES[dy.dtype_]} {shape_of(dy)}, but the loss is {DTYPE_NAMES[x.dtype_]} "
+                           f"{shape_of(x) if reduction == _NONE else '()'}")
+    _pair_args(&a, x, target, weight, v, reduction, s, s2)
     dy = in_layout_of(dy, x) if reduction == _NONE else dense(dy)
-    _mse_args(&a, x, target, reduction)
-    a.dx, a.dy = fresh(dx), rd(dy)
-    if total is not None:
-        a.total = <void *>rd(total)
-    call(FN_OP_mse_bwd, x.dtype_, &a, sizeof(a), 3 * x.numel_ * itemsize[x.dtype_] * _BYTE_NS)
-    return dx
+    a.dy = rd(dy)
+    if want_x:
+        dx = empty_as(x, x.dtype_)
+        a.dx = fresh(dx)
+    if want_target:
+        dt = empty_as(x, x.dtype_)
+        a.dt = fresh(dt)
+    if want_v:
+        dv = empty_as(x, x.dtype_)
+        a.dv = fresh(dv)
+    call(op, x.dtype_, &a, sizeof(a), x.numel_ * ((<double>ns) * (1 + want_target + want_v) + 3 * itemsize[x.dtype_] * _BYTE_NS))
+    return dx, dt, dv

@@ -3,11 +3,12 @@
 from cpython.dict cimport PyDict_SetItem
 
 cdef extern from "fn.h":
-    enum: FN_OP_sgd, FN_OP_adam, FN_OP_optim_tick, FN_OP_grad_norm, FN_OP_grad_scale, FN_OP_grad_clamp
+    enum: FN_OP_sgd, FN_OP_adam, FN_OP_rmsprop, FN_OP_adagrad, FN_OP_optim_tick, FN_OP_grad_norm, FN_OP_grad_scale, FN_OP_grad_clamp
 
 cdef extern from "args.h":
     enum: FN_LR, FN_MOMENTUM, FN_DAMPENING, FN_WEIGHT_DECAY, FN_NESTEROV, FN_MAXIMIZE
-    enum: FN_BETA1, FN_BETA2, FN_EPS, FN_AMSGRAD, FN_DECOUPLED, FN_HYPER
+    enum: FN_BETA1, FN_BETA2, FN_EPS, FN_AMSGRAD, FN_DECOUPLED, FN_ALPHA, FN_CENTERED, FN_LR_DECAY, FN_INITIAL
+    enum: FN_HYPER
     ctypedef struct fn_seg:
         void *p
         void *g
@@ -62,8 +63,8 @@ cdef class _Segments:
 
 # ---- state: made outside any recording, so that a program never repeats its first fill -------------------------------
 
-cdef TensorBase _lasting(int dtype, TensorBase like, int ndim, const int64_t *shape, source):
-    """A tensor outside any arena, in like's memory order if given; source's values, or zeros."""
+cdef TensorBase _lasting(int dtype, TensorBase like, int ndim, const int64_t *shape, source, double value=0):
+    """A tensor outside any arena, in like's memory order if given; source's values, or value."""
     global fn_tls_recorder
     cdef PyObject *recorder = fn_tls_recorder
     cdef TensorBase t
@@ -71,7 +72,7 @@ cdef TensorBase _lasting(int dtype, TensorBase like, int ndim, const int64_t *sh
     try:
         t = empty_as(like, dtype) if like is not None else empty(dtype, ndim, shape)
         if source is None:
-            fill_into(t, 0)
+            fill_into(t, value)
         else:
             copy_into(t, source)
     finally:
@@ -102,8 +103,8 @@ cdef TensorBase _step_of(state, double otherwise):
     return t
 
 
-cdef TensorBase _state_of(state, str key, TensorBase w):
-    """state[key], made or made over where it does not have w's type and memory order."""
+cdef TensorBase _state_of(state, str key, TensorBase w, double value):
+    """state[key], made of value or made over where it does not have w's type and memory order."""
     cdef TensorBase t
     got = state.get(key)
     if isinstance(got, TensorBase):
@@ -115,7 +116,7 @@ cdef TensorBase _state_of(state, str key, TensorBase w):
                                f"{shape_of(w)}")
     elif got is not None:
         raise TypeError(f"optimizer state '{key}' must be a Tensor, got {type(got).__name__}")
-    t = _lasting(w.dtype_, w, 0, NULL, got)
+    t = _lasting(w.dtype_, w, 0, NULL, got, value)
     state[key] = t
     return t
 
@@ -144,67 +145,75 @@ cdef TensorBase _gradient(TensorBase p):
     return p.grad_
 
 
+# Where the kernels find an option of a group; betas are two numbers.
+_OPTIONS = {"lr": FN_LR, "momentum": FN_MOMENTUM, "dampening": FN_DAMPENING, "weight_decay": FN_WEIGHT_DECAY,
+            "nesterov": FN_NESTEROV, "maximize": FN_MAXIMIZE, "betas": FN_BETA1, "eps": FN_EPS, "amsgrad": FN_AMSGRAD,
+            "decoupled_weight_decay": FN_DECOUPLED, "alpha": FN_ALPHA, "centered": FN_CENTERED, "lr_decay": FN_LR_DECAY,
+            "initial_accumulator_value": FN_INITIAL}
+_STEPS = {"sgd": (FN_OP_sgd, 0.3), "adam": (FN_OP_adam, 0.6), "rmsprop": (FN_OP_rmsprop, 0.6),
+          "adagrad": (FN_OP_adagrad, 0.5)}            # and ns of an element in float32
+
+
 cdef class Stepper:
-    """Steps one parameter group by SGD or Adam. Its numbers lie in a block that kernels read when they run; sync() copies
-    them there."""
+    """Steps one parameter group by a kernel. Its numbers lie in a block that kernels read when they run; sync() copies
+    them there.
+
+    options: names in the group; those that the kernels do not read are passed over.
+    tensors: {name of a state tensor: option that calls for it, or None for always}, in the kernel's order."""
     cdef TensorBase block                # (FN_HYPER) float64
-    cdef readonly bint adam
-    cdef bint more                       # SGD has momentum, Adam amsgrad: there is one more state tensor
+    cdef int op
+    cdef double ns
+    cdef list options                    # (name, place in the block)
+    cdef tuple names, switches           # of state tensors; the place of the option that calls for each
+    cdef int on                          # bits of the state tensors in use: once used, always
     cdef bint doubled                    # a parameter is named twice
 
-    def __init__(self, bint adam):
+    def __init__(self, kernel, options, tensors):
         cdef int64_t n = FN_HYPER
-        self.adam = adam
+        self.op, self.ns = _STEPS[kernel]
+        self.options = [(name, _OPTIONS[name]) for name in options if name in _OPTIONS]
+        self.names, self.switches = tuple(tensors), tuple([_OPTIONS.get(o, -1) for o in tensors.values()])
         self.block = _lasting(FN_F64, None, 1, &n, None)
 
     def sync(self, group):
         """Copy the group's numbers to the block. True: programs recorded before do not fit any more."""
         cdef double *h = <double *>self.block.storage.ptr
-        cdef bint more
-        h[FN_LR] = _number(group["lr"])
-        h[FN_WEIGHT_DECAY] = _number(group["weight_decay"])
-        h[FN_MAXIMIZE] = bool(group["maximize"])
-        if self.adam:
-            beta1, beta2 = group["betas"]
-            h[FN_BETA1], h[FN_BETA2] = _number(beta1), _number(beta2)
-            h[FN_EPS] = _number(group["eps"])
-            more = bool(group["amsgrad"])
-            h[FN_AMSGRAD] = more
-            h[FN_DECOUPLED] = bool(group["decoupled_weight_decay"])
-        else:
-            h[FN_MOMENTUM] = _number(group["momentum"])
-            h[FN_DAMPENING] = _number(group["dampening"])
-            h[FN_NESTEROV] = bool(group["nesterov"])
-            more = h[FN_MOMENTUM] != 0
-        if more and not self.more:
-            self.more = True
-            self.renew()
-            return True
-        return False
+        cdef int k, i = 0, on = self.on
+        for name, k in self.options:
+            if k == FN_BETA1:
+                beta1, beta2 = group[name]
+                h[FN_BETA1], h[FN_BETA2] = _number(beta1), _number(beta2)
+            else:
+                h[k] = _number(group[name])
+        for k in self.switches:
+            if k < 0 or h[k] != 0:
+                on |= 1 << i
+            i += 1
+        if on == self.on:
+            return False
+        self.on = on
+        self.renew()
+        return True
 
     def renew(self):
         """The state has moved: programs that read this block are stale."""
         cdef int64_t n = FN_HYPER
         set_data(self.block, _lasting(FN_F64, None, 1, &n, self.block))
 
-    cdef tuple names(self):
-        if self.adam:
-            return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if self.more else ("exp_avg", "exp_avg_sq")
-        return ("momentum_buffer",) if self.more else ()
-
     cdef int fill_state(self, fn_seg *seg, TensorBase w, state, bint write) except -1:
-        cdef tuple names = self.names()
+        cdef const double *h = <const double *>rd(self.block)
         cdef TensorBase t
         cdef int i
-        if not names:
+        if not self.on:
             return 0
-        t = _step_of(state, 1 if not self.adam and state.get("momentum_buffer") is not None else 0)
+        t = _step_of(state, self.op == FN_OP_sgd and state.get("momentum_buffer") is not None)
         if write:
             seg.step = <double *>wr(t)
-        for i in range(len(names)):
-            t = _state_of(state, names[i], w)
-            if write:
-                (&seg.s0)[i] = wr(t)
+        for i in range(len(self.names)):
+            if self.on >> i & 1:
+                t = _state_of(state, self.names[i], w, 0 if i else h[FN_INITIAL])
+                if write:
+                    (&seg.s0)[i] = wr(t)
         return 0
 
     def prepare(self, params, state):
@@ -228,7 +237,7 @@ cdef class Stepper:
         cdef TensorBase p, g, w, copy
         cdef fn_seg *seg
         cdef list moved = None
-        cdef int dtype, op = FN_OP_adam if self.adam else FN_OP_sgd
+        cdef int dtype
         if fn_tls_recorder != NULL:
             (<Recorder>fn_tls_recorder).note_leaf(self.block)
         for p in params:
@@ -255,9 +264,9 @@ cdef class Stepper:
             self.fill_state(seg, w, _entry(state, p), True)
             seg.p, seg.g = wr(w), <void *>rd(g)
         for dtype in range(FN_F64 + 1):
-            if self.adam or self.more:
+            if self.on:
                 segments.run(FN_OP_optim_tick, dtype, 0)
-            segments.run(op, dtype, 0.6 if self.adam else 0.3)
+            segments.run(self.op, dtype, self.ns)
         if moved is not None:
             for p, w in moved:
                 copy_into(p, w)

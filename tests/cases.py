@@ -126,6 +126,25 @@ for n in SHAPES:
         case(name + "_bwd", partial(grad, act), randn(*n), away(*n), mean=lambda dy, x, f=f, g=g: g(dy, f(x)),
              bound=lambda dy, x: 4 * np.abs(dy))
         case(name + "_fwd", act, 3 * away(*n), grads=(0,), same_everywhere=True)
+    # gelu's slope by erf and exp(-x^2 / 2): roundings are of x's size, not of the result's
+    for op, act, options in (("elu", F.elu, {"alpha": 1.5}), ("elu", F.selu, {"alpha": 1.6732632423543772, "scale": 1.0507009873554805}),
+                             ("silu", F.silu, {}), ("gelu", F.gelu, {}), ("gelu_tanh", partial(F.gelu, approximate="tanh"), {}),
+                             ("softplus", F.softplus, {"beta": 2.5, "threshold": 3})):
+        f, g = (partial(ref.meaning(op + way), **options) for way in ("_fwd", "_bwd"))
+        act = partial(act, **options) if act is not F.selu else act
+        case(op + "_fwd", act, 2 * away(*n), mean=f, grads=(0,), same_everywhere=True, bound=np.abs, tol=8)
+        case(op + "_bwd", partial(grad, act), randn(*n), 2 * away(*n), mean=g, same_everywhere=True, tol=8,
+             bound=lambda dy, x: 3 * np.abs(dy) * (1 + np.abs(x)))
+    case("hardtanh_bwd", partial(grad, F.relu6), randn(*n), 4 * randn(*n), mean=partial(ref.hardtanh_bwd, low=0, high=6), tol=0)
+    case("step_fwd", F.step, randn(*n), tol=0)
+for n, m in (((3, 67), ()), ((3, 67), (67,)), ((130,), (1,)), ((2, 3, 4, 5), (3,)), ((0, 3), (3,))):
+    x, w, dy, spread = 2 * away(*n), away(*m), randn(*n), (-1,) + (1,) * (len(n) - 2) if m else ()
+    slope = lambda w, spread=spread: w.reshape(spread)                                                               # noqa: E731
+    case("prelu_fwd", F.prelu, x, w, mean=lambda x, w, f=slope: ref.prelu_fwd(x, f(w)), grads=(0, 1), tol=1)
+    case("prelu_bwd_x", partial(grad, F.prelu), dy, x, w, mean=lambda dy, x, w, f=slope: ref.prelu_bwd_x(dy, x, f(w)), tol=1)
+    case("prelu_bwd_w", partial(grad, F.prelu, which=1), dy, x, w, tol=16, mean=lambda dy, x, w, one=m in ((), (1,)): ref.prelu_bwd_w(
+        dy, x).sum(None if one else (0, *range(2, x.ndim))).reshape(w.shape), bound=lambda dy, x, w: np.abs(dy * x).sum())
+    case("prelu_fwd", F.leaky_relu, x, mean=lambda x: ref.prelu_fwd(x, 0.01), grads=(0,), tol=1)
 case("clamp", lambda a: a.clamp(-0.5, 0.7), randn(5, 9), mean=lambda a: ref.clamp(a, -0.5, 0.7), grads=(0,), tol=1)
 case("where", lambda c, a: fastnn.where(c, a, 3), RNG.random((4, 6)) < 0.5, whole(0, 9, 6),
      mean=lambda c, a: np.where(c, a, 3), dtypes=NUMS)
@@ -135,6 +154,94 @@ for op in ("isnan", "isinf", "isfinite", "exp", "log", "sqrt", "reciprocal", "ab
            "tanh_fwd", "sigmoid_fwd"):
     for n in (9, (3, 2)):
         case(op, getattr(fastnn, op.removesuffix("_fwd")), np.tile(SPECIAL, n))
+
+# ---- convolution -----------------------------------------------------------------------------------------------------
+
+def conv_cases(x_shape, w_shape, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, **ways):
+    """The three operations of one convolution."""
+    x, w, b = randn(*x_shape), randn(*w_shape), randn(w_shape[0])
+    options = stride, (padding[0],) * 2 + (padding[1],) * 2, dilation, groups
+    dy = randn(*ref.conv2d_fwd(x, w, b, *options).shape)
+
+    def fwd(x, w, b):
+        return ref.conv2d_fwd(x, w, b, *options)
+
+    def bwd_x(dy, x, w):
+        return ref.conv2d_bwd_x(dy, w, x_shape, *options)
+
+    def bwd_w(dy, x):
+        return ref.conv2d_bwd_w(dy, x, w_shape, *options)
+
+    def size(f):
+        return lambda *arrays: f(*map(np.abs, arrays))
+    conv = partial(F.conv2d, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    ways.setdefault("tol", 12)
+    case("conv2d_fwd", conv, x, w, b, mean=fwd, bound=size(fwd), grads=(0, 1, 2), **ways)
+    case("conv2d_bwd_x", lambda dy, x, w: grad(conv, dy, x, w), dy, x, w, mean=bwd_x, bound=size(bwd_x), **ways)
+    case("conv2d_bwd_w", lambda dy, x: _core.conv2d_bwd_w(dy, x, w_shape, stride, padding, dilation, groups)[0], dy, x,
+         mean=lambda dy, x: bwd_w(dy, x)[0], bound=lambda dy, x: bwd_w(np.abs(dy), np.abs(x))[0], **ways)
+    case("conv2d_bwd_w", lambda dy, x: _core.conv2d_bwd_w(dy, x, w_shape, stride, padding, dilation, groups, True, False)[1],
+         dy, x, mean=lambda dy, x: bwd_w(dy, x)[1], bound=lambda dy, x: bwd_w(np.abs(dy), np.abs(x))[1], **ways)
+
+
+conv_cases((2, 3, 7, 9), (20, 3, 3, 3), padding=(1, 1))
+conv_cases((2, 17, 6, 5), (33, 17, 2, 3), padding=(1, 2), layouts=APART)
+conv_cases((3, 1, 9, 21), (5, 1, 5, 4), padding=(2, 0), layouts=APART)                       # vectors along pixels
+conv_cases((1, 4, 11, 8), (6, 2, 3, 2), (2, 3), (1, 0), (1, 2), 2, layouts=APART)
+conv_cases((2, 18, 5, 6), (18, 1, 3, 3), (1, 2), (1, 1), groups=18, layouts=APART)           # vectors along groups
+conv_cases((2, 8, 5, 6), (16, 8, 1, 1), layouts=APART)
+conv_cases((0, 3, 5, 5), (4, 3, 2, 2), layouts=APART[:1])
+conv_cases((1, 1, 1, 1), (1, 1, 1, 1), layouts=APART[:1])
+
+# ---- normalisation ---------------------------------------------------------------------------------------------------
+
+for n in ((7, 5), (70, 17), (3, 6, 9), (2, 3, 4, 5), (3, 2, 9, 11), (2, 1, 1, 1)):
+    x, dy, w, b, moving, spread = randn(*n) * 2 + 1, randn(*n), randn(n[1]), randn(n[1]), randn(n[1]), positive(n[1])
+    train = lambda x, w, b: F.batch_norm(x, None, None, w, b, True)                                                  # noqa: E731
+    room = {"layouts": APART, "tol": 16, "threads": (1, 3, 7)}
+    case("batch_norm_fwd", train, x, w, b, grads=() if n[0] == 2 else (0, 1, 2), grad_tol=3e-5, **room,
+         bound=lambda x, w, b: np.abs(ref.batch_norm_fwd(x, w, b)) + 4)
+    case("batch_norm_eval", F.batch_norm, x, moving, spread, w, b, grads=(0, 3, 4), grad_tol=3e-5, **room,
+         bound=lambda x, *rest: np.abs(ref.batch_norm_eval(x, *rest)) + 4)
+    for which in range(3):
+        case("batch_norm_bwd", partial(grad, train, which=which), dy, x, w, b, **room,
+             mean=lambda dy, x, w, b, k=which: ref.batch_norm_bwd(dy, x, w)[k],
+             bound=lambda dy, x, *_: 3 * np.sum(np.abs(dy)) / np.sqrt(1e-4 + x.var((0, *range(2, x.ndim))).min()))
+
+# ---- pooling ---------------------------------------------------------------------------------------------------------
+
+def max_cases(n, **options):
+    """Both operations of one max pool over numbers that stand clear of each other."""
+    x = RNG.permutation(int(np.prod(n))).reshape(n) * 0.1
+    fwd, pool = partial(ref.max_pool2d_fwd, **options), partial(F.max_pool2d, **options)
+    case("max_pool2d_fwd", pool, x, mean=lambda x: fwd(x)[0], tol=0, grads=(0,), same_everywhere=True)
+    case("max_pool2d_fwd", partial(pool, return_indices=True), x, mean=fwd, out=(None, "int64"), tol=0, layouts=APART)
+    case("max_pool2d_bwd", partial(grad, pool), randn(*fwd(x)[0].shape), x, mean=partial(ref.max_pool2d_bwd, **options),
+         bound=lambda dy, x: ref.max_pool2d_bwd(np.abs(dy), x, **options), tol=8, layouts=APART)
+
+
+def avg_cases(n, pool=F.avg_pool2d, **options):
+    x, fwd, bwd = randn(*n), *(partial(f, **options) for f in (ref.avg_pool2d_fwd, ref.avg_pool2d_bwd))
+    pool = partial(pool, **options)
+    case("avg_pool2d_fwd", pool, x, mean=fwd, bound=lambda x: fwd(np.abs(x)), grads=(0,), tol=16)
+    case("avg_pool2d_bwd", partial(grad, pool), randn(*fwd(x).shape), x, mean=bwd, bound=lambda dy, x: bwd(np.abs(dy), x),
+         tol=16, layouts=APART)
+
+
+for pools in (max_cases, avg_cases):
+    pools((2, 2, 7, 41), kernel_size=3, stride=2, padding=1)
+    pools((2, 6, 6, 35), kernel_size=2)
+    pools((2, 17, 5, 6), kernel_size=(2, 3), stride=(1, 2), padding=(1, 0), ceil_mode=True)
+    pools((1, 2, 7, 40), kernel_size=3, stride=(2, 1), padding=(0, 1))
+    pools((1, 1, 5, 60), kernel_size=2, stride=3)
+    pools((1, 2, 9, 19), kernel_size=17, stride=3, padding=8)                # more taps than a byte counts
+    pools((0, 3, 4, 4), kernel_size=2)
+    pools((1, 1, 1, 1), kernel_size=1)
+max_cases((1, 3, 9, 40), kernel_size=(2, 3), stride=2, padding=1, dilation=(3, 2))
+avg_cases((1, 3, 7, 38), kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)
+avg_cases((1, 70, 4, 5), kernel_size=3, stride=1, padding=1, divisor_override=-2)
+for size in ((1, 1), (3, 5), (5, 9), (2, 3)):
+    avg_cases((2, 5, 4, 9), F.adaptive_avg_pool2d, output_size=size)
 
 # ---- matrix products -------------------------------------------------------------------------------------------------
 

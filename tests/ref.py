@@ -49,6 +49,159 @@ def dense_bwd_w(dy, x):
     return gemm(dy.T, x), dy.sum(0)
 
 
+# ---- convolution -----------------------------------------------------------------------------------------------------
+
+def _meetings(x_shape, w_shape, stride, padding, dilation, groups):
+    """(k, channels of k's group, r, s, rows, columns) for each weight plane w[k,:,r,s]: the padded input rows and columns
+    that it meets. padding is (above, below, left, right)."""
+    (N, C, H, W), (K, I, R, S) = x_shape, w_shape
+    (sh, sw), (dh, dw), (above, below, left, right) = stride, dilation, padding
+    P, Q = (H + above + below - dh * (R - 1) - 1) // sh + 1, (W + left + right - dw * (S - 1) - 1) // sw + 1
+    for k in range(K):
+        g = k // (K // groups)
+        for r in range(R):
+            for s in range(S):
+                rows, columns = slice(r * dh, r * dh + (P - 1) * sh + 1, sh), slice(s * dw, s * dw + (Q - 1) * sw + 1, sw)
+                yield k, slice(g * I, (g + 1) * I), r, s, rows, columns
+
+
+def _padded(x, padding):
+    above, below, left, right = padding
+    return np.pad(x, ((0, 0), (0, 0), (above, below), (left, right)))
+
+
+def conv2d_fwd(x, w, b=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):
+    """y[n,k,p,q] = b[k] + sum over c,r,s of w[k,c,r,s] x[n, c, p stride + r dilation, q stride + s dilation], x padded."""
+    y, seen = {}, _padded(x, padding)
+    for k, c, r, s, rows, columns in _meetings(x.shape, w.shape, stride, padding, dilation, groups):
+        y[k] = y.get(k, 0) + np.einsum("c,ncpq->npq", w[k, :, r, s], seen[:, c, rows, columns])
+    return np.stack([y[k] + (0 if b is None else b[k]) for k in y], 1)
+
+
+def conv2d_bwd_x(dy, w, shape, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):
+    """dx of the given shape: each product goes back to the input element it was made from."""
+    dx = _padded(np.zeros(shape), padding)
+    for k, c, r, s, rows, columns in _meetings(shape, w.shape, stride, padding, dilation, groups):
+        dx[:, c, rows, columns] += w[k, :, r, s][:, None, None] * dy[:, k, None]
+    above, _, left, _ = padding
+    return dx[:, :, above:above + shape[2], left:left + shape[3]]
+
+
+def conv2d_bwd_w(dy, x, shape, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):
+    """dw of the given shape, db (K)."""
+    dw, seen = np.zeros(shape), _padded(x, padding)
+    for k, c, r, s, rows, columns in _meetings(x.shape, shape, stride, padding, dilation, groups):
+        dw[k, :, r, s] = np.einsum("npq,ncpq->c", dy[:, k], seen[:, c, rows, columns])
+    return dw, dy.sum((0, 2, 3))
+
+
+# ---- normalisation ---------------------------------------------------------------------------------------------------
+
+def _each(v, x, otherwise=0):
+    """v (C), or None for `otherwise`, beside x (N,C,...)."""
+    return otherwise if v is None else v.reshape((-1,) + (1,) * (x.ndim - 2))
+
+
+def batch_norm_eval(x, mean, var, w=None, b=None, eps=1e-5, act="none"):
+    """act((x - mean) / sqrt(var + eps) w + b): x (N,C,...), the others (C)."""
+    return ACT[act]((x - _each(mean, x)) / np.sqrt(_each(var, x) + eps) * _each(w, x, 1) + _each(b, x))
+
+
+def batch_norm_fwd(x, w=None, b=None, eps=1e-5, act="none"):
+    """The same with the mean and the variance of each channel of x."""
+    axes = (0, *range(2, x.ndim))
+    return batch_norm_eval(x, x.mean(axes), x.var(axes), w, b, eps, act)
+
+
+def batch_norm_bwd(dy, x, w=None, eps=1e-5, mean=None, var=None):
+    """(dx, dw, db). Without mean and var those of x, which then move with x. Of an act dy has gone through its backward."""
+    axes = (0, *range(2, x.ndim))
+    rstd = 1 / np.sqrt(_each(x.var(axes) if var is None else var, x) + eps)
+    u = (x - _each(x.mean(axes) if mean is None else mean, x)) * rstd
+    du = dy * _each(w, x, 1)
+    if mean is None:
+        du = du - du.mean(axes, keepdims=True) - u * (du * u).mean(axes, keepdims=True)
+    return du * rstd, (dy * u).sum(axes), dy.sum(axes)
+
+
+# ---- pooling: x (N,C,H,W); options are a number, or one for rows and one for columns ----------------------------------
+
+def _two(option):
+    return tuple(option) if isinstance(option, (tuple, list)) else (option, option)
+
+
+def _lines(n, k, stride, pad, dilation, ceil_mode):
+    """The coordinates of the taps of each window along a dimension of n, also those outside."""
+    out = (n + 2 * pad - dilation * (k - 1) - 1 + (stride - 1) * ceil_mode) // stride + 1
+    if ceil_mode and (out - 1) * stride >= n + pad:          # a window begins inside or in the padding before
+        out -= 1
+    return [p * stride - pad + dilation * np.arange(k) for p in range(out)]
+
+
+def _windows(shape, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """The windows of rows and those of columns."""
+    k, p, d = _two(kernel_size), _two(padding), _two(dilation)
+    s = k if stride is None else _two(stride)
+    return [_lines(shape[2 + i], k[i], s[i], p[i], d[i], ceil_mode) for i in range(2)]
+
+
+def _inside(taps, n):
+    return taps[(taps >= 0) & (taps < n)]
+
+
+def max_pool2d_fwd(x, **options):
+    """(y, h W + w of each maximum): of equals the first, of NaN the last."""
+    (N, C, H, W), (rows, columns) = x.shape, _windows(x.shape, **options)
+    y, where = (np.zeros((N, C, len(rows), len(columns)), kind) for kind in (float, np.int64))
+    for p, q in np.ndindex(y.shape[2:]):
+        h, w = _inside(rows[p], H), _inside(columns[q], W)
+        v = x[:, :, h][..., w].reshape(N, C, len(h) * len(w))
+        last = v.shape[2] - 1 - np.argmax(np.isnan(v)[..., ::-1], 2)
+        k = np.where(np.isnan(v).any(2), last, np.argmax(v, 2))
+        y[:, :, p, q] = np.take_along_axis(v, k[..., None], 2)[..., 0]
+        where[:, :, p, q] = h[k // len(w)] * W + w[k % len(w)]
+    return y, where
+
+
+def max_pool2d_bwd(dy, x, **options):
+    """Each dy goes to the element that was the maximum."""
+    dx = np.zeros(x.shape)
+    for (n, c, p, q), k in np.ndenumerate(max_pool2d_fwd(x, **options)[1]):
+        dx[n, c].reshape(-1)[k] += dy[n, c, p, q]
+    return dx
+
+
+def _averages(shape, kernel_size=None, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+              divisor_override=None, output_size=None):
+    """(p, q, rows, columns, divisor) of each window; given output_size, those of the adaptive pool."""
+    pad, count = _two(padding), lambda h, w: len(h) * len(w)
+    if output_size:
+        rows, columns = ([np.arange(p * n // out, -(-(p + 1) * n // out)) for p in range(out)]
+                         for n, out in zip(shape[2:], output_size))
+    else:
+        rows, columns = _windows(shape, kernel_size, stride, padding, 1, ceil_mode)
+    for p, h in enumerate(rows):
+        for q, w in enumerate(columns):
+            inside, padded = ((_inside(h, shape[2]), _inside(w, shape[3])),
+                              (h[h < shape[2] + pad[0]], w[w < shape[3] + pad[1]]))
+            yield p, q, *inside, divisor_override or count(*(padded if count_include_pad else inside))
+
+
+def avg_pool2d_fwd(x, **options):
+    windows = list(_averages(x.shape, **options))
+    y = np.zeros(x.shape[:2] + (windows[-1][0] + 1, windows[-1][1] + 1))
+    for p, q, h, w, divisor in windows:
+        y[:, :, p, q] = x[:, :, h][..., w].sum((2, 3)) / divisor
+    return y
+
+
+def avg_pool2d_bwd(dy, x, **options):
+    dx = np.zeros(x.shape)
+    for p, q, h, w, divisor in _averages(x.shape, **options):
+        dx[:, :, h[:, None], w] += dy[:, :, p, q, None, None] / divisor
+    return dx
+
+
 # ---- elementwise, with broadcasting ----------------------------------------------------------------------------------
 
 def _quiet(f):
@@ -182,6 +335,74 @@ tanh_fwd = np.tanh
 
 def tanh_bwd(dy, y):
     return dy * (1 - y * y)
+
+
+# ---- activations whose backward takes x ------------------------------------------------------------------------------
+
+def prelu_fwd(x, w):
+    return np.where(x > 0, x, w * x)
+
+
+def prelu_bwd_x(dy, x, w):
+    return np.where(x > 0, dy, w * dy)
+
+
+def prelu_bwd_w(dy, x):
+    """What the gradient of a weight is the sum of."""
+    return np.where(x > 0, 0, dy * x)
+
+
+@_quiet
+def elu_fwd(x, alpha=1, scale=1):
+    return scale * np.where(x < 0, alpha * np.expm1(x), x)
+
+
+@_quiet
+def elu_bwd(dy, x, alpha=1, scale=1):
+    return scale * dy * np.where(x <= 0, alpha * np.exp(x), 1)
+
+
+def silu_fwd(x):
+    return x * sigmoid_fwd(x)
+
+
+def silu_bwd(dy, x):
+    g = sigmoid_fwd(x)
+    return dy * g * (1 + x * (1 - g))
+
+
+def gelu_fwd(x):
+    return x * (1 + erf(x / math.sqrt(2))) / 2
+
+
+def gelu_bwd(dy, x):
+    return dy * ((1 + erf(x / math.sqrt(2))) / 2 + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
+
+
+def gelu_tanh_fwd(x):
+    return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3))) / 2
+
+
+def gelu_tanh_bwd(dy, x):
+    t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3))
+    return dy * (1 + t + x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)) / 2
+
+
+@_quiet
+def softplus_fwd(x, beta=1, threshold=20):
+    return np.where(x * beta > threshold, x, np.logaddexp(0, x * beta) / beta)
+
+
+def softplus_bwd(dy, x, beta=1, threshold=20):
+    return np.where(x * beta > threshold, dy, dy * sigmoid_fwd(x * beta))
+
+
+def hardtanh_bwd(dy, x, low=-1, high=1):
+    return np.where((x > low) & (x < high), dy, 0)
+
+
+def step_fwd(x):
+    return np.where(isnan(x), x, x > 0)
 
 
 # ---- reductions over `axes` (all of them if None) --------------------------------------------------------------------
@@ -499,6 +720,22 @@ def adam(p, g, m, v, step, vmax=None, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, wei
     vmax = None if vmax is None else np.maximum(vmax, v)
     m_hat, v_hat = m / (1 - beta1 ** step), (v if vmax is None else vmax) / (1 - beta2 ** step)
     return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v, vmax
+
+
+def rmsprop(p, g, v, b=0, c=0, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False,
+            maximize=False):
+    """(p, v, b, c); all three begin with 0."""
+    g = (-g if maximize else g) + weight_decay * p
+    v, c = alpha * v + (1 - alpha) * g * g, alpha * c + (1 - alpha) * g
+    b = momentum * b + g / (np.sqrt(v - c * c if centered else v) + eps)
+    return p - lr * b, v, b, c
+
+
+def adagrad(p, g, v, step, lr=1e-2, lr_decay=0, weight_decay=0, eps=1e-10, maximize=False):
+    """(p, v) after step number `step`."""
+    g = (-g if maximize else g) + weight_decay * p
+    v = v + g * g
+    return p - lr / (1 + (step - 1) * lr_decay) * g / (np.sqrt(v) + eps), v
 
 
 def grad_norm(*grads, power=2):

@@ -1,4 +1,4 @@
-"""The commands, as a user types them."""
+"""The commands (cli.py, train/command.py), as a user types them."""
 import csv
 import os
 import signal
@@ -9,6 +9,8 @@ import pytest
 
 import fastnn
 from fastnn import cli
+from fastnn.train import command as train_command
+from test_mnist import make
 
 COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,images_per_second,seconds"
 
@@ -38,10 +40,11 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_train_reaches_97_percent_in_time(tmp_path):
+@pytest.mark.parametrize("model, accuracy", [("lenet", 0.98), ("mlp", 0.97)])
+def test_train_reaches_its_accuracy_in_time(tmp_path, model, accuracy):
     """The time is processor time, so that a busy machine does not matter."""
     before = os.times()
-    done = command("train", "--out", tmp_path)
+    done = command("train", "--out", tmp_path, *(["--model", model] if model != "lenet" else []))
     assert done.returncode == 0, done.stderr
     after = os.times()
     assert sum(after[2:4]) - sum(before[2:4]) < 20
@@ -49,9 +52,10 @@ def test_train_reaches_97_percent_in_time(tmp_path):
     assert len(lines) == 42 and lines[0].startswith("epoch  1/40  train loss ")
     assert "held-out images after 40 epochs" in lines[40]
     rows = (tmp_path / "history.csv").read_text().splitlines()
-    assert rows[0] == COLUMNS and len(rows) == 41 and float(rows[-1].split(",")[4]) >= 0.97
-    wanted = {"checkpoint.safetensors", "history.csv"} | ({"loss.png"} if "loss.png: pip" not in done.stdout else set())
-    assert set(os.listdir(tmp_path)) == wanted
+    assert rows[0] == COLUMNS and len(rows) == 41 and float(rows[-1].split(",")[4]) >= accuracy
+    pictures = set() if "(for pictures" in done.stdout else {"loss.png", "predictions.png"}
+    assert set(os.listdir(tmp_path)) == {"checkpoint.safetensors", "history.csv"} | pictures
+    assert [float(row.split(",")[5]) for row in rows[1:]] == [0.002 / (1 + 23 * n / 2000) for n in range(1, 41)]
 
 
 def test_same_bits_for_any_threads_and_resumed_between_epochs(whole, tmp_path):
@@ -97,11 +101,44 @@ def test_interrupted_or_killed_in_the_middle_of_an_epoch(whole, tmp_path, how, c
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_other_optimizers_learn(tmp_path, optimizer):
-    assert cli.main(["train", "--epochs", "5", "--optimizer", optimizer, "--quiet", "--batch-size", "32", "--out",
-                     str(tmp_path)]) == 0
+@pytest.mark.parametrize("model", ["lenet", "mlp"])
+def test_other_optimizers_learn(tmp_path, optimizer, model):
+    assert cli.main(["train", "--epochs", "5", "--optimizer", optimizer, "--quiet", "--batch-size", "32", "--model", model,
+                     "--out", str(tmp_path)]) == 0
     rows = curves(tmp_path)
-    assert float(rows[-1][4]) > 0.9 and float(rows[-1][5]) == cli.DEFAULT_LR[optimizer]
+    assert float(rows[-1][4]) > 0.9 and float(rows[-1][5]) == train_command.DEFAULT_LR[optimizer] / (1 + 5 * 45 / 2000)
+
+
+@pytest.mark.parametrize("data, folder", [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw")])
+@pytest.mark.parametrize("model", ["lenet", "mlp"])
+def test_published_files(tmp_path, monkeypatch, capsys, data, folder, model):
+    """From a folder that is given, or named by FASTNN_DATA; resumed without naming it; into a folder of its own."""
+    root = tmp_path / "root"
+    for part, n in (("train", 70), ("t10k", 50)):
+        make(root, part, folder, n)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--data", data, "--model", model, "--epochs", "1", "--root", "root", "--quiet"]) == 0
+    assert "% on 50 held-out images after 1 epochs" in capsys.readouterr().out
+    out = tmp_path / "runs" / f"{data}-{model}"
+    assert len(curves(out)) == 2
+    assert cli.main(["train", "--data", data, "--model", model, "--epochs", "3", "--resume", "--quiet"]) == 0
+    monkeypatch.setenv("FASTNN_DATA", "root")
+    assert cli.main(["train", "--data", data, "--model", model, "--epochs", "3", "--quiet", "--out", "whole"]) == 0
+    assert parameters(out) == parameters(tmp_path / "whole") and curves(out) == curves(tmp_path / "whole")
+    os.rename(root, tmp_path / "moved")
+    assert cli.main(["train", "--resume", "--data", data, "--model", model, "--epochs", "4", "--root", "moved", "--quiet"]) == 0
+
+
+def test_missing_or_damaged_files(tmp_path, capsys):
+    args = ["train", "--data", "mnist", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(args) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"fastnn train --root {tmp_path}: MNIST: not found in ") and err.count("\n") == 1 and "--download" in err
+    make(tmp_path)
+    make(tmp_path, "t10k", labels=b"")
+    assert cli.main(args) == 1
+    err = capsys.readouterr().err
+    assert "t10k-labels-idx1-ubyte.gz: not an idx file" in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("args, words", [
@@ -112,7 +149,7 @@ def test_other_optimizers_learn(tmp_path, optimizer):
     (["train", "--lr", "inf"], "inf is not"), (["train", "--data", "mnist9"], "invalid choice: 'mnist9'"),
     (["train", "--optimizer", "lbfgs"], "invalid choice"),
     (["train", "--seed", "-1"], "not in 0"), (["train", "--threads", "0"], "not a positive"),
-    (["train", "--nonsense"], "unrecognized arguments")])
+    (["train", "--model", "alexnet"], "invalid choice"), (["train", "--nonsense"], "unrecognized arguments")])
 def test_usage_errors(capsys, args, words):
     with pytest.raises(SystemExit) as caught:
         cli.main(args)
@@ -122,6 +159,9 @@ def test_usage_errors(capsys, args, words):
 def test_resume_errors(whole, tmp_path, capsys):
     assert cli.main(["train", "--resume", "--out", str(tmp_path)]) == 2
     assert "fastnn train --resume: there is no" in capsys.readouterr().err
+    for given in (["--model", "mlp"], ["--data", "mnist"], ["--optimizer", "sgd"]):
+        assert cli.main(["train", "--resume", *given, "--out", str(whole)]) == 2
+        assert f"{given[0]} is {given[1]}, but the checkpoint was made with" in capsys.readouterr().err
     assert cli.main(["train", "--resume", "--lr", "0.5", "--out", str(whole)]) == 2
     assert capsys.readouterr().err == "fastnn train --resume: --lr is 0.5, but the checkpoint was made with 0.002\n"
     (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
@@ -138,7 +178,21 @@ def test_resume_errors(whole, tmp_path, capsys):
 def test_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert cli.main(["train", "--epochs", "1", "--quiet", "--out", str(tmp_path)]) == 0
-    assert 'pip install "fastnn[train]"' in capsys.readouterr().out and not (tmp_path / "loss.png").exists()
+    assert 'pip install "fastnn[train]"' in capsys.readouterr().out and not list(tmp_path.glob("*.png"))
+
+
+def test_the_picture_shows_wrong_ones_first(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from fastnn.train import plots
+    shown = []
+    monkeypatch.setattr(plots, "predictions", lambda *args, **options: shown.append((args, options)))
+    assert cli.main(["train", "--epochs", "1", "--quiet", "--out", str(tmp_path)]) == 0
+    ((images, predicted, targets, path, classes), options), = shown
+    right = [p == t for p, t in zip(predicted, targets)]
+    wrong = int(options["title"].split(" ")[0])
+    assert images.shape == (40, 1, 8, 8) and right == sorted(right) and right.count(False) == min(wrong, 20) and wrong > 3
+    assert options["title"] == f"{round((1 - float(curves(tmp_path)[1][4])) * 359)} of 359 are wrong"
+    assert path == str(tmp_path / "predictions.png") and classes[3] == "3 - three"
 
 
 def test_info(capsys):

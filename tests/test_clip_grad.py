@@ -1,4 +1,5 @@
-"""fastnn.nn.utils: gradient norms and clipping against their meaning and PyTorch's; parameters as one vector."""
+"""fastnn.nn.utils: gradient norms and clipping against their meaning and PyTorch's; weights of bounded norm (max_norm.py);
+parameters as one vector."""
 import itertools
 import math
 
@@ -165,6 +166,43 @@ def test_captured():
         same_bits(a, b)
     with pytest.raises(fastnn.CaptureError):
         fastnn.capture(lambda x: utils.get_total_norm([x], error_if_nonfinite=True))(fastnn.ones(2))
+
+
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+@pytest.mark.parametrize("power", (2, 1, 3, math.inf))
+def test_max_norm_as_pytorch(torch, power, dtype, threads):
+    """Rows and filters are projected, those within the ball and vectors are left as they are."""
+    given = [a.astype(dtype) for a in arrays(7, ((6, 5), (4, 3, 3, 3), (0, 2), (7, 1), (9,)))]
+    given[1][2] = 0
+    params = [fastnn.tensor(a).requires_grad_() for a in given]
+    bound = 1.5 if power != 1 else 5.0
+    assert utils.max_norm_(params, bound, power) is None
+    seen = []
+    for p, a in zip(params[:4], given):
+        if a.size:
+            want = torch.renorm(torch.tensor(a), power, 0, bound).numpy()
+            assert np.allclose(p.detach().numpy(), want, rtol=1e-6, atol=0)
+            inside = np.linalg.norm(a.reshape(len(a), -1), power, 1) < bound * (1 - 1e-6)
+            seen += list(inside)
+            same_bits(p.detach()[fastnn.tensor(inside)], a[inside])
+    assert 3 < sum(seen) < len(seen) - 3
+    same_bits(params[4].detach(), given[4])
+
+
+def test_max_norm_of_any_layout_and_captured():
+    a = np.float32(arrays(8, ((4, 6),))[0])
+    plain = fastnn.tensor(a)
+    utils.max_norm_(plain, 1.0)
+    turned = fastnn.tensor(a.T.copy()).t()
+    step = fastnn.capture(lambda: utils.max_norm_([turned], 1.0))
+    for k in range(4):
+        turned.copy_(fastnn.tensor(a))
+        step()
+        assert np.allclose(turned.numpy(), plain.numpy(), rtol=1e-6)
+    assert np.allclose(plain.norm(dim=1).numpy(), np.minimum(1, np.linalg.norm(a, axis=1)), rtol=1e-6)
+    for bad in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="max_norm must be above 0"):
+            utils.max_norm_([plain], bad)
 
 
 def test_parameters_as_a_vector():

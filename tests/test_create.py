@@ -56,6 +56,12 @@ def test_default_dtype():
     fastnn.set_default_dtype(fastnn.float32)
 
 
+def test_python_numbers_keep_their_digits():
+    assert fastnn.tensor([0.1], dtype=fastnn.float64).item() == fastnn.as_tensor(0.1, dtype=fastnn.float64).item() == 0.1
+    assert fastnn.tensor([16777217.9], dtype=fastnn.int64).item() == 16777217
+    assert fastnn.tensor(0.1).item() == fastnn.tensor(0.1, dtype=fastnn.float32).item() == np.float32(0.1)
+
+
 def test_as_tensor_shares_where_it_can():
     a = np.zeros(3)
     assert fastnn.as_tensor(a).data_ptr() == a.ctypes.data

@@ -55,7 +55,7 @@ def test_c_knows_no_python():
 # ---- Python ----------------------------------------------------------------------------------------------------------------------------
 
 FLOORS = (                       # of a module or package, the first that fits; what is not named stands on floor 4
-    (7, ("cli", "__main__", "selftest", "interop")),
+    (7, ("cli", "bench", "__main__", "selftest", "interop")),
     (6, ("train", "data", "utils.data", "datasets", "transforms", "models", "bptt", "preprocessing", "filters")),
     (4, ("nn.functional", "nn.grad", "nn.utils.rnn_pack")),
     (5, ("nn", "optim")),

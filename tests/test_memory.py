@@ -12,7 +12,7 @@ import pytest
 import fastnn
 from fastnn import _core
 
-# In a process of its own, so that nothing else lies in the pool: steps of the largest batch, then 2,000 random ones.
+# In a process of its own, so that nothing else lies in the pool: steps of the largest batch or image, then many of random size.
 STEPS = """
 import gc, json, random, sys
 import fastnn
@@ -25,12 +25,17 @@ def rss():
     except OSError:
         return 0
 
-LARGEST, captured = 512, sys.argv[1] == "captured"
+captured, images = sys.argv[1] == "captured", sys.argv[2] == "images"
+LARGEST = 40 if images else 512
 random.seed(0)
 fastnn.set_num_threads(2)
 
 def trainer():
-    net = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10))
+    if images:
+        net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, stride=2),
+                            nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 10))
+    else:
+        net = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10))
     optimizer = fastnn.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     def step(x, y):
         optimizer.zero_grad()
@@ -40,8 +45,9 @@ def trainer():
         return loss
     return fastnn.capture(step) if captured else step
 
-def run(step, rows):
-    return step(fastnn.rand(rows, 64), fastnn.randint(0, 10, (rows,))).item()
+def run(step, size):
+    x = fastnn.rand(4, 3, size, size + 3) if images else fastnn.rand(size, 64)
+    return step(x, fastnn.randint(0, 10, (len(x),))).item()
 
 step = trainer()
 for _ in range(3):
@@ -56,8 +62,8 @@ _core.reset_peak_memory()
 del step
 gc.collect()
 step, most = trainer(), dict.fromkeys(one, 0)
-for i in range(2000):
-    run(step, random.randint(1, LARGEST))
+for i in range(500 if images else 2000):
+    run(step, random.randint(10 if images else 1, LARGEST))
     if i % 50 == 0:
         most = {k: max(most[k], v) for k, v in measure(step).items()}
 print(json.dumps([one, most]))
@@ -65,9 +71,10 @@ print(json.dumps([one, most]))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("what", ["rows", "images"])
 @pytest.mark.parametrize("way", ["eager", "captured"])
-def test_random_sizes(way):
-    done = subprocess.run([sys.executable, "-c", STEPS, way], capture_output=True, text=True)
+def test_random_sizes(way, what):
+    done = subprocess.run([sys.executable, "-c", STEPS, way, what], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     one, most = json.loads(done.stdout)
     pages = 4 * 2 ** 20                      # the pool takes and gives back huge pages, of 2 MB

@@ -71,7 +71,9 @@ OPTIMIZERS = [("sgd", "SGD", {}), ("sgd", "SGD", {"momentum": 0.9, "dampening": 
               ("sgd", "SGD", {"maximize": True, "weight_decay": 0.1}), ("adam", "Adam", {}),
               ("adam", "Adam", {"amsgrad": True, "weight_decay": 0.1}),
               ("adam", "AdamW", {"betas": (0.8, 0.9), "eps": 1e-3}),
-              ("adam", "AdamW", {"amsgrad": True, "maximize": True})]
+              ("adam", "AdamW", {"amsgrad": True, "maximize": True}), ("rmsprop", "RMSprop", {}),
+              ("rmsprop", "RMSprop", {"alpha": 0.4, "centered": True, "momentum": 0.9, "weight_decay": 0.1}),
+              ("adagrad", "Adagrad", {}), ("adagrad", "Adagrad", {"lr_decay": 0.5, "weight_decay": 0.1, "maximize": True})]
 
 
 def train(kind, options, dtype, clip, captured):
@@ -112,15 +114,19 @@ def everywhere(kind, options, dtype, clip):
 @pytest.mark.parametrize("op, kind, options", OPTIMIZERS)
 def test_optimizer(op, kind, options, dtype):
     for history, ops in everywhere(kind, options, dtype, lambda params: None):
-        assert op in ops and ("optim_tick" in ops or not (op == "adam" or "momentum" in options))
+        assert op in ops and ("optim_tick" in ops or op == "sgd" and "momentum" not in options)
         for i, p in enumerate(START):
-            p, state = p.astype(dtype).astype(float), None
+            p, state = p.astype(dtype).astype(float), None if op == "sgd" else (0, 0, 0)
             m, v, vmax = np.zeros_like(p), np.zeros_like(p), np.zeros_like(p) if options.get("amsgrad") else None
             rest = {k: x for k, x in options.items() if k != "amsgrad"}
             for k in range(STEPS):
                 g = GRADS[k][i].astype(dtype).astype(float)
                 if op == "sgd":
                     p, state = ref.sgd(p, g, state, lr=0.1, **rest)
+                elif op == "rmsprop":
+                    p, *state = ref.rmsprop(p, g, *state, lr=0.1, **rest)
+                elif op == "adagrad":
+                    p, v = ref.adagrad(p, g, v, k + 1, lr=0.1, **rest)
                 else:
                     rest.setdefault("weight_decay", 0.01 if kind == "AdamW" else 0)
                     p, m, v, vmax = ref.adam(p, g, m, v, k + 1, vmax, lr=0.1, decoupled=kind == "AdamW", **rest)
@@ -189,7 +195,7 @@ def listed():
     return {m[1]: TYPES[m[2]] for m in re.finditer(r"^FN_OP\((\w+), *\w+, *(\w+),", OPS_INC.read_text(), re.M)}
 
 
-STEPPED = ("sgd", "adam", "optim_tick", "grad_norm", "grad_scale", "grad_clamp")
+STEPPED = ("sgd", "adam", "rmsprop", "adagrad", "optim_tick", "grad_norm", "grad_scale", "grad_clamp")
 
 
 def test_every_operation_is_listed_meant_and_checked():

@@ -144,7 +144,8 @@ x, y = fastnn.randn(32, 12), fastnn.randint(0, 5, (32,))
 
 def trainer(captured):
     fastnn.manual_seed(1)
-    model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 5))
+    model = nn.Sequential(nn.Unflatten(1, (1, 3, 4)), nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.MaxPool2d(2), nn.Flatten(),
+                          nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 5))
     optimizer = optim.Adam(model.parameters(), lr=0.01)
     def step(x, y):
         optimizer.zero_grad()

@@ -78,6 +78,20 @@ def test_samplers_and_generators():
     assert batches(DataLoader(data, 4, shuffle=True)) == a
 
 
+def test_indices_from_the_end():
+    """Gathered as by samples."""
+    data = TensorDataset(fastnn.arange(10))
+    for make, want in ((lambda: dict(dataset=Subset(data, [-1, 0, -2])), [0, 8, 9]),
+                       (lambda: dict(dataset=Subset(Subset(data, range(1, 10)), [-1, -9])), [1, 9]),
+                       (lambda: dict(dataset=data, sampler=SubsetRandomSampler([-1, 4, -10], gen(3))), [0, 4, 9])):
+        gathered, = batches(DataLoader(**make(), batch_size=3))
+        single, = batches(DataLoader(**make(), batch_size=3, collate_fn=lambda batch: [fastnn.stack([x for x, in batch])]))
+        assert gathered == single and sorted(gathered) == want
+    for wrong in (10, -11):
+        with pytest.raises(IndexError):
+            list(DataLoader(Subset(data, [wrong]), 2))
+
+
 def test_a_users_sampler():
     class Backwards(RandomSampler):
         def __iter__(self):

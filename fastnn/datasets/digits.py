@@ -6,6 +6,7 @@ import numpy as np
 from .._core import take
 from ..ops.create import from_numpy
 from ..ops.elementwise import div
+from ..transforms.batches import on_batches
 from ..utils.data import Dataset
 
 _FILE = Path(__file__).parent / "digits" / "digits.npz"
@@ -32,6 +33,11 @@ def held_out(targets, part=5):
         own = order[targets[order] == c]
         out[own[:(2 * len(own) + part) // (2 * part)]] = True
     return order[~out[order]], order[out[order]]
+
+
+def _bytes(images):
+    """Levels of 0..16 as an array of 0..255."""
+    return (images.numpy().astype(np.uint16) * 255 // 16).astype(np.uint8)
 
 
 class Digits(Dataset):
@@ -79,10 +85,13 @@ class Digits(Dataset):
         if self.transform is None:
             image = self._images[index]
         else:
-            image = self.transform((self.data[index].numpy().astype(np.uint16) * 255 // 16).astype(np.uint8))
+            image = self.transform(_bytes(self.data[index]))
         return image, target if self.target_transform is None else self.target_transform(target)
 
     def _gatherer(self):
-        if self.transform is not None or self.target_transform is not None:
+        if self.target_transform is not None:
             return None
-        return lambda index: [take(self._images, (index,), False), take(self.targets, (index,), False)]
+        images, targets, apply = self._images, self.targets, lambda x: x
+        if self.transform is not None:
+            images, apply = from_numpy(_bytes(self.data)), on_batches(self.transform)
+        return apply and (lambda index: [apply(take(images, (index,))), take(targets, (index,))])

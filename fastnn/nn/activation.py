@@ -1,6 +1,12 @@
 """Activations as layers; see nn.functional for their formulas."""
+from ..ops.create import full
 from . import functional as F
 from .module import Module
+from .parameter import Parameter
+
+
+def _inplace(module):
+    return "inplace=True" if module.inplace else ""
 
 
 class ReLU(Module):
@@ -19,8 +25,145 @@ class ReLU(Module):
     def forward(self, input):
         return F.relu(input, inplace=self.inplace)
 
+    extra_repr = _inplace
+
+
+class LeakyReLU(Module):
+    """x where x > 0, else negative_slope x."""
+
+    def __init__(self, negative_slope=0.01, inplace=False):
+        super().__init__()
+        self.negative_slope, self.inplace = negative_slope, inplace
+
+    def forward(self, input):
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
+
     def extra_repr(self):
-        return "inplace=True" if self.inplace else ""
+        return f"negative_slope={self.negative_slope}" + ", inplace=True" * self.inplace
+
+
+class PReLU(Module):
+    """x where x > 0, else weight x, the weight learned.
+
+    Args:
+        num_parameters: 1, or the number of channels (dimension 1 of the input): one weight for each.
+        init: start value.
+    """
+
+    def __init__(self, num_parameters=1, init=0.25, device=None, dtype=None):
+        super().__init__()
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = Parameter(full((num_parameters,), float(init), device=device, dtype=dtype))
+
+    def reset_parameters(self):
+        """Back to the start value."""
+        self.weight.data.fill_(self.init)
+
+    def forward(self, input):
+        return F.prelu(input, self.weight)
+
+    def extra_repr(self):
+        return f"num_parameters={self.num_parameters}"
+
+
+class ELU(Module):
+    """x where x > 0, else alpha (exp(x) - 1)."""
+
+    def __init__(self, alpha=1.0, inplace=False):
+        super().__init__()
+        self.alpha, self.inplace = alpha, inplace
+
+    def forward(self, input):
+        return F.elu(input, self.alpha, self.inplace)
+
+    def extra_repr(self):
+        return f"alpha={self.alpha}" + ", inplace=True" * self.inplace
+
+
+class SELU(Module):
+    """ELU with alpha 1.6733, times 1.0507: keeps mean 0 and variance 1."""
+
+    def __init__(self, inplace=False):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input):
+        return F.selu(input, self.inplace)
+
+    extra_repr = _inplace
+
+
+class GELU(Module):
+    """x P(X <= x) for a standard normal X; approximate='tanh' without erf."""
+
+    def __init__(self, approximate="none"):
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, input):
+        return F.gelu(input, approximate=self.approximate)
+
+    def extra_repr(self):
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """x sigmoid(x)."""
+
+    def __init__(self, inplace=False):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input):
+        return F.silu(input, self.inplace)
+
+    extra_repr = _inplace
+
+
+class Softplus(Module):
+    """log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
+
+    def __init__(self, beta=1.0, threshold=20.0):
+        super().__init__()
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, input):
+        return F.softplus(input, self.beta, self.threshold)
+
+    def extra_repr(self):
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Hardtanh(Module):
+    """x cut to [min_val, max_val]."""
+
+    def __init__(self, min_val=-1.0, max_val=1.0, inplace=False):
+        super().__init__()
+        if max_val <= min_val:
+            raise AssertionError(f"Hardtanh: max_val={max_val} must be above min_val={min_val}")
+        self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
+
+    def forward(self, input):
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
+
+    def extra_repr(self):
+        return f"min_val={self.min_val}, max_val={self.max_val}" + ", inplace=True" * self.inplace
+
+
+class ReLU6(Hardtanh):
+    """x cut to [0, 6]."""
+
+    def __init__(self, inplace=False):
+        super().__init__(0.0, 6.0, inplace)
+
+    extra_repr = _inplace
+
+
+class Step(Module):
+    """1 where x > 0, else 0; its gradient is 0. The perceptron's, not in PyTorch."""
+
+    def forward(self, input):
+        return F.step(input)
 
 
 class Sigmoid(Module):

@@ -25,3 +25,19 @@ class Dropout(Module):
 
     def extra_repr(self):
         return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout2d(Dropout):
+    """In training, zeroes each channel of images (N,C,H,W) with probability p and divides the others by 1 - p; in evaluation the identity.
+
+    Source: Tompson et al. 2015.
+
+    Example:
+        >>> import fastnn
+        >>> y = fastnn.nn.Dropout2d(0.5)(fastnn.ones(1, 8, 2, 2))
+        >>> [len(set(channel.flatten().tolist())) for channel in y[0]]
+        [1, 1, 1, 1, 1, 1, 1, 1]
+    """
+
+    def forward(self, input):
+        return F.dropout2d(input, self.p, self.training, self.inplace)

@@ -1,13 +1,18 @@
 """Functions of networks: activations, softmax, dropout, losses, with PyTorch's names, arguments and defaults."""
+import math
 import warnings
 
 from .. import _core
 from .._core import attach, needs_grad
 from ..ops import activation, random
-from ..ops.create import arange, int64
+from ..ops.conv import conv1d, conv2d  # noqa: F401
+from ..ops.create import arange, float64, full_like, int64
 from ..ops.matmul import linear  # noqa: F401
-from ..ops.promote import promote
+from ..ops.norm import batch_norm  # noqa: F401
+from ..ops.pool import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d  # noqa: F401
+from ..ops.promote import cast, promote
 from ..ops.shape import broadcast_tensors, unsqueeze
+from ..tensor import _in_place
 
 # ---- activations -----------------------------------------------------------------------------------------------------
 
@@ -30,6 +35,80 @@ def sigmoid(input):
 def tanh(input):
     """y = tanh(x). See `fastnn.tanh`."""
     return activation.tanh(input)
+
+
+leaky_relu_, elu_, selu_, _silu_, hardtanh_ = map(_in_place, (activation.leaky_relu, activation.elu, activation.selu,
+                                                             activation.silu, activation.hardtanh))
+
+
+def leaky_relu(input, negative_slope=0.01, inplace=False):
+    """y = x where x > 0, else negative_slope x.
+
+    Errors of this and the following: NotImplementedError for integers and bools.
+    """
+    return (leaky_relu_ if inplace else activation.leaky_relu)(input, negative_slope)
+
+
+def prelu(input, weight):
+    """y = x where x > 0, else weight x; weight is one number or one for each channel. See `fastnn.prelu`."""
+    return activation.prelu(input, weight)
+
+
+def elu(input, alpha=1.0, inplace=False):
+    """y = x where x > 0, else alpha (exp(x) - 1)."""
+    return (elu_ if inplace else activation.elu)(input, alpha)
+
+
+def selu(input, inplace=False):
+    """`elu` with alpha 1.6733 and the result times 1.0507. See `fastnn.selu`."""
+    return (selu_ if inplace else activation.selu)(input)
+
+
+def gelu(input, *, approximate="none"):
+    """y = x P(X <= x) for a standard normal X; approximate='tanh': x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
+
+    Errors: RuntimeError for another `approximate`.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.gelu(fastnn.tensor([-1., 0., 1.]))
+        tensor([-0.1587,  0.0000,  0.8413])
+    """
+    return activation.gelu(input, approximate)
+
+
+def silu(input, inplace=False):
+    """y = x sigmoid(x)."""
+    return (_silu_ if inplace else activation.silu)(input)
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """y = log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
+    return activation.softplus(input, beta, threshold)
+
+
+def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
+    """y = x cut to [min_val, max_val]; no gradient at the bounds and beyond.
+
+    Errors: ValueError for min_val above max_val.
+    """
+    return (hardtanh_ if inplace else activation.hardtanh)(input, min_val, max_val)
+
+
+def relu6(input, inplace=False):
+    """y = x cut to [0, 6]."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def step(input):
+    """y = 1 where x > 0, else 0: the perceptron's; its gradient is 0. Not in PyTorch.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.step(fastnn.tensor([-1., 0., 2.]))
+        tensor([0., 0., 1.])
+    """
+    return activation.step(input)
 
 
 def _softmax_dim(name, dim, ndim):
@@ -55,6 +134,24 @@ def dropout(input, p=0.5, training=True, inplace=False):
     Errors: ValueError for p outside [0, 1].
     """
     return input.dropout_(p, training) if inplace else random.dropout(input, p, training)
+
+
+def dropout2d(input, p=0.5, training=True, inplace=False):
+    """x with each channel input[n, c] zero with probability p and the others divided by 1 - p; x itself when not training.
+
+    Args:
+        input: (N,C,H,W); as in PyTorch (N,C,L) too, with a warning. The draw does not depend on how it lies in memory.
+        inplace: bool, write to input and return it.
+
+    Errors: ValueError for p outside [0, 1]; RuntimeError for fewer than 2 dimensions.
+    """
+    if input.dim() == 3:
+        warnings.warn("dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired: input is "
+                      "interpreted as (N, C, L), not as (C, H, W) without a batch.", stacklevel=2)
+    elif input.dim() != 4:
+        warnings.warn(f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated; use dropout instead.", stacklevel=2)
+    y = random.feature_dropout(input, p, training)
+    return input.copy_(y) if inplace and y is not input else y
 
 
 def one_hot(tensor, num_classes=-1):
@@ -206,30 +303,25 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     """
     code = _reduction("mse_loss", reduction, size_average, reduce)
     x, t = _pair("mse_loss", input, target)
-    fused = code if weight is None else 0
-    y, *saved = _core.mse_loss(x, t, fused)
-    y = attach(y, _mse_loss_backward, (x, t), tuple(saved), fused)
-    return y if weight is None else _weighted("mse_loss", y, weight, code)
+    return _of_elements("mse", x, t, code) if weight is None else _weighted("mse_loss", _of_elements("mse", x, t, 0), weight, code)
 
 
-def _mse_loss_backward(node, dy):
-    dx = _core.mse_loss_backward(dy, *node.saved, node.meta)
-    return (dx if node.needs[0] else None, _core.neg(dx) if node.needs[1] else None)
+def _of_elements(name, x, t, code, weight=None, v=None, s=0.0, s2=0.0):
+    """The loss `name` of csrc/loss.c, reduced."""
+    y, *saved = _core.pair_loss(name, x, t, weight, v, code, s, s2)
+    return attach(y, _pair_loss_backward, (x, t, v), tuple(saved), (name, code, s, s2))
+
+
+def _pair_loss_backward(node, dy):
+    name, *options = node.meta
+    return _core.pair_loss_backward(name, dy, *node.saved, *options, *node.needs)
 
 
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """L = |x - t|. Arguments and errors as `mse_loss`."""
     code = _reduction("l1_loss", reduction, size_average, reduce)
     x, t = _pair("l1_loss", input, target)
-    losses = (x - t).abs()
-    return _reduced(losses, code) if weight is None else _weighted("l1_loss", losses, weight, code)
-
-
-def _huber(x, t, delta):
-    """d = |x - t|, m = min(d, delta): m (d - m / 2) is d^2 / 2 near 0 and delta (d - delta / 2) far out."""
-    d = (x - t).abs()
-    m = d.clamp(max=delta)
-    return m * (d - m * 0.5)
+    return _of_elements("l1", x, t, code) if weight is None else _weighted("l1_loss", _of_elements("l1", x, t, 0), weight, code)
 
 
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
@@ -241,7 +333,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta. (beta={beta})")
     x, t = _pair("smooth_l1_loss", input, target)
-    return _reduced((x - t).abs() if beta == 0 else _huber(x, t, beta) / beta, code)
+    return _of_elements("l1", x, t, code) if beta == 0 else _of_elements("huber", x, t, code, s=beta, s2=beta)
 
 
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
@@ -253,8 +345,9 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if delta <= 0:
         raise RuntimeError(f"huber_loss does not support non-positive values for delta. (delta={delta})")
     x, t = _pair("huber_loss", input, target)
-    losses = _huber(x, t, delta)
-    return _reduced(losses if weight is None else _weighted("huber_loss", losses, weight, 0), code)
+    if weight is None:
+        return _of_elements("huber", x, t, code, s=delta, s2=1.0)
+    return _reduced(_weighted("huber_loss", _of_elements("huber", x, t, 0, s=delta, s2=1.0), weight, 0), code)
 
 
 def _events(name, input, target):
@@ -264,13 +357,18 @@ def _events(name, input, target):
     return promote(name, input, target, real=True)
 
 
+def _factor(name, x, weight):
+    """A weight in x's type."""
+    return None if weight is None else promote(name, x, weight)[1]
+
+
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """L = -w (t log x + (1 - t) log(1 - x)), each logarithm at least -100.
 
     Args:
         input: probabilities, any shape. target: like input. weight: a factor that broadcasts to input.
 
-    Errors: ValueError for another shape; RuntimeError for an input outside [0, 1], or a weight that needs a gradient.
+    Errors: ValueError for another shape; RuntimeError for an input or target outside [0, 1], or a weight that needs a gradient.
 
     Example:
         >>> import fastnn, fastnn.nn.functional as F
@@ -283,22 +381,9 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     if not _core.all_within(x, 0, 1):
         raise RuntimeError("all elements of input should be between 0 and 1: binary_cross_entropy takes probabilities, "
                            "binary_cross_entropy_with_logits takes logits")
-    yes, no = _core.clamp(_core.log(x), -100), _core.clamp(_core.log1p(_core.neg(x)), -100)
-    y = _core.sub(_core.mul(_core.sub(t, 1), no), _core.mul(t, yes))
-    losses = attach(y, _binary_cross_entropy_backward, (x, t), (x, t, yes, no))
-    return _reduced(losses if weight is None else losses * weight, code)
-
-
-def _binary_cross_entropy_backward(node, dy):
-    """dx = dy (x - t) / (x (1 - x)), the divisor at least 1e-12; dt = dy (log(1 - x) - log x)"""
-    x, t, yes, no = node.saved
-    dx = dt = None
-    if node.needs[0]:
-        spread = _core.clamp(_core.mul(x, _core.sub(1, x)), 1e-12)
-        dx = _core.mul(dy, _core.div(_core.sub(x, t), spread))
-    if node.needs[1]:
-        dt = _core.mul(dy, _core.sub(no, yes))
-    return dx, dt
+    if not _core.all_within(t, 0, 1):
+        raise RuntimeError("all elements of target should be between 0 and 1: binary_cross_entropy")
+    return _of_elements("bce", x, t, code, _factor("binary_cross_entropy", x, weight))
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None):
@@ -319,23 +404,58 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
     _constant("binary_cross_entropy_with_logits", weight)
     _constant("binary_cross_entropy_with_logits", pos_weight, "pos_weight")
     x, t = _events("binary_cross_entropy_with_logits", input, target)
-    # log(1 + exp(-x)) = log1p(exp(-|x|)) + max(-x, 0)
-    low = _core.add(_core.log1p(_core.exp(_core.neg(_core.abs_(x)))), _core.relu(_core.neg(x)))
-    y, p = _core.add(_core.mul(_core.sub(1, t), x), low), None
-    if pos_weight is not None:
-        _, p = promote("binary_cross_entropy_with_logits", x, pos_weight)
-        y = _core.add(y, _core.mul(_core.mul(_core.sub(p, 1), t), low))
-    losses = attach(y, _logits_backward, (x, t), (x, t, p, low))
-    return _reduced(losses if weight is None else losses * weight, code)
+    weight, pos_weight = (_factor("binary_cross_entropy_with_logits", x, w) for w in (weight, pos_weight))
+    return _of_elements("bce_logits", x, t, code, weight, pos_weight)
 
 
-def _logits_backward(node, dy):
-    """q = p t:  dx = dy ((1 - t + q) s - q);  dt = dy ((p - 1) log(1 + exp(-x)) - x)"""
-    x, t, p, low = node.saved
-    dx = dt = None
-    if node.needs[0]:
-        s, q = _core.sigmoid(x), t if p is None else _core.mul(t, p)
-        dx = _core.mul(dy, _core.sub(s if p is None else _core.mul(_core.add(_core.sub(1, t), q), s), q))
-    if node.needs[1]:
-        dt = _core.mul(dy, _core.neg(x) if p is None else _core.sub(_core.mul(_core.sub(p, 1), low), x))
-    return dx, dt
+def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
+    """L = (log v + (x - t)^2 / v) / 2 with v = max(var, eps), and log(2 pi) / 2 more if full: the expectation x and the variance are learned.
+
+    Args:
+        input: x, any shape. target: like input, or broadcast with it.
+        var: variances: of input's shape, of it with one dimension 1 or without the last; or one float.
+        eps: the least variance; var's gradient goes through it.
+
+    Errors: ValueError for another reduction, a var of another shape or below 0.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.gaussian_nll_loss(fastnn.tensor([1., 2.]), fastnn.tensor([1., 4.]), fastnn.tensor([1., 4.]))
+        tensor(0.5966)
+    """
+    if isinstance(var, (int, float)):
+        var = full_like(input, var)
+    if not _core.all_within(cast(var, float64), 0, math.inf, True):
+        raise ValueError("var has negative entry/entries")
+    shape, given = tuple(input.shape), tuple(var.shape)
+    if given == shape[:-1] and given != shape:
+        var = unsqueeze(var, -1)
+    elif given != shape and (len(given) != len(shape) or sum(n for m, n in zip(shape, given) if m != n) != 1):
+        raise ValueError(f"var is of incorrect size: gaussian_nll_loss: input {shape}, var {given}")
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{reduction} is not valid")
+    x, t, v = promote("gaussian_nll_loss", *broadcast_tensors(input, target, var), real=True)
+    return _of_elements("gaussian_nll", x, t, _REDUCTIONS[reduction], None, v, eps, 0.5 * math.log(2 * math.pi) if full else 0.0)
+
+
+def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
+    """L = t (log t - x), the divergence of t from exp(x), x given as logarithms; with log_target t too: exp(t) (t - x).
+
+    reduction 'batchmean' divides the sum by the size of dimension 0, as the divergence is defined; 'mean' by the number of elements, with
+    PyTorch's warning. Shapes are broadcast.
+
+    Errors: ValueError for another reduction; RuntimeError for shapes that cannot be broadcast.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> even = fastnn.tensor([[0.5, 0.5]])
+        >>> F.kl_div(fastnn.tensor([[0.9, 0.1]]).log(), even, reduction="batchmean")
+        tensor(0.5108)
+    """
+    if reduction == "mean":
+        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides only by the "
+                      "batch size, and aligns with the KL div math definition.", stacklevel=2)
+    code = _reduction("kl_div", "sum" if reduction == "batchmean" else reduction, size_average, reduce)
+    x, t = promote("kl_div", *broadcast_tensors(input, target), real=True)
+    y = _of_elements("kl_div_log" if log_target else "kl_div", x, t, code)
+    return y / input.shape[0] if reduction == "batchmean" and input.dim() else y

@@ -1,7 +1,9 @@
-"""Activations and softmax. Their gradients need the output alone."""
+"""Activations and softmax, with their gradients. Those of relu, sigmoid, tanh and softmax need the output alone."""
+import functools
+
 from .. import _core
 from .._core import attach, needs_grad
-from .elementwise import _function
+from .elementwise import _function, _no_out
 from .promote import cast, promote, tensor_only
 from .shape import _wrap, permute, reshape
 
@@ -30,6 +32,115 @@ tanh = _function("tanh", lambda dy, y: _core.tanh_backward(dy, y), """y = (exp(x
         >>> fastnn.tanh(fastnn.tensor([0., 1.]))
         tensor([0.0000, 0.7616])
     """, "y")
+
+
+# ---- activations of the input and of numbers -------------------------------------------------------------------------
+
+def _numbered(options):
+    """The function that `options` names and describes: options(...) takes its arguments and gives (_core's function, its
+    slope, their numbers). y = function(x, *numbers, out); dx = slope(dy, x, *numbers)."""
+    name = options.__name__
+
+    @functools.wraps(options)
+    def function(input, *args, out=None, **named):
+        op, slope, *numbers = options(tensor_only(input, name), *args, **named)
+        if not needs_grad(input):
+            return op(input, *numbers, out)
+        _no_out(name, out)
+        return attach(op(input, *numbers), backward, (input,), (input,), (slope, numbers))
+
+    def backward(node, dy):
+        slope, numbers = node.meta
+        return (slope(dy, *node.saved, *numbers),)
+    backward.__name__ = f"_{name}_backward"
+    return function
+
+
+@_numbered
+def leaky_relu(input, negative_slope=0.01):
+    """y = x where x > 0, else negative_slope x."""
+    return _core.leaky_relu, _core.leaky_relu_backward, negative_slope
+
+
+@_numbered
+def elu(input, alpha=1.0):
+    """y = x where x > 0, else alpha (exp(x) - 1). Source: Clevert et al., Exponential Linear Units, 2016."""
+    return _core.elu, _core.elu_backward, alpha, 1.0
+
+
+@_numbered
+def selu(input):
+    """y = scale (x where x > 0, else alpha (exp(x) - 1)) with the numbers that keep mean 0 and variance 1.
+
+    Source: Klambauer et al., Self-Normalizing Neural Networks, 2017.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.selu(fastnn.tensor([-1., 0., 1.]))
+        tensor([-1.1113,  0.0000,  1.0507])
+    """
+    return _core.elu, _core.elu_backward, 1.6732632423543772, 1.0507009873554805
+
+
+@_numbered
+def gelu(input, approximate="none"):
+    """y = x P(X <= x) for a standard normal X, by erf; approximate='tanh': x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
+
+    Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
+    """
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(f"approximate argument must be either none or tanh. gelu: got {approximate!r}")
+    return _core.gelu, _core.gelu_backward, approximate == "tanh"
+
+
+@_numbered
+def silu(input):
+    """y = x sigmoid(x)."""
+    return _core.silu, _core.silu_backward
+
+
+@_numbered
+def softplus(input, beta=1.0, threshold=20.0):
+    """y = log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
+    return _core.softplus, _core.softplus_backward, beta, threshold
+
+
+@_numbered
+def hardtanh(input, min_val=-1.0, max_val=1.0):
+    """y = x cut to [min_val, max_val]; no gradient at the bounds and beyond."""
+    if min_val > max_val:
+        raise ValueError(f"min_val cannot be greater than max_val: hardtanh: min_val={min_val}, max_val={max_val}")
+    return _core.clamp, _core.hardtanh_backward, min_val, max_val
+
+
+@_numbered
+def step(input):
+    """y = 1 where x > 0, else 0; NaN stays. Its gradient is 0."""
+    return _core.step, lambda dy, x: _core.full(dy.shape, 0, dy.dtype)
+
+
+def prelu(input, weight):
+    """y = x where x > 0, else w x, w learned;  dx = w dy where x is not above 0, dw = sum dy x there.
+
+    Args:
+        input: real Tensor of any shape, channels in dimension 1.
+        weight: one number, or one for each channel, shape () or (C).
+
+    Errors: RuntimeError for another number of channels or another type. Source: He et al., Delving Deep into Rectifiers, 2015.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.prelu(fastnn.tensor([[-1., 2.], [-3., -4.]]), fastnn.tensor([0.1, 0.5]))
+        tensor([[-0.1000,  2.0000],
+                [-0.3000, -2.0000]])
+    """
+    x, w = tensor_only(input, "prelu"), tensor_only(weight, "prelu", "weight")
+    return attach(_core.prelu(x, w), _prelu_backward, (x, w), (x, w))
+
+
+def _prelu_backward(node, dy):
+    return _core.prelu_backward(dy, *node.saved, *node.needs)
+
 
 
 def softmax(input, dim, dtype=None):
@@ -108,6 +219,6 @@ def _logsumexp_backward(node, dy):
     return (_core.mul(_core.exp(_core.sub(x, y)), dy),)
 
 
-FUNCTIONS = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "logsumexp")
-METHODS = FUNCTIONS
+METHODS = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "logsumexp", "prelu")
+FUNCTIONS = METHODS + ("selu",)
 INPLACE = ("relu", "sigmoid", "tanh")

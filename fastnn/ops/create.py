@@ -73,8 +73,8 @@ def _kind(dtype, otherwise=None):
     return dtype
 
 
-def _array(data):
-    """data as a NumPy array of a type we carry; Python floats take the default type."""
+def _array(data, real=None):
+    """data as a NumPy array of a type we carry; Python floats take the type `real`, or else the default type."""
     if isinstance(data, (list, tuple)) and data and any(isinstance(x, _core.TensorBase) for x in data):
         data = [x.tolist() if isinstance(x, _core.TensorBase) else x for x in data]
     try:
@@ -87,7 +87,7 @@ def _array(data):
         raise TypeError(f"new(): invalid data type '{a.dtype}'")
     if not isinstance(data, (np.ndarray, np.generic)):
         if a.dtype == np.float64 and not _holds_numpy(data):
-            return a.astype(_default[0].name)
+            return a.astype((real or _default[0]).name)
         if a.dtype.kind == "u" and a.dtype.itemsize == 8:
             raise RuntimeError("Overflow when unpacking long")
     if a.dtype.kind == "c":
@@ -119,7 +119,7 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         t = _core.clone(data)
         t = t if dtype is None else _core.cast(t, _kind(dtype))
     else:
-        a = _array(data)
+        a = _array(data, dtype if dtype in (None, float32) else float64)
         if dtype is not None:
             kind = _kind(dtype)
             if a.dtype.kind == "f" and kind.code >= 2 or not a.dtype.isnative:

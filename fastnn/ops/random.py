@@ -295,13 +295,13 @@ def feature_dropout(input, p=0.5, train=True):
 
     Errors: as `dropout`; RuntimeError for fewer than 2 dimensions."""
     if input.dim() < 2:
-        raise RuntimeError(f"feature_dropout: input of shape {tuple(input.shape)} has no channels; 2 dimensions are needed")
+        raise RuntimeError(f"Feature dropout requires at least 2 dimensions in the input: one of shape {tuple(input.shape)} has no channels")
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not train or p == 0 or input.numel() == 0:
         return input
     run = input.numel() // (input.shape[0] * input.shape[1])
-    if input.is_contiguous():
+    if input.is_contiguous() and not (input.dim() == 4 and _core.is_nhwc(input)):
         return dropout(input, p, train, run=run)
     shape = tuple(input.shape[:2]) + (1,) * (input.dim() - 2)
     factor = _core.bernoulli_into(_core.full(shape, None, input.dtype), 1 - p)

@@ -29,7 +29,8 @@ class Adam(Optimizer):
         >>> w.detach()
         tensor([3.5000])
     """
-    _adam = True
+    _kernel = "adam"
+    _tensors = {"exp_avg": None, "exp_avg_sq": None, "max_exp_avg_sq": "amsgrad"}
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, *, foreach=None,
                  maximize=False, capturable=False, differentiable=False, fused=None, decoupled_weight_decay=False):

@@ -44,17 +44,20 @@ class Optimizer:
         state: parameter -> dict of tensors, made with the optimizer.
         defaults: as given.
 
-    A derived class sets `_adam` (its groups step by Adam's kernel, or else by SGD's) or writes its own `step`.
+    A derived class names its `_kernel` and the `_tensors` of a parameter's state, or writes its own `step`.
 
     Errors: TypeError for a single Tensor, a set, or what is no Tensor; ValueError for no parameters, a non-leaf, or a
     parameter in two groups.
     """
-    _adam = None
+    _kernel = None
+    _tensors = {}                            # state tensor: the option that calls for it, None for always
+    _initial = {}                            # state tensor: the option with its first value, where that is not 0
     _hidden = ()                             # keys of a parameter's state that state_dict leaves out
 
     def __init__(self, params, defaults):
         self.defaults, self.param_groups, self._steppers = defaults, [], []
         self.state = {}
+        self._stepped = self._kernel is None     # a schedule asks
         if isinstance(params, _core.TensorBase):
             raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
                             f"{type(params).__name__}")
@@ -105,7 +108,7 @@ class Optimizer:
         self.param_groups.append({"params": params, **named, **options, **{k: v for k, v in self.defaults.items()
                                                                            if k not in options}})
         self._sync()
-        if self._adam is not None:
+        if self._steppers:
             self._steppers[-1].prepare(params, self.state)
 
     def step(self, closure=None):
@@ -117,8 +120,9 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if self._adam is None:
+        if self._kernel is None:
             raise NotImplementedError(f"{type(self).__name__} has no step()")
+        self._stepped = True
         self._sync()
         _core.note_optimizer(self)
         for stepper, group in zip(self._steppers, self.param_groups):
@@ -137,9 +141,9 @@ class Optimizer:
     def _sync(self):
         """Copy the numbers of `param_groups` to where kernels read them. True: steps captured before are stale."""
         changed = False
-        if self._adam is not None:
+        if self._kernel is not None:
             while len(self._steppers) < len(self.param_groups):
-                self._steppers.append(_core.Stepper(self._adam))
+                self._steppers.append(_core.Stepper(self._kernel, self.defaults, self._tensors))
             for stepper, group in zip(self._steppers, self.param_groups):
                 changed |= stepper.sync(group)
         return changed
@@ -153,7 +157,8 @@ class Optimizer:
     def state_dict(self):
         """{"state": {index: tensors by name}, "param_groups": options, with indices for parameters}, laid out as PyTorch's.
 
-        A parameter that was never stepped has no state in it; `step` is a float32 scalar. Tensors are those in use."""
+        A parameter that was never stepped has no state in it, but for Adagrad's; `step` is a float32 scalar. Tensors are
+        those in use."""
         _core.host_reads("state_dict() of an optimizer")
         order, groups, packed = {}, [], {}
         for group in self.param_groups:
@@ -162,7 +167,7 @@ class Optimizer:
             groups.append({**{k: v for k, v in group.items() if k != "params"},
                            "params": [order[id(p)] for p in group["params"]]})
         for p, values in self._state.items():
-            if id(p) in order and values and ("step" not in values or _core.steps_of(values) > 0):
+            if id(p) in order and values and (self._initial or "step" not in values or _core.steps_of(values) > 0):
                 kept = {k: v for k, v in values.items() if k not in self._hidden}
                 if "step" in kept:
                     kept["step"] = _core.full((), _core.steps_of(values), float32)
@@ -183,7 +188,7 @@ class Optimizer:
             raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
         for s, g in zip(saved, ours):
             for i, p in zip(s["params"], g["params"]):
-                self._load(p, state_dict["state"].get(i, {}))
+                self._load(p, state_dict["state"].get(i, {}), s)
         kept = [{k: g[k] for k in ("params", "param_names") if k in g} for g in ours]
         self.param_groups = [{**self._options_of(s), **k} for s, k in zip(saved, kept)]
         self._sync()
@@ -191,31 +196,31 @@ class Optimizer:
     def _options_of(self, saved):
         return {**self.defaults, **copy.deepcopy({k: v for k, v in saved.items() if k != "params"})}
 
-    def _load(self, p, values):
+    def _load(self, p, values, options):
         """Give parameter p the saved state `values`; what they do not name starts anew."""
         ours = self._state[p] if values or p in self._state else {}
-        counts = self._adam is not None
-        for name, old in ours.items():
-            if name != "step" and values.get(name) is None and isinstance(old, _core.TensorBase):
-                _core.fill_into(old, 0)
+        counts = self._kernel is not None
+        for name in [n for n in ours if n != "step" and values.get(n) is None]:
+            if isinstance(ours[name], _core.TensorBase):
+                _core.fill_into(ours[name], options.get(self._initial.get(name), 0))
+            else:
+                del ours[name]
         if counts and (values or "step" in ours):
             _core.set_steps(ours, float(values.get("step", values.get("momentum_buffer") is not None)))
         for name, value in values.items():
             if value is None or (counts and name == "step"):
                 continue
-            if not hasattr(value, "__array__"):
-                ours[name] = copy.deepcopy(value)
+            value, old = _own(value, p.dtype), ours.get(name)
+            if not isinstance(value, _core.TensorBase):
+                ours[name] = value
                 continue
-            value, old = _tensor_of(value), ours.get(name)
             if counts and value.shape != p.shape:
                 raise RuntimeError(f"loaded state '{name}' has shape {tuple(value.shape)}, but its parameter has "
                                    f"{tuple(p.shape)}")
-            if value.shape == p.shape and value.dtype != p.dtype:
-                value = _core.cast(value, p.dtype)
             if isinstance(old, _core.TensorBase) and old.shape == value.shape and old.dtype == value.dtype:
                 _core.copy_into(old, value)
             else:
-                ours[name] = _core.clone(value)
+                ours[name] = value
                 self._changed()
 
     def __getstate__(self):
@@ -237,11 +242,18 @@ class Optimizer:
         return "\n".join(lines + [")"])
 
 
-def _tensor_of(value):
-    """A Tensor, an array or another framework's CPU tensor, as a Tensor."""
+def _own(value, dtype):
+    """A copy of a saved value, with Tensors for arrays and other frameworks' CPU tensors, floating ones of `dtype`; in
+    lists too."""
+    if isinstance(value, (list, tuple)):
+        return [_own(v, dtype) for v in value]
     if isinstance(value, _core.TensorBase):
-        return value.detach()
-    return from_numpy(np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, order="C"))
+        value = _core.clone(value.detach())
+    elif hasattr(value, "__array__"):
+        value = from_numpy(np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, order="C"))
+    else:
+        return copy.deepcopy(value)
+    return _core.cast(value, dtype) if value.dtype.is_floating_point and value.dtype != dtype else value
 
 
 # ---- what the optimizers check ---------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ class SGD(Optimizer):
         >>> w.detach()
         tensor([2.])
     """
-    _adam = False
+    _kernel = "sgd"
+    _tensors = {"momentum_buffer": "momentum"}
     _hidden = ("step",)
 
     def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False,

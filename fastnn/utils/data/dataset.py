@@ -79,7 +79,7 @@ class TensorDataset(Dataset):
 
     def _gatherer(self):
         tensors = [t.detach() for t in self.tensors]
-        return lambda index: [take(t, (index,), False) for t in tensors]
+        return lambda index: [take(t, (index,)) for t in tensors]
 
 
 class Subset(Dataset):
@@ -107,7 +107,7 @@ class Subset(Dataset):
         if gather is None:
             return None
         places = from_numpy(np.array(self.indices, dtype=np.int64).reshape(-1))
-        return lambda index: gather(take(places, (index,), False))
+        return lambda index: gather(take(places, (index,)))
 
 
 class ConcatDataset(Dataset):

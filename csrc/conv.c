@@ -1,0 +1,404 @@
+/* 2-D convolution: forward, and the gradients of input, weight and bias.
+ *
+ *   y[n,k,p,q]  = b[k] + sum over c,r,s of w[k,c,r,s] x[n, c, p stride - pad + r dil, q stride - pad + s dil]
+ *   dx[n,c,h,w] = sum over k,r,s of w[k,c,r,s] dy[n,k,p,q]      where p stride - pad + r dil = h, and q likewise
+ *   dw[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] x[n, c, p stride - pad + r dil, q stride - pad + s dil]
+ *
+ * y and dx are one computation, a correlation: dx's pixels fall into stride x stride phases, and those of one phase are
+ * a correlation of dy with the taps that reach them, turned round. Taps that fall outside of all columns meet zeros,
+ * those outside of the rows are left out. Forms of a correlation, chosen by shapes and strides alone:
+ *   CHANNELS  vectors run along output channels, numbers of the input are broadcast
+ *   PIXELS    vectors run along pixels, weights are broadcast: output channels that would leave a vector half empty
+ *   DEPTHS    a channel in, a channel out: vectors run along groups
+ * Every sum runs in one order fixed by the shapes, whatever the threads. docs/convolution.md has it at length. */
+#include "conv.h"
+
+enum { CHANNELS, PIXELS, DEPTHS };
+#define MIDDLE 65536             /* bytes of a block in planes */
+#define NEAR 24576               /* bytes of a block that should stay in the first-level cache */
+#define WEIGHTS 65536            /* bytes of packed weights that pass over a block at a time */
+
+/* ---- a correlation ----------------------------------------------------------------------------------------------- */
+
+/* y[n, g*O + o, p, q] = act(bias + sum over i,r,s of w[g,o,i,r,s] x[n, g*I + i, ...]) */
+typedef struct {
+    const fn_t *x, *w, *bias;
+    fn_t *y;
+    int64_t x_n, x_c, x_h, x_w, y_n, y_h, y_w, w_g, w_o, w_i, w_r;
+    int64_t N, G, I, O, relu;
+    axis h, w_;                              /* rows; columns */
+    int64_t form, nv, width, panels;         /* vectors, lanes of a panel of weights; panels of a group */
+    int64_t in_place;                        /* the input is read where it lies */
+    int64_t pixel, pitch, cols, rows;        /* a block: elements from pixel to pixel, row to row; columns; output rows */
+    int64_t merged;                          /* the taps and channels of a filter row are one run */
+    int64_t flat;                            /* a block's output rows are one run of pixels */
+    int64_t pack, x_room, t_room, room;      /* elements: packed weights; of a thread: block, results, all */
+} corr;
+
+static inline int64_t taps_of(const corr *c) { return c->h.taps * c->w_.taps; }
+/* The positions u of dx with (u + pad) % stride == phase, `from` the first of them. Of the taps t that reach them, those
+ * with t dil % stride == phase, the last comes first, so that they read ascending positions of dy. */
+static axis backward_axis(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil,
+                          int64_t phase, int64_t *from) {
+    int64_t g = stride, every, t = 0;
+    for (int64_t a = dil, b; a; a = b) b = g % a, g = a;
+    every = stride / g;
+    *from = ((phase - pad) % stride + stride) % stride;
+    axis x = {.in = out, .out = *from < in ? (in - 1 - *from) / stride + 1 : 0, .step = 1, .dil = dil / g};
+    while (t < taps && t < every && t * dil % stride != phase) t++;
+    if (t >= taps || t >= every) return x;
+    x.taps = (taps - 1 - t) / every + 1;
+    x.w0 = t + (x.taps - 1) * every, x.w_step = -every;
+    x.first = (*from + pad - x.w0 * dil) / stride;
+    return x;
+}
+
+/* The cost of an output pixel in vector multiply-adds: PIXELS turns its results, and computes between rows too. */
+static int fewer(const corr *c) {
+    const double sums = (double)(c->I * taps_of(c)), waste = (double)c->cols / (double)most(c->w_.out, 1);
+    return c->h.step == 1 && c->w_.step == 1 &&
+           ((double)c->O / FN_VL) * sums * waste + 0.5 * (double)c->O < (double)over(c->O, FN_VL) * sums;
+}
+
+static void arrange(corr *c) {
+    const int64_t Q = c->w_.out, reach = c->h.taps ? (c->h.taps - 1) * c->h.dil + 1 : 1;
+    c->cols = c->w_.taps ? (Q - 1) * c->w_.step + (c->w_.taps - 1) * c->w_.dil + 1 : 0;
+    c->form = c->I == 1 && c->O == 1 && c->G > 1 ? DEPTHS : fewer(c) ? PIXELS : CHANNELS;
+    c->pixel = c->form == PIXELS ? 1 : c->form == DEPTHS ? up(c->G, FN_VL) : pixel_of(c->I);
+    c->in_place = c->form == CHANNELS && lies_well(&c->w_, c->cols, c->x_c, c->x_w, c->I);
+    if (c->in_place) c->pixel = c->x_w;
+    c->merged = c->form == CHANNELS && c->pixel == c->I && c->w_.dil == 1;
+    c->nv = c->O <= FN_VL ? 1 : c->O > 2 * FN_VL && Q <= FN_ROWS4 ? 4 : 2;
+    if (c->form == PIXELS) c->nv = c->O <= FN_ROWS4 ? 4 : 2;
+    c->width = c->nv * FN_VL, c->panels = over(c->O, c->width), c->pitch = c->in_place ? c->x_h : c->cols * c->pixel;
+    c->flat = c->form == CHANNELS && taps_of(c) == 1 && c->h.first >= 0 && c->y_h == Q * c->y_w &&
+              (c->h.out - 1) * c->h.step + c->h.first < c->h.in && c->h.step * c->pitch == Q * c->w_.step * c->pixel;
+    /* a block of `rows` output rows needs (rows - 1) * step + reach input rows, of each of I planes in PIXELS */
+    const int64_t planes = c->form == PIXELS ? c->I : 1, bytes = c->form == CHANNELS ? BLOCK : c->form == PIXELS ? MIDDLE : NEAR;
+    const int64_t each = most(planes * c->cols * c->pixel + (c->form == PIXELS ? c->O * c->cols : 0), 1) * SIZE;
+    c->rows = most(least(c->h.out, (bytes / each - reach) / most(c->h.step, 1) + 1), 1);
+    c->rows = most(over(c->h.out, most(over(c->h.out, c->rows), 1)), 1);
+    c->x_room = c->in_place ? 0 : up(planes * (((c->rows - 1) * c->h.step + reach) * c->pitch) + SPARE, 64);
+    if (c->form == PIXELS) {
+        c->t_room = c->O * (up(c->rows * c->cols, c->width) + FN_VL);
+    } else if (c->form == DEPTHS) {
+        c->pack = taps_of(c) * c->pixel, c->t_room = c->pixel;
+    } else {
+        c->pack = c->G * c->panels * taps_of(c) * c->I * c->width, c->t_room = ((c->flat ? c->rows : 1) * Q + 1) * c->panels * c->width;
+    }
+    c->t_room = up(c->t_room, 64);
+    const int64_t tables = 2 * (c->form == PIXELS ? most(taps_of(c), c->I * c->h.taps) : taps_of(c)) * 8 / SIZE;
+    c->room = up(c->x_room + c->t_room + tables + SPARE, 64);
+}
+
+static corr forward_of(const fn_conv_args *a) {
+    const int64_t I = a->C / a->G, O = a->K / a->G;
+    corr c = {.x = a->x, .w = a->w, .bias = a->b, .y = a->y, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h,
+              .x_w = a->x_w, .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_g = O * I * a->R * a->S,
+              .w_o = I * a->R * a->S, .w_i = a->R * a->S, .w_r = a->S, .N = a->N, .G = a->G, .I = I, .O = O,
+              .relu = a->act == FN_ACT_RELU,
+              .h = forward_axis(a->H, a->P, a->R, a->stride_h, a->pad_h, a->dil_h),
+              .w_ = forward_axis(a->W, a->Q, a->S, a->stride_w, a->pad_w, a->dil_w)};
+    arrange(&c);
+    return c;
+}
+static corr backward_of(const fn_conv_args *a, int64_t phase) {
+    const int64_t I = a->K / a->G, O = a->C / a->G;
+    int64_t h, w;
+    corr c = {.x = a->dy, .w = a->w, .x_n = a->dy_n, .x_c = a->dy_c, .x_h = a->dy_h, .x_w = a->dy_w,
+              .y_n = a->H * a->W * a->C, .y_h = a->stride_h * a->W * a->C, .y_w = a->stride_w * a->C,
+              .w_g = I * O * a->R * a->S, .w_o = a->R * a->S, .w_i = O * a->R * a->S, .w_r = a->S, .N = a->N,
+              .G = a->G, .I = I, .O = O,
+              .h = backward_axis(a->H, a->P, a->R, a->stride_h, a->pad_h, a->dil_h, phase / a->stride_w, &h),
+              .w_ = backward_axis(a->W, a->Q, a->S, a->stride_w, a->pad_w, a->dil_w, phase % a->stride_w, &w)};
+    c.y = (fn_t *)a->dx + (h * a->W + w) * a->C;
+    arrange(&c);
+    return c;
+}
+
+/* ---- packed weights ---------------------------------------------------------------------------------------------- */
+
+/* Where tap (r,s) of a correlation lies in a filter. */
+static inline int64_t weight_at(const corr *c, int64_t r, int64_t s) {
+    return (c->h.w0 + r * c->h.w_step) * c->w_r + c->w_.w0 + s * c->w_.w_step;
+}
+
+/* y[at(j)*width + lane] = w[lane*w_o + j] for a run of J weights: all taps, in order or turned round, of J / taps input
+ * channels from channel i on; at(j) = tap*I + channel. Zeros in lanes beyond `lanes`. */
+static void pack_run(fn_t *y, int64_t width, const fn_t *w, int64_t w_o, int64_t lanes, int64_t J, int64_t taps,
+                     int64_t I, int64_t i, int turned) {
+    for (int64_t l = 0; l < width; l += FN_VL) {
+        const int64_t m = least(FN_VL, lanes - l);
+        int64_t at = i, tap = 0;
+        for (int64_t j = 0; j < J; j += FN_PIECE) {
+            vec v[FN_PIECE];
+            const int64_t q0 = j - most(least(j, J - FN_PIECE), 0);              /* the last piece begins earlier */
+            const fn_t *const w_j = w + l * w_o + j - q0;
+            if (m == FN_VL && J >= FN_PIECE) {
+                UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(w_j + q * w_o, FN_PIECE * w_o);
+            } else {
+                fn_t z[FN_VL][FN_PIECE] = {{0}};
+                for (int64_t k = 0; k < m; k++)
+                    for (int64_t q = 0; q < least(FN_PIECE, J); q++) z[k][q] = w_j[k * w_o + q];
+                UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(z[q], FN_PIECE * FN_PIECE);
+            }
+            v_transpose_pieces(v);
+            for (int64_t q = q0; q < FN_PIECE && j + q - q0 < J; q++) {
+                v_store(y + ((turned ? taps - 1 - tap : tap) * I + at) * width + l, v[q]);
+                if (++tap == taps) tap = 0, at++;
+            }
+        }
+    }
+}
+
+/* Panels [g][k / width][r][s][i][k % width], zeros beyond O. */
+static void pack_weights(const corr *c, fn_t *packed, fn_team t) {
+    enum { CHUNK = 16 };
+    const int64_t I = c->I, R = c->h.taps, S = c->w_.taps, taps = R * S, chunks = over(I, CHUNK), width = c->width;
+    const int whole = taps == least(c->w_i, c->w_o), turned = c->h.w_step < 0;
+    int64_t lo, hi;
+    fn_share(c->G * c->panels * chunks, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t panel = u / chunks, g = panel / c->panels, k = panel % c->panels * width, i0 = u % chunks * CHUNK;
+        const int64_t n = least(CHUNK, I - i0), lanes = least(width, c->O - k);
+        fn_t *const y = packed + panel * taps * I * width;
+        const fn_t *const w = c->w + g * c->w_g + k * c->w_o + i0 * c->w_i;
+        if (whole && c->w_o == 1) {
+            for (int64_t i = 0; i < n; i++) {
+                fn_t *const y_i = y + (i0 + i) * width;
+                copy(y_i, w + i * c->w_i, lanes), clear(y_i + lanes, width - lanes);
+            }
+        } else if (whole && c->w_i == taps) {
+            pack_run(y, width, w, c->w_o, lanes, n * taps, taps, I, i0, turned);
+        } else if (whole) {
+            for (int64_t i = 0; i < n; i++)
+                pack_run(y, width, w + i * c->w_i, c->w_o, lanes, taps, taps, I, i0 + i, turned);
+        } else {
+            for (int64_t tap = 0; tap < taps; tap++) {
+                const fn_t *const w_t = w + weight_at(c, tap / S, tap % S);
+                for (int64_t i = 0; i < n; i++)
+                    for (int64_t l = 0; l < width; l++)
+                        y[(tap * I + i0 + i) * width + l] = l < lanes ? w_t[l * c->w_o + i * c->w_i] : 0;
+            }
+        }
+    }
+}
+
+/* ---- CHANNELS ---------------------------------------------------------------------------------------------------- */
+
+/* Shares of a correlation: (group, image, block of rows, part of the panels). */
+typedef struct {
+    int64_t rows, blocks, splits, n;
+} shares;
+static shares shares_of(const corr *c, int64_t splits, int size) {
+    shares s = {.rows = c->rows, .splits = 1};
+    const int64_t images = c->G * c->N, P = c->h.out;
+    if (size > 1 && images) {
+        const int64_t want = over(2 * size, images);
+        if (c->pack * SIZE > LARGE) s.splits = least(splits, want);
+        s.rows = least(s.rows, over(P, over(want, s.splits)));
+        s.splits = least(splits, most(s.splits, over(want, over(P, s.rows))));
+    }
+    s.blocks = over(P, s.rows);
+    s.n = images * s.blocks * s.splits;
+    return s;
+}
+
+static void channels(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
+    const int64_t I = c->I, O = c->O, P = c->h.out, Q = c->w_.out, R = c->h.taps, S = c->w_.taps, width = c->width;
+    const int64_t a_k = c->merged ? S * I : I, per_row = c->merged ? 1 : S, panel = R * S * I * width;
+    fn_t *const block = room, *const T = block + c->x_room, *const bias_rest = T + c->t_room - c->panels * width;
+    int64_t *const a_at = (int64_t *)(T + c->t_room), *const b_at = a_at + R * S;
+    for (int64_t r = 0, i = 0; r < R; r++)
+        for (int64_t s = 0; s < per_row; s++, i++)
+            a_at[i] = r * c->h.dil * c->pitch + s * c->w_.dil * c->pixel, b_at[i] = i * a_k * width;
+    const shares sh = shares_of(c, c->panels, t.size);
+    const int64_t at_once = most(WEIGHTS / (most(panel, 1) * SIZE), 1);
+    int64_t lo, hi, held = -1, h0 = 0, h1 = 0;
+    fn_share(sh.n, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t part = u % sh.splits, which = u / sh.splits, p0 = which % sh.blocks * sh.rows;
+        const int64_t p1 = least(P, p0 + sh.rows), n = which / sh.blocks % c->N, g = which / sh.blocks / c->N;
+        const fn_t *const x = c->x + n * c->x_n + g * I * c->x_c;
+        if (which != held && !c->in_place) {
+            rows_of(&c->h, p0, p1, &h0, &h1);
+            copy_block(block, &c->w_, c->cols, c->pixel, x, c->x_h, c->x_w, c->x_c, h0, h1, I);
+            held = which;
+        }
+        const fn_t *const from = c->in_place ? x + c->w_.first * c->x_w : block;
+        const fn_t *bias = c->bias ? c->bias + g * O : 0;
+        if (bias && O % FN_VL) copy(bias_rest, bias, O), clear(bias_rest + O, c->panels * width - O), bias = bias_rest;
+        const int64_t last = c->panels * (part + 1) / sh.splits, run = c->flat ? p1 - p0 : 1;
+        for (int64_t k = c->panels * part / sh.splits, passed; k < last; k += passed) {
+            passed = least(at_once, last - k);
+            const int64_t o = k * width, lanes = least(passed * width, O - o), through = lanes % FN_VL;
+            const fn_t *const w = packed + (g * c->panels + k) * panel;
+            for (int64_t p = p0; p < p1; p += run) {
+                int64_t r0, r1;
+                taps_at(&c->h, p, &r0, &r1);
+                fn_t *const y = c->y + n * c->y_n + p * c->y_h + g * O + o;
+                const fn_brgemm b = {
+                    .c = through ? T : y, .ldc = through ? up(lanes, FN_VL) : c->y_w, .init = bias ? bias + o : 0,
+                    .a = from + (p * c->h.step + c->h.first - h0) * c->pitch, .a_m = c->w_.step * c->pixel, .a_k = 1,
+                    .a_at = a_at + r0 * per_row, .b_at = b_at + r0 * per_row, .count = (r1 - r0) * per_row, .b = w,
+                    .b_k = width, .b_panel = panel, .m = run * Q, .n = up(lanes, FN_VL), .k = a_k, .nv = c->nv,
+                    .relu = c->relu};
+                FN_NAME(brgemm)(&b);
+                if (through)
+                    for (int64_t q = 0; q < run * Q; q++) copy(y + q * c->y_w, T + q * b.ldc, lanes);
+            }
+        }
+    }
+}
+
+/* ---- PIXELS ------------------------------------------------------------------------------------------------------ */
+
+/* A block's rows lie end to end, so vectors run across row ends too; what they compute between rows is dropped. */
+static void pixels(const corr *c, fn_t *room, fn_team t) {
+    const int64_t I = c->I, O = c->O, P = c->h.out, Q = c->w_.out, R = c->h.taps, S = c->w_.taps, pitch = c->pitch;
+    fn_t *const block = room, *const T = block + c->x_room;
+    const int along = S >= I;                /* the inner sum runs over the taps of a filter row, or over channels */
+    const int64_t count = along ? I * R : R * S;
+    int64_t *const a_at = (int64_t *)(T + c->t_room), *const b_at = a_at + count;
+    const shares sh = shares_of(c, 1, t.size);
+    const int64_t plane = ((sh.rows - 1) + (R - 1) * c->h.dil + 1) * pitch;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t j = along ? i / R : 0, r = along ? i % R : i / S, s = along ? 0 : i % S;
+        a_at[i] = j * c->w_i + weight_at(c, r, s), b_at[i] = j * plane + r * c->h.dil * pitch + s * c->w_.dil;
+    }
+    int64_t lo, hi;
+    fn_share(sh.n, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t p0 = u % sh.blocks * sh.rows, n = u / sh.blocks % c->N, g = u / sh.blocks / c->N;
+        const int64_t rows = least(P - p0, sh.rows), lanes = (rows - 1) * pitch + Q;
+        const fn_t *const x = c->x + n * c->x_n + g * I * c->x_c;
+        const int64_t h0 = p0 + c->h.first;
+        copy_block_planes(block, plane, &c->w_, pitch, x, c->x_h, c->x_w, c->x_c, c->h.in, h0,
+                          h0 + rows + (R - 1) * c->h.dil, I);
+        const int64_t ldc = up(lanes, FN_VL);
+        const fn_brgemm b = {
+            .c = T, .ldc = ldc, .a = c->w + g * c->w_g, .a_at = a_at, .a_m = c->w_o,
+            .a_k = along ? c->w_.w_step : c->w_i, .b = block, .b_at = b_at, .b_k = along ? c->w_.dil : plane,
+            .b_panel = c->width, .m = O, .n = ldc, .k = along ? S : I, .count = count, .nv = c->nv};
+        FN_NAME(brgemm)(&b);
+        for (int64_t p = 0; p < rows; p++) {
+            fn_t *const y = c->y + n * c->y_n + (p0 + p) * c->y_h + g * O;
+            interleave_(y, c->y_w, T + p * pitch, ldc, Q, O, 1, c->bias ? c->bias + g * O : 0, c->relu);
+        }
+    }
+}
+
+/* ---- DEPTHS ------------------------------------------------------------------------------------------------------ */
+
+static void depths(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
+    enum { RUN = 8 };                        /* pixels side by side in registers */
+    const int64_t G = c->G, P = c->h.out, Q = c->w_.out, R = c->h.taps, S = c->w_.taps, ps = c->pixel;
+    const shares sh = shares_of(&(corr){.rows = c->rows, .G = 1, .N = c->N, .h = c->h}, 1, t.size);
+    fn_t *const block = room, *const bias = block + c->x_room;
+    if (c->bias) copy(bias, c->bias, G);
+    int64_t lo, hi, h0, h1;
+    fn_share(sh.n, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t p0 = u % sh.blocks * sh.rows, p1 = least(P, p0 + sh.rows), n = u / sh.blocks;
+        rows_of(&c->h, p0, p1, &h0, &h1);
+        copy_block(block, &c->w_, c->cols, c->pixel, c->x + n * c->x_n, c->x_h, c->x_w, c->x_c, h0, h1, G);
+        for (int64_t p = p0; p < p1; p++) {
+            int64_t r0, r1;
+            taps_at(&c->h, p, &r0, &r1);
+            const fn_t *const x = block + (p * c->h.step + c->h.first - h0) * c->pitch;
+            for (int64_t g = 0; g < G; g += FN_VL) {
+                const int64_t m = least(FN_VL, G - g);
+                const vec start = c->bias ? load(bias + g, m) : v_zero();
+                for (int64_t q = 0; q < Q; q += RUN) {
+                    const int64_t last = least(RUN, Q - q) - 1;
+                    vec acc[RUN];
+                    UNROLL for (int j = 0; j < RUN; j++) acc[j] = start;
+                    for (int64_t r = r0; r < r1; r++)
+                        for (int64_t s = 0; s < S; s++) {
+                            const vec w = v_load(packed + (r * S + s) * ps + g);
+                            const fn_t *const x_q = x + r * c->h.dil * c->pitch +
+                                                    (q * c->w_.step + s * c->w_.dil) * ps + g;
+                            UNROLL for (int j = 0; j < RUN; j++)
+                                acc[j] = v_fma(v_load(x_q + least(j, last) * c->w_.step * ps), w, acc[j]);
+                        }
+                    fn_t *const y = c->y + n * c->y_n + p * c->y_h + q * c->y_w + g;
+                    for (int64_t j = 0; j <= last; j++) {
+                        const vec v = c->relu ? v_max(v_zero(), acc[j]) : acc[j];
+                        if (m == FN_VL) v_store(y + j * c->y_w, v);
+                        else v_store_n(y + j * c->y_w, v, (int)m);
+                    }
+                }
+            }
+        }
+    }
+    (void)R;
+}
+static void pack_depths(const corr *c, fn_t *packed, fn_team t) {
+    const int64_t S = c->w_.taps;
+    int64_t lo, hi;
+    fn_share(taps_of(c), 1, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) {
+        const fn_t *const w = c->w + weight_at(c, i / S, i % S);
+        for (int64_t g = 0; g < c->pixel; g++) packed[i * c->pixel + g] = g < c->G ? w[g * c->w_g] : 0;
+    }
+}
+
+static void pack(const corr *c, fn_t *packed, fn_team t) {
+    if (c->form == CHANNELS) pack_weights(c, packed, t);
+    else if (c->form == DEPTHS) pack_depths(c, packed, t);
+}
+static void correlate(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
+    if (c->N == 0 || c->h.out <= 0 || c->w_.out <= 0 || c->O == 0) return;
+    if (c->form == CHANNELS) channels(c, packed, room, t);
+    else if (c->form == DEPTHS) depths(c, packed, room, t);
+    else pixels(c, room, t);
+}
+
+/* ---- forward ----------------------------------------------------------------------------------------------------- */
+
+FN_WORK(conv2d_fwd) {
+    const fn_conv_args *a = args;
+    const corr c = forward_of(a);
+    return (up(c.pack, 64) + c.room * threads) * SIZE;
+}
+FN_KERNEL(conv2d_fwd) {
+    const fn_conv_args *a = args;
+    const corr c = forward_of(a);
+    fn_t *const packed = a->work, *const room = packed + up(c.pack, 64) + t.rank * c.room;
+    if (c.pack) {
+        pack(&c, packed, t);
+        fn_barrier(t);
+    }
+    correlate(&c, packed, room, t);
+}
+
+/* ---- backward: the input's gradient ------------------------------------------------------------------------------ */
+
+FN_WORK(conv2d_bwd_x) {
+    const fn_conv_args *a = args;
+    int64_t weights = 0, room = 0;
+    for (int64_t i = 0; i < a->stride_h * a->stride_w; i++) {
+        const corr c = backward_of(a, i);
+        weights += up(c.pack, 64), room = most(room, c.room);
+    }
+    return (weights + room * threads) * SIZE;
+}
+FN_KERNEL(conv2d_bwd_x) {
+    const fn_conv_args *a = args;
+    fn_t *packed = a->work;
+    int64_t room = 0;
+    for (int64_t i = 0; i < a->stride_h * a->stride_w; i++) {
+        const corr c = backward_of(a, i);
+        pack(&c, packed, t);
+        packed += up(c.pack, 64), room = most(room, c.room);
+    }
+    if (packed != a->work) fn_barrier(t);
+    fn_t *const own = packed + t.rank * room;
+    packed = a->work;
+    for (int64_t i = 0; i < a->stride_h * a->stride_w; i++) {
+        const corr c = backward_of(a, i);
+        correlate(&c, packed, own, t);
+        packed += up(c.pack, 64);
+    }
+}
+

@@ -1,0 +1,196 @@
+/* What convolution's kernels share: axes, and copies of images into blocks. */
+#ifndef FN_CONV_H
+#define FN_CONV_H
+#include "brgemm.h"
+
+#define SIZE (int64_t)sizeof(fn_t)
+#define BLOCK 196608             /* bytes of a thread's copy of the input: a part of the second-level cache */
+#define LARGE 1048576            /* bytes of weights that threads rather share out than all pass over */
+#define PAGE 4096
+#define SPARE (8 * FN_VL)        /* elements that whole vectors may reach beyond the end of a block */
+
+#define UNROLL _Pragma("GCC unroll 16")
+FN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+FN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+FN_INLINE int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
+FN_INLINE int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
+
+/* ---- axes -------------------------------------------------------------------------------------------------------- */
+
+/* Tap t of output position o reads input position o*step + first + t*dil and weight position w0 + t*w_step. */
+typedef struct {
+    int64_t in, out, taps, step, first, dil, w0, w_step;
+} axis;
+
+FN_INLINE axis forward_axis(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil) {
+    return (axis){in, out, taps, stride, -pad, dil, 0, 1};
+}
+
+/* Pixels that are a page apart would crowd few sets of a cache. */
+FN_INLINE int64_t pixel_of(int64_t channels) { return channels * SIZE % PAGE ? channels : channels + 64 / SIZE; }
+
+/* Can a correlation read x where it lies, channels last and without zeros left and right? */
+FN_INLINE int lies_well(const axis *columns, int64_t cols, int64_t x_c, int64_t x_w, int64_t channels) {
+    return (x_c == 1 || channels == 1) && x_w * SIZE % PAGE && x_w >= channels && columns->first >= 0 &&
+           columns->first + cols <= columns->in;
+}
+
+/* ---- moving elements --------------------------------------------------------------------------------------------- */
+
+static __attribute__((unused)) void copy(fn_t *y, const fn_t *x, int64_t n) {
+    int64_t i = 0;
+    for (; i + FN_VL <= n; i += FN_VL) v_store(y + i, v_load(x + i));
+    if (i < n) v_store_n(y + i, v_load_n(x + i, (int)(n - i)), (int)(n - i));
+}
+FN_INLINE void clear(fn_t *y, int64_t n) {
+    int64_t i = 0;
+    for (; i + FN_VL <= n; i += FN_VL) v_store(y + i, v_zero());
+    if (i < n) v_store_n(y + i, v_zero(), (int)(n - i));
+}
+FN_INLINE vec load(const fn_t *p, int64_t n) { return n < FN_VL ? v_load_n(p, (int)n) : v_load(p); }
+
+/* Piece k of v[i] to p + (k*FN_PIECE + i)*step, in ascending order. */
+FN_INLINE void v_store_turned(fn_t *p, int64_t step, const vec *v) {
+#if defined(__AVX512F__)
+#define PIECE_(k) UNROLL for (int i = 0; i < FN_PIECE; i++, p += step) \
+    _mm_storeu_ps((float *)p, _mm512_extractf32x4_ps((__m512)v[i], k));
+    PIECE_(0) PIECE_(1) PIECE_(2) PIECE_(3)
+#undef PIECE_
+#elif defined(__AVX2__)
+    UNROLL for (int i = 0; i < FN_PIECE; i++, p += step) _mm_storeu_ps((float *)p, _mm256_castps256_ps128((__m256)v[i]));
+    UNROLL for (int i = 0; i < FN_PIECE; i++, p += step) _mm_storeu_ps((float *)p, _mm256_extractf128_ps((__m256)v[i], 1));
+#else
+    for (int i = 0; i < FN_PIECE; i++, p += step) v_store(p, v[i]);
+#endif
+}
+
+/* y[j*y_s + c] = act(x[c*x_c + j] + bias[c]): n pixels of C channels from planes to neighbours. */
+FN_INLINE void interleave_(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int64_t n, int64_t C, const int finish,
+                           const fn_t *bias, int64_t relu) {
+    for (int64_t i = 0; i < n; i += FN_VL) {
+        const int64_t j = n < FN_VL ? 0 : least(i, n - FN_VL), m = least(FN_VL, n);      /* the last pixels again */
+        for (int64_t c = 0; c < C; c += FN_PIECE) {
+            const int64_t first = C < FN_PIECE ? 0 : least(c, C - FN_PIECE);             /* and channels */
+            vec v[FN_PIECE];
+            UNROLL for (int q = 0; q < FN_PIECE; q++) {
+                const int64_t from = least(first + q, C - 1);
+                v[q] = load(x + from * x_c + j, m);
+                if (finish) {
+                    if (bias) v[q] += v_set1(bias[from]);
+                    if (relu) v[q] = v_max(v_zero(), v[q]);
+                }
+            }
+            v_transpose_pieces(v);
+            fn_t *const y_j = y + j * y_s + first;
+            if (m == FN_VL && (C >= FN_PIECE || (y_s == C && j + FN_VL + FN_PIECE <= n))) {
+                v_store_turned(y_j, y_s, v);                 /* what runs over is written again by the next pixel */
+                continue;
+            }
+            fn_t z[FN_PIECE][FN_VL];
+            UNROLL for (int q = 0; q < FN_PIECE; q++) v_store(z[q], v[q]);
+            for (int64_t at = 0; at < m; at++) {
+                const fn_t *const from = z[at % FN_PIECE] + at / FN_PIECE * FN_PIECE;
+                if (C >= FN_PIECE) memcpy(y_j + at * y_s, from, FN_PIECE * sizeof *from);
+                else for (int64_t q = 0; q < C; q++) y_j[at * y_s + q] = from[q];
+            }
+        }
+    }
+}
+static __attribute__((unused)) void interleave(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int64_t n, int64_t C) {
+    interleave_(y, y_s, x, x_c, n, C, 0, 0, 0);
+}
+
+/* y[c*y_c + j] = x[j*x_s + c]: the reverse. */
+static __attribute__((unused)) void planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_s, int64_t n, int64_t C) {
+    if (C < FN_PIECE) {
+        for (int64_t c = 0; c < C; c++)
+            for (int64_t j = 0; j < n; j++) y[c * y_c + j] = x[j * x_s + c];
+        return;
+    }
+    for (int64_t i = 0; i < n; i += FN_VL) {
+        const int64_t j = n < FN_VL ? 0 : least(i, n - FN_VL), m = least(FN_VL, n);
+        for (int64_t c = 0; c < C; c += FN_PIECE) {
+            const fn_t *const x_j = x + j * x_s + least(c, C - FN_PIECE);
+            fn_t *const y_j = y + least(c, C - FN_PIECE) * y_c + j;
+            vec v[FN_PIECE];
+            if (m == FN_VL) {
+                UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(x_j + q * x_s, FN_PIECE * x_s);
+            } else {
+                fn_t z[FN_VL][FN_PIECE];
+                for (int k = 0; k < FN_VL; k++) memcpy(z[k], x_j + least(k, m - 1) * x_s, sizeof z[k]);
+                UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(z[q], FN_PIECE * FN_PIECE);
+            }
+            v_transpose_pieces(v);
+            UNROLL for (int q = 0; q < FN_PIECE; q++) {
+                if (m == FN_VL) v_store(y_j + q * y_c, v[q]);
+                else v_store_n(y_j + q * y_c, v[q], (int)m);
+            }
+        }
+    }
+}
+
+/* y[j*y_s + c] = x[j*x_w + c*x_c] for n pixels of C channels. */
+static __attribute__((unused)) void copy_pixels(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_w, int64_t x_c, int64_t n, int64_t C) {
+    if (C == 1 ? x_w == 1 && y_s == 1 : x_c == 1 && x_w == C && y_s == C) copy(y, x, n * C);
+    else if (x_c == 1 && C > 1)
+        for (int64_t j = 0; j < n; j++) copy(y + j * y_s, x + j * x_w, C);
+    else if (x_w == 1 && C > 1) interleave(y, y_s, x, x_c, n, C);
+    else
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t c = 0; c < C; c++) y[j * y_s + c] = x[j * x_w + c * x_c];
+}
+/* y[c*y_c + j] = x[j*x_w + c*x_c] */
+static __attribute__((unused)) void copy_planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_w, int64_t x_c, int64_t n, int64_t C) {
+    if (x_w == 1)
+        for (int64_t c = 0; c < C; c++) copy(y + c * y_c, x + c * x_c, n);
+    else if (x_c == 1) planes(y, y_c, x, x_w, n, C);
+    else
+        for (int64_t c = 0; c < C; c++)
+            for (int64_t j = 0; j < n; j++) y[c * y_c + j] = x[j * x_w + c * x_c];
+}
+
+/* The columns that a row of a block has in the image: [lo, hi) of `cols`, of which the first is column a->first. */
+FN_INLINE void columns_of(const axis *a, int64_t cols, int64_t *lo, int64_t *hi) {
+    *lo = least(most(-a->first, 0), cols);
+    *hi = most(least(cols, a->in - a->first), *lo);
+}
+/* The taps of output position o that meet the image: [lo, hi). */
+FN_INLINE void taps_at(const axis *a, int64_t o, int64_t *lo, int64_t *hi) {
+    const int64_t at = o * a->step + a->first;
+    *lo = at >= 0 ? 0 : least(over(-at, a->dil), a->taps);
+    *hi = at >= a->in ? *lo : most(least(a->taps, (a->in - 1 - at) / a->dil + 1), *lo);
+}
+/* The input rows that output rows [p0, p1) read: [lo, hi), inside the image. */
+FN_INLINE void rows_of(const axis *a, int64_t p0, int64_t p1, int64_t *lo, int64_t *hi) {
+    *lo = least(most(p0 * a->step + a->first, 0), a->in);
+    *hi = most(least((p1 - 1) * a->step + a->first + (a->taps - 1) * a->dil + 1, a->in), *lo);
+}
+
+/* Rows [lo, hi) of an image of C channels into a block: `pixel` elements from pixel to pixel, `cols` pixels a row, with
+ * zeros left and right of the image. */
+static __attribute__((unused)) void copy_block(fn_t *y, const axis *columns, int64_t cols, int64_t pixel, const fn_t *x, int64_t x_h,
+                                               int64_t x_w, int64_t x_c, int64_t lo, int64_t hi, int64_t C) {
+    int64_t left, right;
+    columns_of(columns, cols, &left, &right);
+    for (int64_t h = lo; h < hi; h++, y += cols * pixel) {
+        copy_pixels(y + left * pixel, pixel, x + h * x_h + (left + columns->first) * x_w, x_w, x_c, right - left, C);
+        clear(y, left * pixel), clear(y + right * pixel, (cols - right) * pixel);
+    }
+}
+/* The same into planes, `plane` elements from channel to channel; rows outside of the image are zeros too. */
+static __attribute__((unused)) void copy_block_planes(fn_t *y, int64_t plane, const axis *columns, int64_t cols, const fn_t *x,
+                                                      int64_t x_h, int64_t x_w, int64_t x_c, int64_t H, int64_t lo,
+                                                      int64_t hi, int64_t C) {
+    int64_t left, right;
+    columns_of(columns, cols, &left, &right);
+    for (int64_t h = lo; h < hi; h++, y += cols) {
+        const int inside = h >= 0 && h < H && right > left;
+        if (inside)
+            copy_planes(y + left, plane, x + h * x_h + (left + columns->first) * x_w, x_w, x_c, right - left, C);
+        for (int64_t c = 0; c < C && (!inside || left || right < cols); c++) {
+            clear(y + c * plane, inside ? left : cols);
+            if (inside) clear(y + c * plane + right, cols - right);
+        }
+    }
+}
+#endif

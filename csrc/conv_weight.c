@@ -1,0 +1,413 @@
+/* 2-D convolution: the gradients of weight and bias.
+ *
+ *   dw[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] x[n, c, p stride - pad + r dil, q stride - pad + s dil]
+ *   db[k]       = sum over n,p,q of dy[n,k,p,q]
+ *
+ * A unit is some images by some output rows; each visit to a tile of dw adds one unit's products. Units fall into parts,
+ * which the shape alone fixes: within a part they are added in order, and so are the parts at the end. Forms:
+ *   TILES   vectors run along output channels, numbers of x are broadcast: tiles of (channels of a tap) by (panel of k)
+ *   LANES   vectors run along a row's pixels: each lane sums its own, and the lanes meet at the end; few output channels
+ *   DEPTHS  a channel in, a channel out: vectors run along groups */
+#include "conv.h"
+
+enum { TILES, LANES, DEPTHS };
+#define NEAR 24576               /* bytes of LANES' blocks, which should stay in the first-level cache */
+#define SUM_PIXELS 256           /* at least, in one visit to a tile of dw */
+#define PART_PIXELS 256          /* at least, in a part */
+#define MAX_PARTS 16
+#define THIN 64                  /* products a number of dy is worth packing for */
+
+/* Sums of TILES: panels [k / width][r][s][c][k % width] of a group; of LANES: [r][s][c][k][FN_VL]; of DEPTHS: [r][s][g] */
+typedef struct {
+    int64_t form, G, I, O, taps;             /* of DEPTHS, G is 1 and O the groups, a multiple of vectors */
+    int64_t nv, width, panels, merged;       /* TILES: as in conv.c */
+    int64_t cols, pixel, pitch;              /* of a block of x */
+    int64_t x_in_place, dy_in_place, flat;
+    int64_t images, rows, blocks, units, parts;      /* images and output rows of a unit; blocks of rows */
+    int64_t image, dy_image;                 /* elements of an image in the blocks of x and dy */
+    int64_t sums, biases;                    /* elements: sums of a group, of its biases */
+    int64_t own;                             /* one part: its sums are the thread's own and finished at once */
+    int64_t apart;                           /* panels are shared out one by one: all of them would not stay near */
+    int64_t x_room, dy_room, sum_room, room;
+    axis h, v;
+} grad;
+
+static grad grad_of(const fn_conv_args *a) {
+    const int64_t P = a->P, Q = a->Q, N = a->N;
+    grad d = {.G = a->G, .I = a->C / a->G, .O = a->K / a->G, .taps = a->R * a->S,
+              .h = forward_axis(a->H, P, a->R, a->stride_h, a->pad_h, a->dil_h),
+              .v = forward_axis(a->W, Q, a->S, a->stride_w, a->pad_w, a->dil_w)};
+    const double products = (double)(d.I * d.taps), fill = (double)up(Q, FN_VL) / (double)most(Q, 1);
+    const double lanes = 1.2 * fill * products * (double)d.O / FN_VL + 0.5 * (double)(d.I + d.O);
+    d.form = d.I == 1 && d.O == 1 && d.G > 1 ? DEPTHS
+             : a->stride_w == 1 && lanes < 1.1 * products * (double)over(d.O, FN_VL) ? LANES : TILES;
+    const int64_t reach = (a->R - 1) * a->dil_h + 1;
+    d.cols = (Q - 1) * a->stride_w + (a->S - 1) * a->dil_w + 1;
+    if (d.form == DEPTHS) d.O = up(a->G, FN_VL), d.G = 1;
+    const int64_t channels = d.form == DEPTHS ? a->G : d.I, outs = d.form == DEPTHS ? a->G : d.O;
+    const int whole = outs % FN_VL == 0 && (a->dy_c == 1 || outs == 1) && a->dy_w * SIZE % PAGE && a->dy_w >= outs;
+    d.x_in_place = d.form != LANES && lies_well(&d.v, d.cols, a->x_c, a->x_w, channels) &&
+                   (d.form == TILES || channels % FN_VL == 0);
+    d.dy_in_place = d.form != LANES && whole && (d.form == DEPTHS || d.taps == 1 || d.taps * d.I <= THIN);
+    d.pixel = d.x_in_place ? a->x_w : d.form == DEPTHS ? d.O : d.form == LANES ? 1 : pixel_of(d.I);
+    d.pitch = d.x_in_place ? a->x_h : d.form == LANES ? up(Q, FN_VL) : d.cols * d.pixel;
+    d.nv = d.O <= FN_VL ? 1 : 2, d.width = d.nv * FN_VL, d.panels = d.form == TILES ? over(d.O, d.width) : 1;
+    d.merged = d.pixel == d.I && a->dil_w == 1;
+    d.flat = d.form == TILES && d.taps == 1 && !a->pad_h && a->stride_h * d.pitch == Q * a->stride_w * d.pixel &&
+             (!d.dy_in_place || a->dy_h == Q * a->dy_w);
+    /* units are the same however x lies */
+    const int64_t row = d.form == LANES ? a->S * d.I * d.pitch : d.cols * (d.form == DEPTHS ? d.O : pixel_of(d.I));
+    const int64_t fit = d.form == LANES ? (NEAR / SIZE - reach * row) / most(row + d.O * d.pitch, 1)
+                                        : BLOCK / (most(row, 1) * SIZE) - reach;
+    d.rows = least(P, over(SUM_PIXELS, most(Q, 1)));
+    d.rows = most(least(d.rows, fit / a->stride_h + 1), 1);
+    d.rows = most(over(P, most(over(P, d.rows), 1)), 1), d.blocks = over(P, d.rows);
+    const int64_t x_image = ((d.rows - 1) * a->stride_h + reach) * row;
+    d.image = d.x_in_place ? a->x_n : x_image;
+    d.images = 1;
+    if (d.rows == P) d.images = most(least(N, least(over(SUM_PIXELS, most(P * Q, 1)), 2 * BLOCK / most(x_image * SIZE, 1))), 1);
+    d.units = over(N, d.images) * d.blocks;
+    d.parts = least(d.units, least(over(MAX_PARTS, most(d.G * d.panels, 1)), N * P * Q / PART_PIXELS));
+    d.parts = most(d.parts, 1);
+    const int64_t dy_row = d.form == LANES ? d.O * d.pitch : Q * (d.form == DEPTHS ? d.O : d.width);
+    d.dy_image = d.rows * dy_row;
+    const int64_t panel = d.taps * d.I * d.width;
+    d.sums = !a->dw ? 0 : d.form == TILES ? d.panels * panel : d.taps * d.I * d.O * (d.form == LANES ? FN_VL : 1);
+    d.biases = d.form == TILES ? d.panels * d.width : d.O * (d.form == LANES ? FN_VL : 1);
+    d.own = d.parts == 1, d.apart = d.sums * SIZE > LARGE && d.form == TILES;
+    d.sum_room = !d.own ? 0 : d.apart ? panel + d.width : d.sums + d.biases;
+    d.x_room = d.x_in_place ? 0 : up(d.images * x_image + SPARE, 64);
+    d.dy_room = d.dy_in_place ? 0 : up(d.images * d.dy_image + SPARE, 64);
+    d.sum_room = up(d.sum_room, 64);
+    d.room = up(d.x_room + d.dy_room + d.sum_room + 2 * d.images * d.rows * 8 / SIZE, 64);
+    return d;
+}
+FN_WORK(conv2d_bwd_w) {
+    const grad d = grad_of(args);
+    return ((d.own ? 0 : up(d.parts * d.G * (d.sums + d.biases), 64)) + d.room * threads) * SIZE;
+}
+
+/* ---- TILES ------------------------------------------------------------------------------------------------------- */
+
+/* sums[lane] += sum over n pixels of dy[pixel*stride + lane]; pixels go round four chains, which meet at the end */
+static void sum_pixels(fn_t *sums, const fn_t *dy, int64_t n, int64_t stride, int64_t lanes) {
+    for (int64_t l = 0; l < lanes; l += FN_VL) {
+        vec acc[4];
+        UNROLL for (int j = 0; j < 4; j++) acc[j] = v_zero();
+        int64_t i = 0;
+        for (; i + 4 <= n; i += 4)
+            UNROLL for (int j = 0; j < 4; j++) acc[j] += v_load(dy + (i + j) * stride + l);
+        for (; i < n; i++) acc[0] += v_load(dy + i * stride + l);
+        v_store(sums + l, v_load(sums + l) + ((acc[0] + acc[1]) + (acc[2] + acc[3])));
+    }
+}
+
+/* A unit of a group, to panels [k0, k1) of its sums. */
+static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n0, int64_t n1, int64_t p0, int64_t p1,
+                      int64_t k0, int64_t k1, int first, fn_t *sums, fn_t *biases, fn_t *room) {
+    const int64_t Q = a->Q, S = a->S, I = d->I, width = d->width, rows = p1 - p0;
+    fn_t *const block = room, *const packed = block + d->x_room;
+    int64_t *const a_at = (int64_t *)(packed + d->dy_room + d->sum_room), *const b_at = a_at + d->images * d->rows;
+    const fn_t *x = (const fn_t *)a->x + n0 * a->x_n + g * I * a->x_c;
+    int64_t h0 = 0, h1;
+    if (!d->x_in_place && a->dw) {
+        rows_of(&d->h, p0, p1, &h0, &h1);
+        for (int64_t n = 0; n < n1 - n0; n++)
+            copy_block(block + n * d->image, &d->v, d->cols, d->pixel, x + n * a->x_n, a->x_h, a->x_w, a->x_c, h0, h1, I);
+        x = block;
+    } else {
+        x += d->v.first * a->x_w;
+    }
+    for (int64_t k = k0; k < k1; k++, sums += d->taps * I * width, biases += width) {
+        const int64_t lanes = least(width, d->O - k * width), vectors = up(lanes, FN_VL);
+        const fn_t *dy = (const fn_t *)a->dy + n0 * a->dy_n + p0 * a->dy_h + (g * d->O + k * width) * a->dy_c;
+        int64_t dy_n = a->dy_n, dy_h = a->dy_h, dy_w = a->dy_w;
+        if (!d->dy_in_place) {
+            if (lanes < vectors) clear(packed, (n1 - n0) * rows * Q * width);
+            for (int64_t n = 0; n < n1 - n0; n++)
+                for (int64_t p = 0; p < rows; p++)
+                    copy_pixels(packed + (n * rows + p) * Q * width, width, dy + n * dy_n + p * dy_h, dy_w, a->dy_c, Q, lanes);
+            dy = packed, dy_n = rows * Q * width, dy_h = Q * width, dy_w = width;
+        }
+        if (first) clear(biases, width);
+        for (int64_t n = 0; n < n1 - n0 && a->db; n++)
+            for (int64_t p = 0; p < rows; p++) sum_pixels(biases, dy + n * dy_n + p * dy_h, Q, dy_w, vectors);
+        for (int64_t r = 0; r < a->R && a->dw; r++) {
+            int64_t count = 0;
+            for (int64_t n = 0; n < n1 - n0; n++)
+                for (int64_t p = 0; p < (d->flat ? 1 : rows); p++) {
+                    const int64_t h = (p0 + p) * a->stride_h - a->pad_h + r * a->dil_h;
+                    if (h < 0 || h >= a->H) continue;
+                    a_at[count] = n * d->image + (h - h0) * d->pitch, b_at[count++] = n * dy_n + p * dy_h;
+                }
+            for (int64_t s = 0; s < (d->merged ? 1 : S); s++) {
+                fn_t *const c = sums + (r * S + s) * I * width;
+                const fn_brgemm b = {.c = c, .ldc = width, .init = first ? 0 : c, .ld_init = width,
+                                     .a = x + s * a->dil_w * d->pixel, .a_at = a_at, .a_m = 1,
+                                     .a_k = a->stride_w * d->pixel, .b = dy, .b_at = b_at, .b_k = dy_w,
+                                     .m = d->merged ? S * I : I, .n = vectors, .k = d->flat ? rows * Q : Q,
+                                     .count = count, .nv = d->nv};
+                FN_NAME(brgemm)(&b);
+            }
+        }
+    }
+}
+
+/* dw[k,c,tap] = sum over parts, `part` elements apart, of a panel's lanes from channel i0 to i1: weights side by side in
+ * memory a piece at a time, FN_VL filters together. */
+static void finish_panel(const grad *d, fn_t *dw, const fn_t *sums, int64_t part, int64_t lanes, int64_t i0, int64_t i1) {
+    const int64_t I = d->I, taps = d->taps, width = d->width, J = (i1 - i0) * taps;
+    for (int64_t l = 0; l < lanes; l += FN_VL) {
+        const int64_t m = least(FN_VL, lanes - l);
+        fn_t *const y = dw + l * I * taps + i0 * taps;
+        for (int64_t j = 0, i = i0, tap = 0; j < J; j += FN_PIECE) {
+            const int64_t n = least(FN_PIECE, J - j);
+            vec v[FN_PIECE];
+            UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_zero();
+            for (int64_t q = 0; q < n; q++) {
+                const fn_t *const s = sums + (tap * I + i) * width + l;
+                v[q] = v_load(s);
+                for (int64_t k = 1; k < d->parts; k++) v[q] += v_load(s + k * part);
+                if (++tap == taps) tap = 0, i++;
+            }
+            v_transpose_pieces(v);
+            for (int64_t q = 0; q < FN_PIECE; q++) {
+                fn_t z[FN_VL];
+                v_store(z, v[q]);
+                for (int64_t k = 0; k < FN_PIECES && k * FN_PIECE + q < m; k++) {
+                    fn_t *const to = y + (k * FN_PIECE + q) * I * taps + j;
+                    if (n == FN_PIECE) memcpy(to, z + k * FN_PIECE, FN_PIECE * sizeof *to);
+                    else for (int64_t e = 0; e < n; e++) to[e] = z[k * FN_PIECE + e];
+                }
+            }
+        }
+    }
+}
+
+/* ---- LANES ------------------------------------------------------------------------------------------------------- */
+
+#if FN_ROWS2 == 14
+enum { OUTS = 3, TAPS = 5 };                 /* most output channels and taps of a tile */
+#else
+enum { OUTS = 2, TAPS = 4 };
+#endif
+
+/* What several products use is loaded once: kept in a register, not folded into each of them. */
+#if defined(__x86_64__) || defined(__i386__)
+#define HOLD(v) __asm__("" : "+v"(v))
+#else
+#define HOLD(v) (void)0
+#endif
+
+/* sums[s*s_s + k] += sum over n pixels of dy[k][q] x[s][q], lane by lane */
+FN_INLINE void lanes_tile(const int outs, const int taps, fn_t *sums, int64_t s_s, const fn_t *x, int64_t x_s, const fn_t *dy,
+                          int64_t dy_k, int64_t n) {
+    vec acc[OUTS][TAPS];
+    UNROLL for (int k = 0; k < outs; k++)
+        UNROLL for (int s = 0; s < taps; s++) acc[k][s] = v_load(sums + s * s_s + k * FN_VL);
+    for (int64_t q = 0; q < n; q += FN_VL) {
+        vec v[TAPS];
+        UNROLL for (int s = 0; s < taps; s++) {
+            v[s] = v_load(x + s * x_s + q);
+            HOLD(v[s]);
+        }
+        UNROLL for (int k = 0; k < outs; k++) {
+            const vec w = v_load(dy + k * dy_k + q);
+            UNROLL for (int s = 0; s < taps; s++) acc[k][s] = v_fma(w, v[s], acc[k][s]);
+        }
+    }
+    UNROLL for (int k = 0; k < outs; k++)
+        UNROLL for (int s = 0; s < taps; s++) v_store(sums + s * s_s + k * FN_VL, acc[k][s]);
+}
+#define LANES_ARGS fn_t *sums, int64_t s_s, const fn_t *x, int64_t x_s, const fn_t *dy, int64_t dy_k, int64_t n
+#define LANES_TILE(k, s) static void lanes_##k##x##s(LANES_ARGS) { \
+    lanes_tile(k, s, sums, s_s, x, x_s, dy, dy_k, n); }
+typedef void (*lanes_fn)(LANES_ARGS);
+LANES_TILE(1, 1) LANES_TILE(1, 2) LANES_TILE(1, 3) LANES_TILE(1, 4)
+LANES_TILE(2, 1) LANES_TILE(2, 2) LANES_TILE(2, 3) LANES_TILE(2, 4)
+#if FN_ROWS2 == 14
+LANES_TILE(1, 5) LANES_TILE(2, 5)
+LANES_TILE(3, 1) LANES_TILE(3, 2) LANES_TILE(3, 3) LANES_TILE(3, 4) LANES_TILE(3, 5)
+static const lanes_fn lanes_of[OUTS][TAPS] = {{lanes_1x1, lanes_1x2, lanes_1x3, lanes_1x4, lanes_1x5},
+                                              {lanes_2x1, lanes_2x2, lanes_2x3, lanes_2x4, lanes_2x5},
+                                              {lanes_3x1, lanes_3x2, lanes_3x3, lanes_3x4, lanes_3x5}};
+#else
+static const lanes_fn lanes_of[OUTS][TAPS] = {{lanes_1x1, lanes_1x2, lanes_1x3, lanes_1x4},
+                                              {lanes_2x1, lanes_2x2, lanes_2x3, lanes_2x4}};
+#endif
+
+/* Rows of x and dy stand in whole vectors, zeros at their ends; x once for each tap of a filter row, shifted by it, so that
+ * all loads are aligned and rows follow each other. */
+static void add_lanes(const fn_conv_args *a, const grad *d, int64_t g, int64_t n0, int64_t n1, int64_t p0, int64_t p1,
+                      int first, fn_t *sums, fn_t *biases, fn_t *room) {
+    const int64_t Q = a->Q, S = a->S, I = d->I, O = d->O, rows = p1 - p0, pitch = d->pitch, dy_k = rows * pitch;
+    fn_t *const block = room, *const dy = block + d->x_room;
+    int64_t h0, h1;
+    rows_of(&d->h, p0, p1, &h0, &h1);
+    const int64_t plane = (h1 - h0) * pitch, x_s = I * plane;
+    if (first) clear(sums, d->sums), clear(biases, d->biases);
+    for (int64_t n = n0; n < n1; n++) {
+        for (int64_t p = 0; p < rows; p++) {
+            copy_planes(dy + p * pitch, dy_k, (const fn_t *)a->dy + n * a->dy_n + (p0 + p) * a->dy_h + g * O * a->dy_c,
+                        a->dy_w, a->dy_c, Q, O);
+            for (int64_t k = 0; k < O; k++) clear(dy + k * dy_k + p * pitch + Q, pitch - Q);
+        }
+        for (int64_t k = 0; k < O && a->db; k++) sum_pixels(biases + k * FN_VL, dy + k * dy_k, dy_k / FN_VL, FN_VL, FN_VL);
+        if (!a->dw) continue;
+        for (int64_t s = 0; s < S; s++) {
+            axis v = d->v;
+            v.first += s * v.dil, v.in = least(v.in, v.first + Q);
+            copy_block_planes(block + s * x_s, plane, &v, pitch, (const fn_t *)a->x + n * a->x_n + g * I * a->x_c, a->x_h,
+                              a->x_w, a->x_c, a->H, h0, h1, I);
+        }
+        for (int64_t r = 0; r < a->R; r++) {
+            const int64_t at = r * a->dil_h - a->pad_h;      /* output row p meets input row p*stride + at */
+            const int64_t from = most(p0, at < 0 ? over(-at, a->stride_h) : 0);
+            const int64_t to = at >= a->H ? from : least(p1, (a->H - 1 - at) / a->stride_h + 1);
+            const int64_t run = a->stride_h == 1 ? to - from : 1;
+            for (int64_t p = from; p < to; p += run)
+                for (int64_t i = 0; i < I; i++) {
+                    const fn_t *const x = block + i * plane + (p * a->stride_h + at - h0) * pitch;
+                    for (int64_t s = 0, st; s < S; s += st) {
+                        st = over(S - s, over(S - s, TAPS));
+                        for (int64_t k = 0, kt; k < O; k += kt) {
+                            kt = over(O - k, over(O - k, OUTS));
+                            lanes_of[kt - 1][st - 1](sums + (((r * S + s) * I + i) * O + k) * FN_VL, I * O * FN_VL,
+                                                     x + s * x_s, x_s, dy + k * dy_k + (p - p0) * pitch, dy_k, run * pitch);
+                        }
+                    }
+                }
+        }
+    }
+}
+
+/* ---- DEPTHS ------------------------------------------------------------------------------------------------------ */
+
+static void add_depths(const fn_conv_args *a, const grad *d, int64_t n0, int64_t n1, int64_t p0, int64_t p1, int first,
+                       fn_t *sums, fn_t *biases, fn_t *room) {
+    enum { RUN = 8 };                        /* taps side by side in registers */
+    const int64_t Q = a->Q, S = a->S, G = d->O, rows = p1 - p0;
+    fn_t *const block = room, *const packed = block + d->x_room;
+    if (first) clear(sums, d->sums), clear(biases, d->biases);
+    int64_t h0, h1;
+    rows_of(&d->h, p0, p1, &h0, &h1);
+    for (int64_t n = n0; n < n1; n++) {
+        const fn_t *x = (const fn_t *)a->x + n * a->x_n, *dy = (const fn_t *)a->dy + n * a->dy_n + p0 * a->dy_h;
+        int64_t dy_h = a->dy_h, dy_w = a->dy_w;
+        if (d->x_in_place) {
+            x += h0 * a->x_h + d->v.first * a->x_w;
+        } else {
+            if (a->G < G) clear(block, (h1 - h0) * d->pitch);
+            copy_block(block, &d->v, d->cols, d->pixel, x, a->x_h, a->x_w, a->x_c, h0, h1, a->G);
+            x = block;
+        }
+        if (!d->dy_in_place) {
+            if (a->G < G) clear(packed, rows * Q * G);
+            for (int64_t p = 0; p < rows; p++)
+                copy_pixels(packed + p * Q * G, G, dy + p * dy_h, dy_w, a->dy_c, Q, a->G);
+            dy = packed, dy_h = Q * G, dy_w = G;
+        }
+        for (int64_t p = 0; p < rows && a->db; p++) sum_pixels(biases, dy + p * dy_h, Q, dy_w, G);
+        for (int64_t g = 0; g < G && a->dw; g += FN_VL)
+            for (int64_t r = 0; r < a->R; r++)
+                for (int64_t s = 0; s < S; s += RUN) {
+                    const int64_t last = least(RUN, S - s) - 1;
+                    fn_t *const y = sums + (r * S + s) * G + g;
+                    vec acc[RUN];
+                    UNROLL for (int j = 0; j < RUN; j++) acc[j] = v_load(y + least(j, last) * G);
+                    for (int64_t p = 0; p < rows; p++) {
+                        const int64_t h = (p0 + p) * a->stride_h - a->pad_h + r * a->dil_h;
+                        if (h < 0 || h >= a->H) continue;
+                        const fn_t *const x_p = x + (h - h0) * d->pitch + s * a->dil_w * d->pixel + g;
+                        for (int64_t q = 0; q < Q; q++) {
+                            const vec w = v_load(dy + p * dy_h + q * dy_w + g);
+                            UNROLL for (int j = 0; j < RUN; j++)
+                                acc[j] = v_fma(w, v_load(x_p + (q * a->stride_w + least(j, last) * a->dil_w) * d->pixel), acc[j]);
+                        }
+                    }
+                    for (int64_t j = 0; j <= last; j++) v_store(y + j * G, acc[j]);
+                }
+    }
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
+
+/* Share `lo`..`hi` of the steps that turn the sums of group g's panels [k0, k1) into dw and db. */
+static void finish(const fn_conv_args *a, const grad *d, int64_t g, int64_t k0, int64_t k1, const fn_t *sums, const fn_t *biases,
+                   int64_t part, int64_t i0, int64_t i1) {
+    fn_t *const dw = a->dw, *const db = a->db;
+    const int64_t I = d->I, O = d->O, taps = d->taps, lanes = d->form == LANES ? FN_VL : 1;
+    if (d->form == TILES) {
+        for (int64_t k = k0; k < k1 && dw; k++)
+            finish_panel(d, dw + (g * O + k * d->width) * I * taps, sums + (k - k0) * taps * I * d->width, part,
+                         least(d->width, O - k * d->width), i0, i1);
+    } else {
+        for (int64_t i = i0; i < i1 && dw; i++)
+            for (int64_t tap = 0; tap < taps; tap++)
+                for (int64_t o = 0; o < (d->form == DEPTHS ? a->G : O); o++) {
+                    const fn_t *const s = sums + ((tap * I + i) * O + o) * lanes;
+                    vec v = v_zero();
+                    fn_t sum = 0;
+                    for (int64_t k = 0; k < d->parts; k++) {
+                        if (d->form == LANES) v += v_load(s + k * part);
+                        else sum += s[k * part];
+                    }
+                    dw[((g * O + o) * I + i) * taps + tap] = d->form == LANES ? v_sum(v) : sum;
+                }
+    }
+    if (i0 > 0 || !db) return;
+    const int64_t first = d->form == TILES ? k0 * d->width : 0, O_all = d->form == DEPTHS ? a->G : O;
+    for (int64_t o = first; o < (d->form == TILES ? least(O, k1 * d->width) : O_all); o++) {
+        const fn_t *const s = biases + (o - first) * lanes;
+        vec v = v_zero();
+        fn_t sum = 0;
+        for (int64_t k = 0; k < d->parts; k++) {
+            if (d->form == LANES) v += v_load(s + k * part);
+            else sum += s[k * part];
+        }
+        db[g * O + o] = d->form == LANES ? v_sum(v) : sum;
+    }
+}
+
+FN_KERNEL(conv2d_bwd_w) {
+    enum { CHUNK = 16 };
+    const fn_conv_args *a = args;
+    const grad d = grad_of(a);
+    const int64_t each = d.sums + d.biases, part = d.G * each, panel = a->dw ? d.taps * d.I * d.width : 0;
+    fn_t *const shared = a->work, *const room = shared + (d.own ? 0 : up(d.parts * part, 64)) + t.rank * d.room;
+    fn_t *const mine = room + d.x_room + d.dy_room;
+    int64_t splits = 1, lo, hi;
+    if (d.apart) splits = d.panels;
+    else if (t.size > 1) splits = least(d.panels, over(2 * t.size, most(d.parts * d.G, 1)));
+    fn_share(d.parts * d.G * splits, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t i = u / splits / d.G, g = u / splits % d.G, split = u % splits;
+        const int64_t k0 = d.panels * split / splits, k1 = d.panels * (split + 1) / splits;
+        fn_t *const sums = d.own ? mine : shared + i * part + g * each + k0 * panel;
+        fn_t *const biases = d.own ? mine + (k1 - k0) * panel * (d.form == TILES) + (d.form == TILES ? 0 : d.sums)
+                                   : shared + i * part + g * each + d.sums + k0 * (d.form == TILES ? d.width : 0);
+        const int64_t begin = d.units * i / d.parts, end = d.units * (i + 1) / d.parts;
+        for (int64_t unit = begin; unit < end; unit++) {
+            const int64_t n0 = unit / d.blocks * d.images, n1 = least(a->N, n0 + d.images), first = unit == begin;
+            const int64_t p0 = unit % d.blocks * d.rows, p1 = least(a->P, p0 + d.rows);
+            if (d.form == TILES) add_tiles(a, &d, g, n0, n1, p0, p1, k0, k1, first, sums, biases, room);
+            else if (d.form == LANES) add_lanes(a, &d, g, n0, n1, p0, p1, first, sums, biases, room);
+            else add_depths(a, &d, n0, n1, p0, p1, first, sums, biases, room);
+        }
+        if (begin == end) {
+            clear(sums, d.form == TILES ? (k1 - k0) * panel : d.sums);
+            clear(biases, d.form == TILES ? (k1 - k0) * d.width : d.biases);
+        }
+        if (d.own) finish(a, &d, g, k0, k1, sums, biases, 0, 0, d.I);
+    }
+    if (d.own) return;
+    fn_barrier(t);
+    const int64_t chunks = over(d.I, CHUNK);
+    fn_share(d.G * d.panels * chunks, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t g = u / chunks / d.panels, k = u / chunks % d.panels, i = u % chunks * CHUNK;
+        const fn_t *const sums = shared + g * each + (d.form == TILES ? k * panel : 0);
+        finish(a, &d, g, k, k + 1, sums, shared + g * each + d.sums + (d.form == TILES ? k * d.width : 0), part, i,
+               least(d.I, i + CHUNK));
+    }
+}

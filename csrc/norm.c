@@ -1,0 +1,507 @@
+/* Normalisation over fn_norm_args: x is (N, C, inner), and each channel has a mean and a variance of its n = N inner elements.
+ *
+ *   batch_norm   mean = sum x / n    var = sum (x - mean)^2 / n    rstd = 1 / sqrt(var + eps)    u = (x - mean) rstd    y = act(u w + b)
+ *                db = sum dy         dw = sum dy u                 dx = w rstd (dy - (db + u dw) / n)
+ *   eval         mean and var are the running ones, and dx = w rstd dy
+ *
+ * where dy counts as 0 if act is relu and y <= 0. Computed, with m the mean rounded to x's type and d = mean - m:
+ *
+ *   y = act((x - m) s + t)           s = w rstd         t = b - d s
+ *   dx = (x - m) q + dy s + r        q = -s rstd dw / n      r = -s db / n - d q
+ *
+ * so that a mean that is large beside the deviations costs no digits.
+ *
+ * LINES: where inner is long, a line (n, c) is a run of one channel. COLUMNS: else (channels-last has inner 1) the rows n hold C inner
+ * columns, of which each channel has its own. Either way a tensor is cut into parts by its shape alone; the sums of a part go to work as
+ * double, each channel adds its parts in order, and a second pass writes the result, last part first: what was read last is still near. */
+#include "kernel.h"
+#include "softmax.h"
+
+#define UNROLL _Pragma("GCC unroll 4")
+#define ONCE static __attribute__((noinline))               /* called once for many elements: one text is enough */
+enum { ROWS = 32, WIDE = 512, SHORT = 64, ITEM = 1024, LINE = 4096, PART = 32768, CHANNELS = 16 };
+enum { GUESS, ABOUT, SLOPE, SLOPE_RELU };                    /* what is summed, see step() */
+enum { TRAIN, TRAIN_RELU, EVAL, EVAL_RELU };                 /* how dx is made */
+
+/* ---- the plan, from the shape alone ------------------------------------------------------------------------------ */
+
+typedef struct {
+    int64_t fold;                /* columns: so many rows n are taken as one, to fill vectors; lines: 0 */
+    int64_t groups, across;      /* parts: groups of n times stretches of inner */
+    int64_t wide, strips;        /* columns: channels in a strip, strips */
+    int64_t units;               /* lines: a part of one channel; columns: a strip of a part */
+} plan;
+
+/* A unit: n0..n1 x c0..c1 x i0..i1 of (N, C, inner). */
+typedef struct { int64_t part, n0, n1, c0, c1, i0, i1; } block;
+
+ONCE plan planned(const fn_norm_args *a) {
+    const int64_t N = a->N, C = a->C, inner = a->inner, K = C * inner;
+    plan p = {.across = 1};
+    if (N * K == 0) return p;
+    if (inner >= SHORT) {
+        p.across = (inner + LINE - 1) / LINE;
+        p.groups = inner >= ITEM ? N : (N * inner + ITEM - 1) / ITEM;
+        p.units = p.groups * C * p.across;
+        return p;
+    }
+    p.fold = 1;
+    while ((K * p.fold < 4 * FN_VL || K * p.fold % FN_VL) && K * p.fold <= WIDE / 2 && N >= p.fold * 2 * ROWS) p.fold *= 2;
+    p.wide = C < WIDE / inner ? C : WIDE / inner;
+    p.strips = (C + p.wide - 1) / p.wide;
+    const int64_t rows = PART / (p.wide * inner * p.fold), deep = rows > ROWS ? rows : ROWS;
+    p.groups = N / p.fold > deep ? N / p.fold / deep : 1;
+    p.units = p.groups * p.strips;
+    return p;
+}
+
+/* Group g of the rows n: whole folds, what is left over in the last. */
+ONCE void rows_of(const fn_norm_args *a, const plan *p, int64_t g, int64_t *n0, int64_t *n1) {
+    const int64_t fold = p->fold ? p->fold : 1, folds = a->N / fold;
+    *n0 = folds * g / p->groups * fold;
+    *n1 = g + 1 == p->groups ? a->N : folds * (g + 1) / p->groups * fold;
+}
+ONCE block block_at(const fn_norm_args *a, const plan *p, int64_t u) {
+    block b = {.i1 = a->inner};
+    int64_t g;
+    if (p->fold) {
+        g = b.part = u / p->strips;
+        b.c0 = u % p->strips * p->wide;
+        b.c1 = b.c0 + p->wide < a->C ? b.c0 + p->wide : a->C;
+    } else {
+        const int64_t k = u % p->across;
+        g = u / p->across / a->C;
+        b.part = g * p->across + k;
+        b.c0 = u / p->across % a->C, b.c1 = b.c0 + 1;
+        b.i0 = a->inner * k / p->across, b.i1 = a->inner * (k + 1) / p->across;
+    }
+    rows_of(a, p, g, &b.n0, &b.n1);
+    return b;
+}
+/* Elements of a channel in a part. */
+static double count_of(const fn_norm_args *a, const plan *p, int64_t part) {
+    const int64_t k = part % p->across;
+    int64_t n0, n1;
+    rows_of(a, p, part / p->across, &n0, &n1);
+    return (double)((n1 - n0) * (a->inner * (k + 1) / p->across - a->inner * k / p->across));
+}
+/* work: two values for each (part, channel), then two for each channel. */
+static int64_t work_of(const fn_norm_args *a) {
+    const plan p = planned(a);
+    return (p.groups * p.across + 1) * 2 * a->C * (int64_t)sizeof(double);
+}
+
+/* ---- sums --------------------------------------------------------------------------------------------------------
+ *   GUESS  a += x              ABOUT  a += x - m, b += (x - m)^2              SLOPE  a += dy, b += dy (x - m) */
+
+typedef struct { fn_t m[WIDE], s[WIDE], t[WIDE], q[WIDE], r[WIDE]; } terms;   /* a value for each column, or in [0] of a line */
+
+FN_INLINE vec passed(vec dy, vec y) { return v_select(y <= v_zero(), v_zero(), dy); }
+FN_INLINE void step(const int kind, vec *a, vec *b, vec x, vec dy, vec m, vec s, vec t) {
+    const vec e = x - m;
+    switch (kind) {
+    case GUESS: *a += x; break;
+    case ABOUT: *a += e, *b = v_fma(e, e, *b); break;
+    case SLOPE_RELU: dy = passed(dy, v_fma(e, s, t)); /* fall through */
+    default: *a += dy, *b = v_fma(dy, e, *b);
+    }
+}
+
+/* nv vectors of columns, the last of m lanes, down the rows, which lie ld apart. */
+FN_INLINE void strip_sums(const int kind, const int nv, const int m, fn_t *a, fn_t *b, const fn_t *x, const fn_t *dy, int64_t ld,
+                          int64_t rows, const fn_t *km, const fn_t *ks, const fn_t *kt) {
+    vec va[4], vb[4], vm[4], vs[4], vt[4];
+    UNROLL for (int j = 0; j < nv; j++) {
+        va[j] = vb[j] = vm[j] = vs[j] = vt[j] = v_zero();
+        if (kind != GUESS) vm[j] = v_get(km + j * FN_VL, m);
+        if (kind == SLOPE_RELU) vs[j] = v_get(ks + j * FN_VL, m), vt[j] = v_get(kt + j * FN_VL, m);
+    }
+    for (int64_t i = 0; i < rows; i++, x += ld, dy += kind >= SLOPE ? ld : 0)
+        UNROLL for (int j = 0; j < nv; j++)
+            step(kind, va + j, vb + j, v_get(x + j * FN_VL, m), kind >= SLOPE ? v_get(dy + j * FN_VL, m) : v_zero(), vm[j], vs[j], vt[j]);
+    UNROLL for (int j = 0; j < nv; j++) {
+        v_put(a + j * FN_VL, va[j], m);
+        if (kind != GUESS) v_put(b + j * FN_VL, vb[j], m);
+    }
+}
+FN_INLINE void column_sums(const int kind, fn_t *a, fn_t *b, const fn_t *x, const fn_t *dy, int64_t ld, int64_t rows, int64_t w,
+                           const terms *k) {
+    int64_t j = 0;
+#define STRIP(nv, lanes) strip_sums(kind, nv, lanes, a + j, b + j, x + j, kind >= SLOPE ? dy + j : dy, ld, rows, k->m + j, k->s + j, k->t + j)
+    for (; j + 4 * FN_VL <= w; j += 4 * FN_VL) STRIP(4, FN_VL);
+    const int64_t left = (w - j) / FN_VL;
+    if (left == 3) STRIP(3, FN_VL);
+    else if (left == 2) STRIP(2, FN_VL);
+    else if (left == 1) STRIP(1, FN_VL);
+    j += left * FN_VL;
+    if (j < w) STRIP(1, (int)(w - j));
+#undef STRIP
+}
+
+/* A line of len elements into four pairs of accumulators. */
+FN_INLINE void line_sums(const int kind, vec *a, vec *b, const fn_t *x, const fn_t *dy, int64_t len, fn_t m, fn_t s, fn_t t) {
+    const vec vm = v_set1(m), vs = v_set1(s), vt = v_set1(t);
+    int64_t i = 0;
+    for (; i + 4 * FN_VL <= len; i += 4 * FN_VL)
+        UNROLL for (int j = 0; j < 4; j++)
+            step(kind, a + j, b + j, v_load(x + i + j * FN_VL), kind >= SLOPE ? v_load(dy + i + j * FN_VL) : vm, vm, vs, vt);
+    for (; i + FN_VL <= len; i += FN_VL) step(kind, a, b, v_load(x + i), kind >= SLOPE ? v_load(dy + i) : vm, vm, vs, vt);
+    if (i < len) {                                           /* lanes beyond the end add nothing */
+        const int n = (int)(len - i);
+        step(kind, a, b, v_load_or(x + i, n, kind == GUESS ? 0 : m), kind >= SLOPE ? v_load_n(dy + i, n) : vm, vm, vs, vt);
+    }
+}
+FN_INLINE double sum4(const vec *a) { return (double)v_sum((a[0] + a[1]) + (a[2] + a[3])); }
+
+/* ---- the statistics of a unit: mean and dev = sum (x - mean)^2 of its channels -----------------------------------
+ * Sums about a guess m, the mean of the first elements: mean = m + a / n, dev = b - a^2 / n. */
+
+/* Where squares overflow, or what is not finite came in: plainly, in double. */
+ONCE void plain_stats(const fn_norm_args *a, block k, int64_t c, double *mean, double *dev) {
+    const fn_t *const x = a->x;
+    const double n = (double)((k.n1 - k.n0) * (k.i1 - k.i0));
+    double sum = 0, square = 0;
+    for (int64_t i = k.n0; i < k.n1; i++)
+        for (int64_t j = k.i0; j < k.i1; j++) sum += (double)x[(i * a->C + c) * a->inner + j];
+    *mean = sum / n;
+    for (int64_t i = k.n0; i < k.n1; i++)
+        for (int64_t j = k.i0; j < k.i1; j++) {
+            const double e = (double)x[(i * a->C + c) * a->inner + j] - *mean;
+            square += e * e;
+        }
+    *dev = square;
+}
+
+ONCE void line_stats(const fn_norm_args *a, block k, double *mean, double *dev) {
+    const fn_t *const x = (const fn_t *)a->x + (k.n0 * a->C + k.c0) * a->inner + k.i0;
+    const int64_t len = k.i1 - k.i0, first = len < ITEM ? len : ITEM;
+    const double n = (double)((k.n1 - k.n0) * len);
+    vec va[4] = {0}, vb[4] = {0};
+    line_sums(GUESS, va, vb, x, NULL, first, 0, 0, 0);
+    const fn_t m = (fn_t)(sum4(va) / (double)first);
+    for (int j = 0; j < 4; j++) va[j] = v_zero();
+    for (int64_t i = 0; i < k.n1 - k.n0; i++) line_sums(ABOUT, va, vb, x + i * a->C * a->inner, NULL, len, m, 0, 0);
+    const double sum = sum4(va), square = sum4(vb);
+    *mean = (double)m + sum / n;
+    *dev = square - sum * sum / n;
+    if (!isfinite(*dev)) plain_stats(a, k, k.c0, mean, dev);
+}
+
+/* Rows of a unit of columns: its first element, rows of w columns ld apart, and at the end `rest` columns of one more row. */
+typedef struct { int64_t at, w, ld, rows, rest; } grid;
+ONCE grid grid_of(const fn_norm_args *a, const plan *p, block k) {
+    const int64_t K = a->C * a->inner, n = k.n1 - k.n0;
+    return (grid){k.n0 * K + k.c0 * a->inner, p->fold * (k.c1 - k.c0) * a->inner, p->fold * K, n / p->fold, n % p->fold * K};
+}
+
+/* The sums of all rows, ROWS at a time. */
+FN_INLINE void grid_sums(const int kind, double *restrict sa, double *restrict sb, const fn_t *x, const fn_t *dy, grid g, const terms *k) {
+    fn_t a[WIDE], b[WIDE];
+    for (int64_t j = 0; j < g.w; j++) sa[j] = sb[j] = 0;
+    for (int64_t i = 0; i < g.rows; i += ROWS) {
+        const int64_t rows = g.rows - i < ROWS ? g.rows - i : ROWS;
+        column_sums(kind, a, b, x + i * g.ld, kind >= SLOPE ? dy + i * g.ld : dy, g.ld, rows, g.w, k);
+        for (int64_t j = 0; j < g.w; j++) sa[j] += (double)a[j], sb[j] += (double)b[j];
+    }
+    if (!g.rest) return;
+    column_sums(kind, a, b, x + g.rows * g.ld, kind >= SLOPE ? dy + g.rows * g.ld : dy, g.ld, 1, g.rest, k);
+    for (int64_t j = 0; j < g.rest; j++) sa[j] += (double)a[j], sb[j] += (double)b[j];
+}
+
+ONCE void column_stats(const fn_norm_args *a, const plan *p, block k, double *restrict mean, double *restrict dev) {
+    const grid g = grid_of(a, p, k);
+    const fn_t *const x = (const fn_t *)a->x + g.at;
+    const int64_t C = k.c1 - k.c0, inner = a->inner, first = g.rows < ROWS ? g.rows : ROWS;
+    const double whole = 1 / (double)g.rows, longer = 1 / (double)(g.rows + 1), n = (double)((k.n1 - k.n0) * inner);
+    double sum[WIDE], square[WIDE];
+    terms guess;
+    column_sums(GUESS, guess.m, NULL, x, NULL, g.ld, first, g.w, &guess);
+    for (int64_t j = 0; j < g.w; j++) guess.m[j] *= (fn_t)1 / (fn_t)first;
+    grid_sums(ABOUT, sum, square, x, NULL, g, &guess);
+    for (int64_t j = 0; j < g.w; j++) {                      /* now the mean and the deviation of each column */
+        const double e = sum[j] * (j < g.rest ? longer : whole);
+        square[j] -= sum[j] * e;
+        sum[j] = (double)guess.m[j] + e;
+    }
+    if (p->fold * inner == 1) {
+        memcpy(mean, sum, (size_t)C * sizeof *mean);
+        memcpy(dev, square, (size_t)C * sizeof *dev);
+    } else {
+        for (int64_t c = 0; c < C; c++) {
+            double m = 0, v = 0;
+            for (int64_t f = 0; f < p->fold; f++)
+                for (int64_t j = (f * C + c) * inner; j < (f * C + c + 1) * inner; j++) m += sum[j] * (double)(g.rows + (j < g.rest));
+            m /= n;
+            for (int64_t f = 0; f < p->fold; f++)
+                for (int64_t j = (f * C + c) * inner; j < (f * C + c + 1) * inner; j++)
+                    v += square[j] + (sum[j] - m) * (sum[j] - m) * (double)(g.rows + (j < g.rest));
+            mean[c] = m, dev[c] = v;
+        }
+    }
+    for (int64_t c = 0; c < C; c++)
+        if (!isfinite(dev[c])) plain_stats(a, k, k.c0 + c, mean + c, dev + c);
+}
+
+/* mean and rstd of channels c..c+n (n <= CHANNELS) from their parts, and the running statistics. */
+ONCE void channel_stats(const fn_norm_args *a, const plan *p, int64_t c, int64_t n) {
+    const int64_t C = a->C, parts = p->groups * p->across;
+    const double *const means = (const double *)a->work + c, *const devs = means + parts * C, count = (double)(a->N * a->inner);
+    const double f = a->momentum < 0 ? 1 / (double)(*a->tracked + 1) : a->momentum;
+    fn_t *const running_mean = a->running_mean, *const running_var = a->running_var;
+    double mean[CHANNELS] = {0}, dev[CHANNELS] = {0};
+    for (int64_t i = 0; i < parts; i++) {
+        const double k = count_of(a, p, i) / count;
+        for (int64_t j = 0; j < n; j++) mean[j] += means[i * C + j] * k;
+    }
+    for (int64_t i = 0; i < parts; i++) {
+        const double k = count_of(a, p, i);
+        for (int64_t j = 0; j < n; j++) {
+            const double e = means[i * C + j] - mean[j];
+            dev[j] += devs[i * C + j] + e * e * k;
+        }
+    }
+    for (int64_t j = 0; j < n; j++) {
+        const double d = dev[j] < 0 ? 0 : dev[j];
+        a->stats[c + j] = mean[j];
+        a->stats[C + c + j] = parts ? 1 / sqrt(d / count + a->eps) : 0;
+        if (running_mean && parts) running_mean[c + j] = (fn_t)((1 - f) * (double)running_mean[c + j] + f * mean[j]);
+        if (running_var && parts) running_var[c + j] = (fn_t)((1 - f) * (double)running_var[c + j] + f * (d / (count - 1)));
+    }
+}
+
+/* ---- y = act((x - m) s + t) -------------------------------------------------------------------------------------- */
+
+/* m, s, t of channels c..c+n. */
+ONCE void terms_y(const fn_norm_args *a, int64_t c, int64_t n, terms *k) {
+    const double *const mean = a->stats + c, *const rstd = mean + a->C;
+    const fn_t *const w = a->w, *const b = a->b;
+    for (int64_t j = 0; j < n; j++) {
+        const double s = (w ? (double)w[c + j] : 1) * rstd[j];
+        k->m[j] = (fn_t)mean[j];
+        k->s[j] = (fn_t)s;
+        k->t[j] = (fn_t)((b ? (double)b[c + j] : 0) - (mean[j] - (double)k->m[j]) * s);
+    }
+}
+/* A value for each of n channels becomes one for each of their columns, `fold` times over. */
+ONCE void spread(fn_t *v, int64_t n, int64_t inner, int64_t fold) {
+    for (int64_t c = n - 1; c >= 0 && inner > 1; c--)
+        for (int64_t i = inner - 1; i >= 0; i--) v[c * inner + i] = v[c];
+    for (int64_t f = 1; f < fold; f++) memcpy(v + f * n * inner, v, (size_t)(n * inner) * sizeof *v);
+}
+
+FN_INLINE vec normal(const int relu, vec x, vec m, vec s, vec t) {
+    const vec y = v_fma(x - m, s, t);
+    return relu ? v_select(y <= v_zero(), v_zero(), y) : y;
+}
+FN_INLINE void row_y(const int relu, fn_t *y, const fn_t *x, int64_t w, const terms *k) {
+    int64_t j = 0;
+    for (; j + FN_VL <= w; j += FN_VL)
+        v_store(y + j, normal(relu, v_load(x + j), v_load(k->m + j), v_load(k->s + j), v_load(k->t + j)));
+    if (j == w) return;
+    const int n = (int)(w - j);
+    v_store_n(y + j, normal(relu, v_load_n(x + j, n), v_load_n(k->m + j, n), v_load_n(k->s + j, n), v_load_n(k->t + j, n)), n);
+}
+FN_INLINE void line_y(const int relu, fn_t *y, const fn_t *x, int64_t len, const terms *k) {
+    const vec m = v_set1(k->m[0]), s = v_set1(k->s[0]), t = v_set1(k->t[0]);
+    int64_t i = 0;
+    for (; i + FN_VL <= len; i += FN_VL) v_store(y + i, normal(relu, v_load(x + i), m, s, t));
+    if (i < len) v_store_n(y + i, normal(relu, v_load_n(x + i, (int)(len - i)), m, s, t), (int)(len - i));
+}
+FN_INLINE void unit_y(const int relu, const fn_norm_args *a, const plan *p, block b) {
+    fn_t *const y = a->y;
+    const fn_t *const x = a->x;
+    terms k;
+    terms_y(a, b.c0, b.c1 - b.c0, &k);
+    if (!p->fold) {
+        for (int64_t i = b.n0; i < b.n1; i++) {
+            const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
+            line_y(relu, y + at, x + at, b.i1 - b.i0, &k);
+        }
+        return;
+    }
+    const grid g = grid_of(a, p, b);
+    fn_t *const each[] = {k.m, k.s, k.t};
+    for (int j = 0; j < 3; j++) spread(each[j], b.c1 - b.c0, a->inner, p->fold);
+    for (int64_t i = 0; i < g.rows; i++) row_y(relu, y + g.at + i * g.ld, x + g.at + i * g.ld, g.w, &k);
+    if (g.rest) row_y(relu, y + g.at + g.rows * g.ld, x + g.at + g.rows * g.ld, g.rest, &k);
+}
+static void write_y(const fn_norm_args *a, const plan *p, fn_team t) {
+    int64_t lo, hi;
+    fn_share(p->units, 1, t, &lo, &hi);
+    for (int64_t u = hi - 1; u >= lo; u--) {
+        const block b = block_at(a, p, u);
+        if (a->act == FN_ACT_RELU) unit_y(1, a, p, b);
+        else unit_y(0, a, p, b);
+    }
+}
+
+FN_WORK(batch_norm_fwd) {
+    (void)threads;
+    return work_of(args);
+}
+FN_KERNEL(batch_norm_fwd) {
+    const fn_norm_args *a = args;
+    const plan p = planned(a);
+    const int64_t parts = p.groups * p.across;
+    double *const work = a->work;
+    int64_t lo, hi;
+    fn_share(p.units, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const block b = block_at(a, &p, u);
+        double *const mean = work + b.part * a->C + b.c0, *const dev = mean + parts * a->C;
+        if (p.fold) column_stats(a, &p, b, mean, dev);
+        else line_stats(a, b, mean, dev);
+    }
+    fn_barrier(t);
+    fn_share(a->C, CHANNELS, t, &lo, &hi);
+    for (int64_t c = lo; c < hi; c += CHANNELS) channel_stats(a, &p, c, hi - c < CHANNELS ? hi - c : CHANNELS);
+    fn_barrier(t);
+    write_y(a, &p, t);
+    if (a->tracked && t.rank == 0) ++*a->tracked;
+}
+
+FN_KERNEL(batch_norm_eval) {
+    const fn_norm_args *a = args;
+    const plan p = planned(a);
+    const fn_t *const mean = a->running_mean, *const var = a->running_var;
+    int64_t lo, hi;
+    fn_share(a->C, CHANNELS, t, &lo, &hi);
+    for (int64_t c = lo; c < hi; c++) {
+        a->stats[c] = (double)mean[c];
+        a->stats[a->C + c] = 1 / sqrt((double)var[c] + a->eps);
+    }
+    fn_barrier(t);
+    write_y(a, &p, t);
+}
+
+/* ---- dx = (x - m) q + dy s + r, dw, db --------------------------------------------------------------------------- */
+
+FN_INLINE void line_slopes(const int kind, const fn_norm_args *a, block b, double *sum, double *dot) {
+    vec va[4] = {0}, vb[4] = {0};
+    terms k;
+    terms_y(a, b.c0, 1, &k);
+    for (int64_t i = b.n0; i < b.n1; i++) {
+        const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
+        line_sums(kind, va, vb, (const fn_t *)a->x + at, (const fn_t *)a->dy + at, b.i1 - b.i0, k.m[0], k.s[0], k.t[0]);
+    }
+    *sum = sum4(va), *dot = sum4(vb);
+}
+FN_INLINE void column_slopes(const int kind, const fn_norm_args *a, const plan *p, block b, double *sum, double *dot) {
+    const grid g = grid_of(a, p, b);
+    const int64_t C = b.c1 - b.c0, inner = a->inner;
+    double sa[WIDE], sb[WIDE];
+    terms k;
+    terms_y(a, b.c0, C, &k);
+    fn_t *const each[] = {k.m, k.s, k.t};
+    for (int j = 0; j < 3; j++) spread(each[j], C, inner, p->fold);
+    grid_sums(kind, sa, sb, (const fn_t *)a->x + g.at, (const fn_t *)a->dy + g.at, g, &k);
+    for (int64_t c = 0; c < C; c++) {
+        sum[c] = dot[c] = 0;
+        for (int64_t f = 0; f < p->fold; f++)
+            for (int64_t j = (f * C + c) * inner; j < (f * C + c + 1) * inner; j++) sum[c] += sa[j], dot[c] += sb[j];
+    }
+}
+
+/* sum dy and sum dy (x - mean) of channels c..c+n (n <= CHANNELS) from their parts; from them db and dw. */
+ONCE void channel_slopes(const fn_norm_args *a, const plan *p, int64_t c, int64_t n) {
+    const int64_t C = a->C, parts = p->groups * p->across;
+    const double *const sums = (const double *)a->work + c, *const dots = sums + parts * C, *const mean = a->stats + c;
+    double *const total = (double *)a->work + 2 * parts * C + c;
+    fn_t *const dw = a->dw, *const db = a->db;
+    double sum[CHANNELS] = {0}, dot[CHANNELS] = {0};
+    for (int64_t i = 0; i < parts; i++)
+        for (int64_t j = 0; j < n; j++) sum[j] += sums[i * C + j], dot[j] += dots[i * C + j];
+    for (int64_t j = 0; j < n; j++) {
+        dot[j] -= (mean[j] - (double)(fn_t)mean[j]) * sum[j];
+        total[j] = sum[j], total[C + j] = dot[j];
+        if (db) db[c + j] = (fn_t)sum[j];
+        if (dw) dw[c + j] = (fn_t)(dot[j] * mean[C + j]);
+    }
+}
+
+/* q and r of channels c..c+n, beside m, s and t. */
+ONCE void terms_dx(const fn_norm_args *a, const double *total, int64_t c, int64_t n, terms *k) {
+    const double *const mean = a->stats + c, *const rstd = mean + a->C, count = 1 / (double)(a->N * a->inner);
+    const fn_t *const w = a->w;
+    for (int64_t j = 0; j < n; j++) {
+        const double s = (w ? (double)w[c + j] : 1) * rstd[j], q = -s * rstd[j] * rstd[j] * total[a->C + c + j] * count;
+        k->q[j] = (fn_t)q;
+        k->r[j] = (fn_t)(-s * total[c + j] * count - (mean[j] - (double)(fn_t)mean[j]) * q);
+    }
+}
+
+FN_INLINE vec slope(const int kind, vec dy, vec x, vec m, vec s, vec t, vec q, vec r) {
+    const vec e = x - m, g = kind == TRAIN_RELU || kind == EVAL_RELU ? passed(dy, v_fma(e, s, t)) : dy;
+    return kind == TRAIN || kind == TRAIN_RELU ? v_fma(g, s, v_fma(e, q, r)) : g * s;
+}
+FN_INLINE void row_dx(const int kind, fn_t *dx, const fn_t *dy, const fn_t *x, int64_t w, const terms *k) {
+    for (int64_t j = 0; j < w; j += FN_VL) {
+        const int n = w - j < FN_VL ? (int)(w - j) : FN_VL;
+#define AT(v) v_get((v) + j, n)
+        v_put(dx + j, slope(kind, AT(dy), AT(x), AT(k->m), AT(k->s), AT(k->t), AT(k->q), AT(k->r)), n);
+#undef AT
+    }
+}
+FN_INLINE void line_dx(const int kind, fn_t *dx, const fn_t *dy, const fn_t *x, int64_t len, const terms *k) {
+    const vec m = v_set1(k->m[0]), s = v_set1(k->s[0]), t = v_set1(k->t[0]), q = v_set1(k->q[0]), r = v_set1(k->r[0]);
+    for (int64_t i = 0; i < len; i += FN_VL) {
+        const int n = len - i < FN_VL ? (int)(len - i) : FN_VL;
+        v_put(dx + i, slope(kind, v_get(dy + i, n), v_get(x + i, n), m, s, t, q, r), n);
+    }
+}
+FN_INLINE void unit_dx(const int kind, const fn_norm_args *a, const plan *p, block b) {
+    fn_t *const dx = a->dx;
+    const fn_t *const x = a->x, *const dy = a->dy;
+    terms k;
+    terms_y(a, b.c0, b.c1 - b.c0, &k);
+    if (kind == TRAIN || kind == TRAIN_RELU)
+        terms_dx(a, (const double *)a->work + 2 * p->groups * p->across * a->C, b.c0, b.c1 - b.c0, &k);
+    if (!p->fold) {
+        for (int64_t i = b.n0; i < b.n1; i++) {
+            const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
+            line_dx(kind, dx + at, dy + at, x + at, b.i1 - b.i0, &k);
+        }
+        return;
+    }
+    const grid g = grid_of(a, p, b);
+    fn_t *const each[] = {k.m, k.s, k.t, k.q, k.r};
+    for (int j = 0; j < (kind >= EVAL ? 3 : 5); j++) spread(each[j], b.c1 - b.c0, a->inner, p->fold);
+    for (int64_t i = 0, at = g.at; i < g.rows; i++, at += g.ld) row_dx(kind, dx + at, dy + at, x + at, g.w, &k);
+    const int64_t at = g.at + g.rows * g.ld;
+    if (g.rest) row_dx(kind, dx + at, dy + at, x + at, g.rest, &k);
+}
+
+FN_WORK(batch_norm_bwd) {
+    (void)threads;
+    return work_of(args);
+}
+FN_KERNEL(batch_norm_bwd) {
+    const fn_norm_args *a = args;
+    const plan p = planned(a);
+    const int64_t parts = p.groups * p.across;
+    const int relu = a->act == FN_ACT_RELU;
+    int64_t lo, hi;
+    fn_share(p.units, 1, t, &lo, &hi);
+    if (a->train || a->dw || a->db) {
+        for (int64_t u = lo; u < hi; u++) {
+            const block b = block_at(a, &p, u);
+            double *const sum = (double *)a->work + b.part * a->C + b.c0, *const dot = sum + parts * a->C;
+            if (p.fold && relu) column_slopes(SLOPE_RELU, a, &p, b, sum, dot);
+            else if (p.fold) column_slopes(SLOPE, a, &p, b, sum, dot);
+            else if (relu) line_slopes(SLOPE_RELU, a, b, sum, dot);
+            else line_slopes(SLOPE, a, b, sum, dot);
+        }
+        fn_barrier(t);
+        int64_t c0, c1;
+        fn_share(a->C, CHANNELS, t, &c0, &c1);
+        for (int64_t c = c0; c < c1; c += CHANNELS) channel_slopes(a, &p, c, c1 - c < CHANNELS ? c1 - c : CHANNELS);
+        fn_barrier(t);
+    }
+    for (int64_t u = hi - 1; u >= lo && a->dx; u--) {
+        const block b = block_at(a, &p, u);
+        if (a->train && relu) unit_dx(TRAIN_RELU, a, &p, b);
+        else if (a->train) unit_dx(TRAIN, a, &p, b);
+        else if (relu) unit_dx(EVAL_RELU, a, &p, b);
+        else unit_dx(EVAL, a, &p, b);
+    }
+}

@@ -1,0 +1,627 @@
+/* Pooling over fn_pool2d_args: output (p,q) has a window of R x S taps; tap (r,s) lies at h = p sh - ph + r dh, w = q sw - pw + s dw.
+ *
+ *   max   y[p,q] = x at the tap that is largest: the first of equals, the last NaN if there is any; tap[p,q] = r S + s
+ *         dx[h,w] = sum of dy[p,q] over the windows whose tap lies there, by rising p, then q
+ *   avg   y[p,q] = sum of x over the window / count        dx[h,w] = sum of dy[p,q] / count over the windows that hold (h,w)
+ *         adaptive: the window of p is floor(p H / P) .. ceil((p + 1) H / P)
+ *
+ * Taps outside the input are left out. A channels-last array is walked pixel by pixel, vectors over channels; a row-major one row by
+ * row, vectors over output columns, and what lies at the border pixel by pixel as if it were an array of one channel. What is border
+ * depends on the sizes alone. Backward each thread owns rows of dx and gathers from the windows that hold them. */
+#include "kernel.h"
+
+enum { BYTES, WORDS };                       /* how taps are saved: uint8, int32 */
+enum { ANY, ONE, TWO };                      /* the column stride that an inner loop is made for */
+
+/* ---- one dimension --------------------------------------------------------------------------------------- */
+
+typedef struct { int64_t n, out, k, stride, pad, dil, adaptive, count_pad; } axis;
+static axis rows_of(const fn_pool2d_args *a) { return (axis){a->H, a->P, a->R, a->sh, a->ph, a->dh, a->adaptive, a->count_pad}; }
+static axis columns_of(const fn_pool2d_args *a) { return (axis){a->W, a->Q, a->S, a->sw, a->pw, a->dw, a->adaptive, a->count_pad}; }
+
+/* The window of output p: tap 0 lies at lo, taps from..to lie inside; count is what an average divides by. */
+typedef struct { int64_t lo, from, to, count; } window;
+FN_INLINE window window_of(const axis *a, int64_t p) {
+    if (a->adaptive) {
+        const int64_t lo = p * a->n / a->out, n = ((p + 1) * a->n + a->out - 1) / a->out - lo;
+        return (window){lo, 0, n, n};
+    }
+    const int64_t lo = p * a->stride - a->pad, room = a->n - lo;
+    const int64_t from = lo >= 0 ? 0 : (-lo + a->dil - 1) / a->dil;
+    int64_t to = (a->k - 1) * a->dil < room ? a->k : (room + a->dil - 1) / a->dil;
+    if (to < from) to = from;
+    return (window){lo, from, to, !a->count_pad ? to - from : room + a->pad < a->k ? room + a->pad : a->k};
+}
+
+/* The windows that hold an input coordinate: `at` and every hop-th after it, n of them, each `tap_hop` taps before the last.
+ * count is theirs, 0 if they differ. */
+typedef struct { int64_t at, n, tap, count; } holders;
+typedef struct { const holders *of; int64_t hop, tap_hop; } held;
+static held held_in(const axis *a, holders *of) {
+    int64_t x = a->stride, y = a->dil;
+    while (y) {
+        const int64_t z = x % y;
+        x = y, y = z;
+    }
+    memset(of, 0, (size_t)a->n * sizeof *of);
+    for (int64_t p = 0; p < a->out; p++) {
+        const window u = window_of(a, p);
+        for (int64_t r = u.from; r < u.to; r++) {
+            holders *const h = of + u.lo + r * a->dil;
+            if (!h->n) *h = (holders){p, 0, r, u.count};
+            if (h->count != u.count) h->count = 0;
+            h->n++;
+        }
+    }
+    return (held){of, a->dil / x, a->stride / x};
+}
+static int64_t held_bytes(const fn_pool2d_args *a, int threads) { return (a->H + a->W) * threads * (int64_t)sizeof(holders); }
+
+/* Outputs first..end have whole windows, all of one count. */
+typedef struct { int64_t first, end; } range;
+static range whole_windows(const axis *a) {
+    const int64_t room = a->n - 1 - (a->k - 1) * a->dil + a->pad, first = (a->pad + a->stride - 1) / a->stride;
+    int64_t end = room < 0 ? 0 : room / a->stride + 1;
+    if (end > a->out) end = a->out;
+    return a->adaptive || first >= end ? (range){0, 0} : (range){first, end};
+}
+/* Inputs held by windows of r alone: a whole number of strides, from where a window begins. */
+static range inputs_of(const axis *a, range r) {
+    int64_t first = (a->k - 1) * a->dil - a->pad + (r.first - 1) * a->stride + 1, end = r.end * a->stride - a->pad;
+    if (first < 0) first = 0;
+    first = (first + a->pad + a->stride - 1) / a->stride * a->stride - a->pad;
+    if (end > a->n) end -= (end - a->n + a->stride - 1) / a->stride * a->stride;
+    return r.first >= r.end || first >= end ? (range){0, 0} : (range){first, end};
+}
+
+/* The planes and rows of this thread, `rows` to a plane: BODY sees plane and row. */
+#define ROWS(a, rows, ...) do { \
+    int64_t lo, hi; \
+    fn_share((a)->N * ((a)->last ? 1 : (a)->C) * (rows), 1, t, &lo, &hi); \
+    for (int64_t i = lo, plane = lo / ((rows) ? (rows) : 1), row = lo - plane * (rows); i < hi; i++) { \
+        __VA_ARGS__ \
+        if (++row == (rows)) row = 0, plane++; \
+    } \
+} while (0)
+
+/* ---- vectors --------------------------------------------------------------------------------------------- */
+
+/* Vectors of m lanes from i on, up to n: the body stands twice, first with m a constant, then for what is left. */
+#define VECTORS(n, ...) do { \
+    int64_t i = 0; \
+    for (; i + FN_VL <= (n); i += FN_VL) { const int m = FN_VL; __VA_ARGS__ } \
+    if (i < (n)) { const int m = (int)((n) - i); __VA_ARGS__ } \
+} while (0)
+
+FN_INLINE vec v_get(const fn_t *p, int m) { return m == FN_VL ? v_load(p) : v_load_n(p, m); }
+FN_INLINE void v_put(fn_t *p, vec v, int m) {
+    if (m == FN_VL) v_store(p, v);
+    else v_store_n(p, v, m);
+}
+
+/* p[0], p[step], ..., m of them; nothing beyond is touched. */
+FN_INLINE vec v_every(const fn_t *p, int64_t step, int m, int kind) {
+    if (kind == ONE) return v_get(p, m);
+    fn_t lane[FN_VL] = {0};
+    for (int i = 0; i < m; i++) lane[i] = p[i * step];
+    return v_load(lane);
+}
+
+/* Of m + m numbers, or one less if the last odd one is not there: p[0], p[2], ... and p[1], p[3], ... */
+typedef struct { vec even, odd; } pair;
+FN_INLINE pair v_pairs(const fn_t *p, int m, int less) {
+#if defined(__AVX512F__)
+    const uint32_t k = m == FN_VL ? ~0u >> (32 - 2 * FN_VL + less) : (1u << (2 * m - less)) - 1;
+#if FN_DT == 0
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    const __m512 a = _mm512_maskz_loadu_ps((__mmask16)k, p), b = _mm512_maskz_loadu_ps((__mmask16)(k >> 16), p + 16);
+    return (pair){(vec)_mm512_permutex2var_ps(a, even, b), (vec)_mm512_permutex2var_ps(a, odd, b)};
+#else
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+    const __m512d a = _mm512_maskz_loadu_pd((__mmask8)k, p), b = _mm512_maskz_loadu_pd((__mmask8)(k >> 8), p + 8);
+    return (pair){(vec)_mm512_permutex2var_pd(a, even, b), (vec)_mm512_permutex2var_pd(a, odd, b)};
+#endif
+#else
+#if defined(__AVX2__)
+    if (m == FN_VL) {
+        const vec a = v_load(p), b = less ? v_load_n(p + FN_VL, FN_VL - 1) : v_load(p + FN_VL);
+#if FN_DT == 0
+        return (pair){(vec)_mm256_permute4x64_pd((__m256d)_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88), 0xd8),
+                      (vec)_mm256_permute4x64_pd((__m256d)_mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd), 0xd8)};
+#else
+        return (pair){(vec)_mm256_permute4x64_pd(_mm256_unpacklo_pd((__m256d)a, (__m256d)b), 0xd8),
+                      (vec)_mm256_permute4x64_pd(_mm256_unpackhi_pd((__m256d)a, (__m256d)b), 0xd8)};
+#endif
+    }
+#endif
+    fn_t even[FN_VL] = {0}, odd[FN_VL] = {0};
+    for (int i = 0; i < m; i++) even[i] = p[2 * i];
+    for (int i = 0; i < m - less; i++) odd[i] = p[2 * i + 1];
+    return (pair){v_load(even), v_load(odd)};
+#endif
+}
+
+/* p[0] = a[0], p[1] = b[0], p[2] = a[1], ...: m of each. */
+FN_INLINE void v_put_pairs(fn_t *p, vec a, vec b, int m) {
+    vec low, high;
+#if defined(__AVX512F__) && FN_DT == 0
+    low = (vec)_mm512_permutex2var_ps((__m512)a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), (__m512)b);
+    high = (vec)_mm512_permutex2var_ps((__m512)a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), (__m512)b);
+#elif defined(__AVX512F__)
+    low = (vec)_mm512_permutex2var_pd((__m512d)a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), (__m512d)b);
+    high = (vec)_mm512_permutex2var_pd((__m512d)a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), (__m512d)b);
+#elif defined(__AVX2__) && FN_DT == 0
+    const __m256 x = _mm256_unpacklo_ps((__m256)a, (__m256)b), y = _mm256_unpackhi_ps((__m256)a, (__m256)b);
+    low = (vec)_mm256_permute2f128_ps(x, y, 0x20), high = (vec)_mm256_permute2f128_ps(x, y, 0x31);
+#elif defined(__AVX2__)
+    const __m256d x = _mm256_unpacklo_pd((__m256d)a, (__m256d)b), y = _mm256_unpackhi_pd((__m256d)a, (__m256d)b);
+    low = (vec)_mm256_permute2f128_pd(x, y, 0x20), high = (vec)_mm256_permute2f128_pd(x, y, 0x31);
+#else
+    for (int i = 0; i < FN_VL / 2; i++) {
+        low[2 * i] = a[i], low[2 * i + 1] = b[i];
+        high[2 * i] = a[FN_VL / 2 + i], high[2 * i + 1] = b[FN_VL / 2 + i];
+    }
+#endif
+    if (2 * m < FN_VL) {
+        v_store_n(p, low, 2 * m);
+        return;
+    }
+    v_store(p, low);
+    if (2 * m > FN_VL) v_put(p + FN_VL, high, 2 * m - FN_VL);
+}
+
+/* Bytes as lanes of integers, and back. A compiler's own conversion goes lane by lane. */
+FN_INLINE mask m_bytes(const uint8_t *p, int m) {
+#if defined(__AVX512F__)
+    const __m128i b = m == FN_VL && FN_DT == 0 ? _mm_loadu_si128((const __m128i *)p) : _mm_maskz_loadu_epi8((__mmask16)((1u << m) - 1), p);
+    return (mask)(FN_DT == 0 ? _mm512_cvtepu8_epi32(b) : _mm512_cvtepu8_epi64(b));
+#elif defined(__AVX2__)
+    uint8_t b[8] = {0};
+    if (m == FN_VL) memcpy(b, p, FN_VL);
+    else for (int i = 0; i < m; i++) b[i] = p[i];
+    const __m128i v = _mm_loadl_epi64((const __m128i *)b);
+    return (mask)(FN_DT == 0 ? _mm256_cvtepu8_epi32(v) : _mm256_cvtepu8_epi64(v));
+#else
+    mask v = {0};
+    for (int i = 0; i < m; i++) v[i] = p[i];
+    return v;
+#endif
+}
+FN_INLINE void m_put_bytes(uint8_t *p, mask v, int m) {
+#if defined(__AVX512F__)
+    const __m128i b = FN_DT == 0 ? _mm512_cvtepi32_epi8((__m512i)v) : _mm512_cvtepi64_epi8((__m512i)v);
+    if (m == FN_VL && FN_DT == 0) _mm_storeu_si128((__m128i *)p, b);
+    else _mm_mask_storeu_epi8(p, (__mmask16)((1u << m) - 1), b);
+#elif defined(__AVX2__)
+    const __m256i low = FN_DT == 0 ? _mm256_setr_epi32(0x0c080400, -1, -1, -1, -1, 0x0c080400, -1, -1)
+                                   : _mm256_setr_epi32((int)0xffff0800, -1, -1, -1, (int)0x0800ffff, -1, -1, -1);
+    const __m256i each = _mm256_shuffle_epi8((__m256i)v, low);
+    const uint64_t b = (uint64_t)_mm_cvtsi128_si64(_mm_or_si128(_mm256_castsi256_si128(each), _mm256_extracti128_si256(each, 1)));
+    if (m == FN_VL) memcpy(p, &b, FN_VL);
+    else for (int i = 0; i < m; i++) p[i] = (uint8_t)(b >> 8 * i);
+#else
+    for (int i = 0; i < m; i++) p[i] = (uint8_t)v[i];
+#endif
+}
+
+FN_INLINE mask taps_get(const void *tap, int64_t at, int m, int kept) {
+    if (kept == BYTES) return m_bytes((const uint8_t *)tap + at, m);
+    mask v = {0};
+    for (int i = 0; i < m; i++) v[i] = ((const int32_t *)tap)[at + i];
+    return v;
+}
+FN_INLINE void taps_put(void *tap, int64_t at, mask v, int m, int kept) {
+    if (kept == BYTES) m_put_bytes((uint8_t *)tap + at, v, m);
+    else for (int i = 0; i < m; i++) ((int32_t *)tap)[at + i] = (int32_t)v[i];
+}
+FN_INLINE int64_t tap_at(const void *tap, int64_t at, int kept) {
+    return kept == BYTES ? ((const uint8_t *)tap)[at] : ((const int32_t *)tap)[at];
+}
+
+/* v takes the place of best where it is larger or NaN. */
+FN_INLINE void contend(vec *best, mask *which, vec v, int64_t tap) {
+#if defined(__AVX512F__) && FN_DT == 0
+    const __mmask16 k = _mm512_cmp_ps_mask((__m512)v, (__m512)*best, _CMP_GT_OQ) | _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+    *best = (vec)_mm512_mask_mov_ps((__m512)*best, k, (__m512)v);
+    *which = (mask)_mm512_mask_mov_epi32((__m512i)*which, k, _mm512_set1_epi32((int)tap));
+#elif defined(__AVX512F__)
+    const __mmask8 k = _mm512_cmp_pd_mask((__m512d)v, (__m512d)*best, _CMP_GT_OQ) | _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_UNORD_Q);
+    *best = (vec)_mm512_mask_mov_pd((__m512d)*best, k, (__m512d)v);
+    *which = (mask)_mm512_mask_mov_epi64((__m512i)*which, k, _mm512_set1_epi64(tap));
+#else
+    const mask k = (v > *best) | m_nan(v);
+    *best = v_select(k, v, *best);
+    *which = (k & m_set1((fn_i)tap)) | (~k & *which);
+#endif
+}
+
+/* acc + v where which is tap. */
+FN_INLINE vec add_where(vec acc, vec v, mask which, int64_t tap) {
+#if defined(__AVX512F__) && FN_DT == 0
+    return (vec)_mm512_mask_add_ps((__m512)acc, _mm512_cmpeq_epi32_mask((__m512i)which, _mm512_set1_epi32((int)tap)), (__m512)acc, (__m512)v);
+#elif defined(__AVX512F__)
+    return (vec)_mm512_mask_add_pd((__m512d)acc, _mm512_cmpeq_epi64_mask((__m512i)which, _mm512_set1_epi64(tap)), (__m512d)acc, (__m512d)v);
+#else
+    return acc + (vec)((which == m_set1((fn_i)tap)) & (mask)v);
+#endif
+}
+
+/* ---- max, forward ---------------------------------------------------------------------------------------- */
+
+/* One output pixel of C channels: x and tap0 at the first of its nr x ns taps. */
+FN_INLINE void max_pixel(fn_t *y, void *tap, int64_t at, const fn_t *x, int64_t tap0, int64_t nr, int64_t ns, int64_t down, int64_t right, int64_t S,
+                         int64_t C, int kept) {
+    VECTORS(C, {
+        vec best = v_set1((fn_t)-INFINITY);
+        mask which = m_set1((fn_i)tap0);
+        for (int64_t r = 0; r < nr; r++)
+            for (int64_t s = 0; s < ns; s++) contend(&best, &which, v_get(x + r * down + s * right + i, m), tap0 + r * S + s);
+        v_put(y + at + i, best, m);
+        taps_put(tap, at + i, which, m, kept);
+    });
+}
+/* Outputs q..end of a row from `at` on; x is the plane. */
+FN_INLINE void max_pixels(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end, int64_t C, int kept) {
+    const int64_t S = a->S, down = a->dh * a->W * C, right = a->dw * C, nr = u.to - u.from;
+    const int made = kept == BYTES && C != 1;
+    fn_t *const y = a->y;
+    x += (u.lo + u.from * a->dh) * a->W * C;
+    for (; q < end; q++) {
+        const window v = window_of(across, q);
+        const int64_t ns = v.to - v.from, tap0 = u.from * S + v.from, o = at + q * C;
+        const fn_t *const p = x + (v.lo + v.from * a->dw) * C;
+        if (made && nr == 2 && ns == 2) max_pixel(y, a->tap, o, p, tap0, 2, 2, down, right, S, C, kept);
+        else if (made && nr == 3 && ns == 3) max_pixel(y, a->tap, o, p, tap0, 3, 3, down, right, S, C, kept);
+        else max_pixel(y, a->tap, o, p, tap0, nr, ns, down, right, S, C, kept);
+    }
+}
+static __attribute__((noinline)) void max_border(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end,
+                                                 int kept) {
+    max_pixels(a, across, u, x, at, q, end, 1, kept);
+}
+
+/* Outputs of a row that have whole windows. dw is 1 if kind is TWO. */
+FN_INLINE void max_row_inside(const fn_pool2d_args *a, window u, range in, int64_t S, const fn_t *x, int64_t at, int kept, int kind) {
+    const int64_t W = a->W, sw = a->sw, dw = a->dw, dh = a->dh, ahead = kind == TWO && u.lo + a->R + a->sh <= a->H ? a->sh : 0;
+    fn_t *const y = (fn_t *)a->y + at;
+    x += u.lo * W + in.first * sw - a->pw;
+    VECTORS(in.end - in.first, {
+        vec best = v_set1((fn_t)-INFINITY);
+        mask which = m_set1((fn_i)(u.from * S));
+        for (int64_t r = 0; r < ahead; r++) {                /* rows that the next windows will want: 10 to 15 % on large planes */
+            __builtin_prefetch(x + (a->R + r) * W + i * sw);
+            __builtin_prefetch(x + (a->R + r) * W + i * sw + FN_VL);
+        }
+        for (int64_t r = u.from; r < u.to; r++) {
+            const fn_t *const p = x + r * dh * W + i * sw;
+            if (kind != TWO) for (int64_t s = 0; s < S; s++) contend(&best, &which, v_every(p + s * dw, sw, m, kind), r * S + s);
+            else for (int64_t s = 0; s < S; s += 2) {
+                const pair v = v_pairs(p + s, m, s + 1 == S);
+                contend(&best, &which, v.even, r * S + s);
+                if (s + 1 < S) contend(&best, &which, v.odd, r * S + s + 1);
+            }
+        }
+        v_put(y + in.first + i, best, m);
+        taps_put(a->tap, at + in.first + i, which, m, kept);
+    });
+}
+FN_INLINE void max_row(const fn_pool2d_args *a, const axis *across, range in, window u, const fn_t *x, int64_t at, int kept) {
+    const int two = a->sw == 2 && a->dw == 1;
+    if (in.first) max_border(a, across, u, x, at, 0, in.first, kept);
+    if (kept == BYTES && two && a->S == 2) max_row_inside(a, u, in, 2, x, at, kept, TWO);
+    else if (kept == BYTES && two && a->S == 3) max_row_inside(a, u, in, 3, x, at, kept, TWO);
+    else if (kept == BYTES && two) max_row_inside(a, u, in, a->S, x, at, kept, TWO);
+    else if (kept == BYTES && a->sw == 1) max_row_inside(a, u, in, a->S, x, at, kept, ONE);
+    else max_row_inside(a, u, in, a->S, x, at, kept, ANY);
+    if (in.end < a->Q) max_border(a, across, u, x, at, in.end, a->Q, kept);
+}
+
+/* h W + w for the outputs of a row from `at` on, C to a pixel. */
+static void flat_row(const fn_pool2d_args *a, window u, int64_t at, int64_t C, int kept) {
+    for (int64_t q = 0; q < a->Q; q++)
+        for (int64_t c = 0; c < C; c++, at++) {
+            const int64_t tap = tap_at(a->tap, at, kept);
+            a->flat[at] = (u.lo + tap / a->S * a->dh) * a->W + q * a->sw - a->pw + tap % a->S * a->dw;
+        }
+}
+
+FN_INLINE void max_forward(const fn_pool2d_args *a, fn_team t, int kept) {
+    const axis down = rows_of(a), across = columns_of(a);
+    const range in = whole_windows(&across);
+    const int64_t C = a->last ? a->C : 1, P = a->P, Q = a->Q;
+    ROWS(a, P, {
+        const window u = window_of(&down, row);
+        const fn_t *const x = (const fn_t *)a->x + plane * a->H * a->W * C;
+        const int64_t at = i * Q * C;
+        if (a->last) max_pixels(a, &across, u, x, at, 0, Q, C, kept);
+        else max_row(a, &across, in, u, x, at, kept);
+        if (a->flat) flat_row(a, u, at, C, kept);
+    });
+}
+FN_KERNEL(max_pool2d_fwd) {
+    const fn_pool2d_args *a = args;
+    if (a->R * a->S <= 256) max_forward(a, t, BYTES);
+    else max_forward(a, t, WORDS);
+}
+
+/* ---- max, backward --------------------------------------------------------------------------------------- */
+
+/* One input pixel of C channels in nu x nv windows, the first at `at` with tap0. */
+FN_INLINE void max_pixel_bwd(fn_t *dx, const fn_t *dy, const void *tap, int64_t at, int64_t tap0, int64_t nu, int64_t nv, int64_t down, int64_t right,
+                             int64_t tap_down, int64_t tap_right, int64_t C, int kept) {
+    VECTORS(C, {
+        vec acc = v_zero();
+        for (int64_t u = 0; u < nu; u++)
+            for (int64_t v = 0; v < nv; v++) {
+                const int64_t k = at + u * down + v * right + i;
+                acc = add_where(acc, v_get(dy + k, m), taps_get(tap, k, m, kept), tap0 - u * tap_down - v * tap_right);
+            }
+        v_put(dx + i, acc, m);
+    });
+}
+/* Columns w..end of a row of dx, which the windows from row u.at on hold; `at` is that row in dy. */
+FN_INLINE void max_pixels_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w, int64_t end, int64_t C, int kept) {
+    const int64_t S = a->S, down = rows.hop * a->Q * C, right = columns.hop * C, tap_down = rows.tap_hop * S, tap_right = columns.tap_hop;
+    const int made = kept == BYTES && C != 1;
+    const fn_t *const dy = a->dy;
+    const void *const tap = a->tap;
+    for (; w < end; w++) {
+        const holders v = columns.of[w];
+        const int64_t k = at + v.at * C, tap0 = u.tap * S + v.tap;
+        fn_t *const d = dx + w * C;
+        if (made && u.n == 1 && v.n == 1) max_pixel_bwd(d, dy, tap, k, tap0, 1, 1, down, right, tap_down, tap_right, C, kept);
+        else if (made && u.n == 1 && v.n == 2) max_pixel_bwd(d, dy, tap, k, tap0, 1, 2, down, right, tap_down, tap_right, C, kept);
+        else if (made && u.n == 2 && v.n == 1) max_pixel_bwd(d, dy, tap, k, tap0, 2, 1, down, right, tap_down, tap_right, C, kept);
+        else if (made && u.n == 2 && v.n == 2) max_pixel_bwd(d, dy, tap, k, tap0, 2, 2, down, right, tap_down, tap_right, C, kept);
+        else max_pixel_bwd(d, dy, tap, k, tap0, u.n, v.n, down, right, tap_down, tap_right, C, kept);
+    }
+}
+static __attribute__((noinline)) void max_border_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w,
+                                                     int64_t end, int kept) {
+    max_pixels_bwd(a, rows, columns, u, dx, at, w, end, 1, kept);
+}
+
+/* The sums of columns w, w + sw, w + 2 sw, ..., m of them: v is w's, and each next one is held by the next windows. */
+FN_INLINE vec max_gather(const fn_pool2d_args *a, held rows, held columns, holders u, holders v, int64_t nu, int64_t nv, int64_t at, int m, int kept) {
+    const int64_t down = rows.hop * a->Q, tap0 = u.tap * a->S + v.tap, tap_down = rows.tap_hop * a->S;
+    vec acc = v_zero();
+    at += v.at;
+    for (int64_t i = 0; i < nu; i++)
+        for (int64_t j = 0; j < nv; j++) {
+            const int64_t k = at + i * down + j * columns.hop;
+            acc = add_where(acc, v_get((const fn_t *)a->dy + k, m), taps_get(a->tap, k, m, kept), tap0 - i * tap_down - j * columns.tap_hop);
+        }
+    return acc;
+}
+/* S is 2 or 3, or 0: any. Where it is told and kind is TWO, even columns have S - 1 windows, odd ones 1. */
+FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, int64_t nu, int64_t S, fn_t *dx, int64_t at,
+                                  int kept, int kind) {
+    const holders *const v = columns.of + in.first;
+    const int64_t sw = a->sw;
+    dx += in.first;
+    VECTORS((in.end - in.first) / sw, {
+        if (kind == ONE) v_put(dx + i, max_gather(a, rows, columns, u, v[0], nu, v[0].n, at + i, m, kept), m);
+        else if (kind == TWO) {
+            const vec even = max_gather(a, rows, columns, u, v[0], nu, S ? S - 1 : v[0].n, at + i, m, kept);
+            v_put_pairs(dx + 2 * i, even, max_gather(a, rows, columns, u, v[1], nu, S ? 1 : v[1].n, at + i, m, kept), m);
+        } else for (int64_t f = 0; f < sw; f++) {
+            fn_t lane[FN_VL];
+            v_store(lane, max_gather(a, rows, columns, u, v[f], nu, v[f].n, at + i, m, kept));
+            for (int l = 0; l < m; l++) dx[(i + l) * sw + f] = lane[l];
+        }
+    });
+}
+FN_INLINE void max_row_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, fn_t *dx, int64_t at, int kept) {
+    const int two = kept == BYTES && a->sw == 2, made = two && a->dw == 1;
+    if (in.first) max_border_bwd(a, rows, columns, u, dx, at, 0, in.first, kept);
+    if (made && a->S == 2 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 2, dx, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 3, dx, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 2) max_row_inside_bwd(a, rows, columns, in, u, 2, 3, dx, at, kept, TWO);
+    else if (two) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, TWO);
+    else if (kept == BYTES && a->sw == 1) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, ONE);
+    else max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, ANY);
+    if (in.end < a->W) max_border_bwd(a, rows, columns, u, dx, at, in.end, a->W, kept);
+}
+
+FN_WORK(max_pool2d_bwd) { return held_bytes(args, threads); }
+FN_INLINE void max_backward(const fn_pool2d_args *a, fn_team t, int kept) {
+    const axis down = rows_of(a), across = columns_of(a);
+    const range in = inputs_of(&across, (range){0, a->Q});
+    const int64_t C = a->last ? a->C : 1, H = a->H, W = a->W, Q = a->Q;
+    holders *const of = (holders *)a->work + t.rank * (H + W);
+    const held rows = held_in(&down, of), columns = held_in(&across, of + H);
+    ROWS(a, H, {
+        const holders u = rows.of[row];
+        fn_t *const dx = (fn_t *)a->dx + i * W * C;
+        const int64_t at = (plane * a->P + u.at) * Q * C;
+        if (!u.n) memset(dx, 0, (size_t)(W * C) * sizeof(fn_t));
+        else if (a->last) max_pixels_bwd(a, rows, columns, u, dx, at, 0, W, C, kept);
+        else max_row_bwd(a, rows, columns, in, u, dx, at, kept);
+    });
+}
+FN_KERNEL(max_pool2d_bwd) {
+    const fn_pool2d_args *a = args;
+    if (a->R * a->S <= 256) max_backward(a, t, BYTES);
+    else max_backward(a, t, WORDS);
+}
+
+/* ---- average, forward ------------------------------------------------------------------------------------ */
+
+FN_INLINE fn_t divisor_of(const fn_pool2d_args *a, window u, window v) { return (fn_t)(a->divisor ? a->divisor : u.count * v.count); }
+
+/* n vectors of the channels of one output pixel */
+FN_INLINE void avg_pixel(fn_t *y, const fn_t *x, int64_t nr, int64_t ns, int64_t down, int64_t right, fn_t divisor, int m, int n) {
+    vec acc[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    for (int64_t r = 0; r < nr; r++)
+        for (int64_t s = 0; s < ns; s++)
+            for (int k = 0; k < n; k++) acc[k] += v_get(x + r * down + s * right + k * FN_VL, m);
+    for (int k = 0; k < n; k++) v_put(y + k * FN_VL, acc[k] / v_set1(divisor), m);
+}
+static void avg_pixels(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, fn_t *y, int64_t q, int64_t end, int64_t C) {
+    const int64_t down = a->W * C, nr = u.to - u.from;
+    x += (u.lo + u.from) * down;
+    for (; q < end; q++) {
+        const window v = window_of(across, q);
+        const int64_t ns = v.to - v.from;
+        const fn_t *const p = x + (v.lo + v.from) * C, divisor = divisor_of(a, u, v);
+        fn_t *const o = y + q * C;
+        int64_t c = 0;
+        for (; c + 4 * FN_VL <= C; c += 4 * FN_VL) {
+            if (nr == 2 && ns == 2) avg_pixel(o + c, p + c, 2, 2, down, C, divisor, FN_VL, 4);
+            else avg_pixel(o + c, p + c, nr, ns, down, C, divisor, FN_VL, 4);
+        }
+        VECTORS(C - c, avg_pixel(o + c + i, p + c + i, nr, ns, down, C, divisor, m, 1););
+    }
+}
+
+FN_INLINE void avg_row_inside(const fn_pool2d_args *a, window u, range in, int64_t S, fn_t divisor, const fn_t *x, fn_t *y, int kind) {
+    const int64_t W = a->W, sw = a->sw;
+    x += u.lo * W + in.first * sw - a->pw;
+    VECTORS(in.end - in.first, {
+        vec acc = v_zero();
+        for (int64_t r = u.from; r < u.to; r++) {
+            const fn_t *const p = x + r * W + i * sw;
+            if (kind != TWO) for (int64_t s = 0; s < S; s++) acc += v_every(p + s, sw, m, kind);
+            else for (int64_t s = 0; s < S; s += 2) {
+                const pair v = v_pairs(p + s, m, s + 1 == S);
+                acc += v.even;
+                if (s + 1 < S) acc += v.odd;
+            }
+        }
+        v_put(y + in.first + i, acc / v_set1(divisor), m);
+    });
+}
+/* n numbers in a row */
+static fn_t sum_of(const fn_t *x, int64_t n) {
+    vec acc[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    int64_t k = 0;
+    for (; k + 4 * FN_VL <= n; k += 4 * FN_VL)
+        for (int j = 0; j < 4; j++) acc[j] += v_load(x + k + j * FN_VL);
+    VECTORS(n - k, acc[0] += v_get(x + k + i, m););
+    return v_sum((acc[0] + acc[1]) + (acc[2] + acc[3]));
+}
+static void avg_row(const fn_pool2d_args *a, const axis *across, range in, window u, const fn_t *x, fn_t *y) {
+    const window v = window_of(across, in.first);
+    const fn_t divisor = divisor_of(a, u, v);
+    if (a->Q == 1 && v.to - v.from == a->W) {                /* the rows of the window follow one another */
+        y[0] = sum_of(x + (u.lo + u.from) * a->W, (u.to - u.from) * a->W) / divisor;
+        return;
+    }
+    if (in.first) avg_pixels(a, across, u, x, y, 0, in.first, 1);
+    if (a->sw == 2 && a->S == 2) avg_row_inside(a, u, in, 2, divisor, x, y, TWO);
+    else if (a->sw == 2 && a->S == 3) avg_row_inside(a, u, in, 3, divisor, x, y, TWO);
+    else if (a->sw == 2) avg_row_inside(a, u, in, a->S, divisor, x, y, TWO);
+    else if (a->sw == 1) avg_row_inside(a, u, in, a->S, divisor, x, y, ONE);
+    else avg_row_inside(a, u, in, a->S, divisor, x, y, ANY);
+    if (in.end < a->Q) avg_pixels(a, across, u, x, y, in.end, a->Q, 1);
+}
+
+FN_KERNEL(avg_pool2d_fwd) {
+    const fn_pool2d_args *a = args;
+    const axis down = rows_of(a), across = columns_of(a);
+    const range in = whole_windows(&across);
+    const int64_t C = a->last ? a->C : 1, P = a->P, Q = a->Q;
+    if (Q == 0) return;
+    ROWS(a, P, {
+        const window u = window_of(&down, row);
+        const fn_t *const x = (const fn_t *)a->x + plane * a->H * a->W * C;
+        fn_t *const y = (fn_t *)a->y + i * Q * C;
+        if (a->last) avg_pixels(a, &across, u, x, y, 0, Q, C);
+        else avg_row(a, &across, in, u, x, y);
+    });
+}
+
+/* ---- average, backward ----------------------------------------------------------------------------------- */
+
+/* The sum of m lanes of dy over windows of different sizes, each divided by its own. dy is at the first of them. */
+static __attribute__((noinline)) vec avg_weighted(const fn_pool2d_args *a, const axis *down, const axis *across, holders u, holders v, const fn_t *dy,
+                                                  int64_t step, int m) {
+    vec acc = v_zero();
+    for (int64_t i = 0; i < u.n; i++)
+        for (int64_t j = 0; j < v.n; j++)
+            acc += v_get(dy + (i * a->Q + j) * step, m) / v_set1((fn_t)(window_of(down, u.at + i).count * window_of(across, v.at + j).count));
+    return acc;
+}
+/* The shares of one input pixel: m channels (step C from window to window), or m columns whose windows are neighbours (step 1).
+ * dy is at the first row of windows; sums of windows of one size are scaled once, by `by`, which is 0 if they differ. */
+FN_INLINE fn_t share_of(const fn_pool2d_args *a, holders u, holders v) {
+    const int64_t count = a->divisor ? a->divisor : u.count * v.count;
+    return count ? 1 / (fn_t)count : 0;
+}
+FN_INLINE vec avg_gather(const fn_pool2d_args *a, const axis *down, const axis *across, holders u, holders v, int64_t nu, int64_t nv, fn_t by,
+                         const fn_t *dy, int64_t step, int m) {
+    vec acc = v_zero();
+    dy += v.at * step;
+    if (by == 0) return avg_weighted(a, down, across, u, v, dy, step, m);
+    for (int64_t i = 0; i < nu; i++)
+        for (int64_t j = 0; j < nv; j++) acc += v_get(dy + (i * a->Q + j) * step, m);
+    return acc * v_set1(by);
+}
+static void avg_pixels_bwd(const fn_pool2d_args *a, const axis *down, const axis *across, const holders *columns, holders u, fn_t *dx, const fn_t *dy,
+                           int64_t w, int64_t end, int64_t C) {
+    for (; w < end; w++) {
+        const holders v = columns[w];
+        const fn_t by = share_of(a, u, v);
+        fn_t *const d = dx + w * C;
+        if (C == 1) v_store_n(d, avg_gather(a, down, across, u, v, u.n, v.n, by, dy, 1, 1), 1);
+        else if (u.n == 1 && v.n == 1) VECTORS(C, v_put(d + i, avg_gather(a, down, across, u, v, 1, 1, by, dy + i, C, m), m););
+        else if (u.n == 1 && v.n == 2) VECTORS(C, v_put(d + i, avg_gather(a, down, across, u, v, 1, 2, by, dy + i, C, m), m););
+        else if (u.n == 2 && v.n == 1) VECTORS(C, v_put(d + i, avg_gather(a, down, across, u, v, 2, 1, by, dy + i, C, m), m););
+        else VECTORS(C, v_put(d + i, avg_gather(a, down, across, u, v, u.n, v.n, by, dy + i, C, m), m););
+    }
+}
+/* nu and S as in max_row_inside_bwd */
+FN_INLINE void avg_row_inside_bwd(const fn_pool2d_args *a, const axis *down, const axis *across, const holders *columns, range in, holders u, int64_t nu,
+                                  int64_t S, fn_t *dx, const fn_t *dy, int kind) {
+    const holders *const v = columns + in.first;
+    const int64_t sw = a->sw;
+    const fn_t by = share_of(a, u, v[0]);
+    dx += in.first;
+    VECTORS((in.end - in.first) / sw, {
+        if (kind == ONE) v_put(dx + i, avg_gather(a, down, across, u, v[0], nu, v[0].n, by, dy + i, 1, m), m);
+        else if (kind == TWO) {
+            const vec even = avg_gather(a, down, across, u, v[0], nu, S ? S - 1 : v[0].n, by, dy + i, 1, m);
+            v_put_pairs(dx + 2 * i, even, avg_gather(a, down, across, u, v[1], nu, S ? 1 : v[1].n, by, dy + i, 1, m), m);
+        } else for (int64_t f = 0; f < sw; f++) {
+            fn_t lane[FN_VL];
+            v_store(lane, avg_gather(a, down, across, u, v[f], nu, v[f].n, by, dy + i, 1, m));
+            for (int l = 0; l < m; l++) dx[(i + l) * sw + f] = lane[l];
+        }
+    });
+}
+static void avg_row_bwd(const fn_pool2d_args *a, const axis *down, const axis *across, const holders *columns, range in, holders u, fn_t *dx, const fn_t *dy) {
+    const int64_t W = a->W;
+    if (a->Q == 1 && columns[0].n && columns[W - 1].n) {     /* one window over the whole row: one value */
+        avg_pixels_bwd(a, down, across, columns, u, dx, dy, 0, 1, 1);
+        const vec same = v_set1(dx[0]);
+        VECTORS(W, v_put(dx + i, same, m););
+        return;
+    }
+    if (in.first) avg_pixels_bwd(a, down, across, columns, u, dx, dy, 0, in.first, 1);
+    if (a->sw == 2 && a->S == 2 && u.n == 1) avg_row_inside_bwd(a, down, across, columns, in, u, 1, 2, dx, dy, TWO);
+    else if (a->sw == 2 && a->S == 3 && u.n == 1) avg_row_inside_bwd(a, down, across, columns, in, u, 1, 3, dx, dy, TWO);
+    else if (a->sw == 2 && a->S == 3 && u.n == 2) avg_row_inside_bwd(a, down, across, columns, in, u, 2, 3, dx, dy, TWO);
+    else if (a->sw == 2) avg_row_inside_bwd(a, down, across, columns, in, u, u.n, 0, dx, dy, TWO);
+    else if (a->sw == 1) avg_row_inside_bwd(a, down, across, columns, in, u, u.n, 0, dx, dy, ONE);
+    else avg_row_inside_bwd(a, down, across, columns, in, u, u.n, 0, dx, dy, ANY);
+    if (in.end < W) avg_pixels_bwd(a, down, across, columns, u, dx, dy, in.end, W, 1);
+}
+
+FN_WORK(avg_pool2d_bwd) { return held_bytes(args, threads); }
+FN_KERNEL(avg_pool2d_bwd) {
+    const fn_pool2d_args *a = args;
+    const axis down = rows_of(a), across = columns_of(a);
+    const range in = inputs_of(&across, whole_windows(&across));
+    const int64_t C = a->last ? a->C : 1, H = a->H, W = a->W;
+    holders *const of = (holders *)a->work + t.rank * (H + W);
+    const held rows = held_in(&down, of), columns = held_in(&across, of + H);
+    ROWS(a, H, {
+        const holders u = rows.of[row];
+        fn_t *const dx = (fn_t *)a->dx + i * W * C;
+        const fn_t *const dy = (const fn_t *)a->dy + (plane * a->P + u.at) * a->Q * C;
+        if (!u.n) memset(dx, 0, (size_t)(W * C) * sizeof(fn_t));
+        else if (a->last) avg_pixels_bwd(a, &down, &across, columns.of, u, dx, dy, 0, W, C);
+        else avg_row_bwd(a, &down, &across, columns.of, in, u, dx, dy);
+    });
+}

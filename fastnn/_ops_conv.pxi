@@ -1,0 +1,183 @@
+# Convolution: y = act(conv(x, w) + b) and its gradients. Layouts: x and dy of any strides, y and dx channels-last.
+
+cdef extern from "args.h":
+    ctypedef struct fn_conv_args:
+        void *y
+        void *dx
+        void *dw
+        void *db
+        const void *x
+        const void *w
+        const void *b
+        const void *dy
+        int64_t N, C, H, W, K, R, S, P, Q, G, x_n, x_c, x_h, x_w, dy_n, dy_c, dy_h, dy_w
+        int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, act
+
+cdef extern from "fn.h":
+    enum: FN_OP_conv2d_fwd, FN_OP_conv2d_bwd_x, FN_OP_conv2d_bwd_w
+
+
+cdef str _sizes(TensorBase t, bint line):
+    """The shape for messages; of a line (conv1d) without the unit rows."""
+    return str(tuple([t.shape_[i] for i in range(t.ndim) if not (line and i == 2)])).replace(" ", "")
+
+
+cdef int _pair(str name, str option, value, bint line, int64_t low, int64_t *rows, int64_t *columns) except -1:
+    """An option that is a number or one for each dimension; of a line, columns alone."""
+    cdef int want = 1 if line else 2
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    for v in items:
+        if isinstance(v, bool) or not hasattr(v, "__index__"):
+            raise TypeError(f"{name}: {option} must be an int or a tuple of {want} ints, got {value!r}")
+    if len(items) != 1 and len(items) != want:
+        raise RuntimeError(f"expected {option} to be a single integer value or a list of {want} values to match the convolution dimensions, but got "
+                           f"{option}={list(items)}: {name}")
+    for v in items:
+        if v < low or v > (<int64_t>1 << 40):
+            raise RuntimeError(f"{'negative' if low == 0 and v < 0 else 'non-positive' if v < low else 'too large a'} {option} is not supported: {name}: "
+                               f"{option}={value}")
+    columns[0] = items[len(items) - 1]
+    rows[0] = (1 if low else 0) if line else items[0]
+    return 0
+
+
+cdef int _conv_fill(str name, fn_conv_args *a, tuple x_shape, tuple w_shape, stride, padding, dilation, groups, bint line) except -1:
+    """Sizes and options of a convolution of x (N,C,H,W) with w (K,C/groups,R,S), checked."""
+    cdef int64_t below_h, below_w, reach_h, reach_w, same
+    cdef str letters = "(N,C,L)" if line else "(N,C,H,W)", w_letters = "(K,C/groups,S)" if line else "(K,C/groups,R,S)"
+    flat = [str(tuple([n for i, n in enumerate(s) if not (line and i == 2)])).replace(" ", "") for s in (x_shape, w_shape)]
+    cdef str both = f"{name}: input {letters}={flat[0]}, weight {w_letters}={flat[1]}"
+    a.N, a.C, a.H, a.W = x_shape
+    a.K, _, a.R, a.S = w_shape
+    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
+        raise TypeError(f"{name}: groups must be an int, got {groups!r}")
+    if groups < 1 or groups > (<int64_t>1 << 40):
+        raise RuntimeError(f"non-positive groups is not supported: {name}: groups={groups}")
+    a.G = groups
+    _pair(name, "stride", stride, line, 1, &a.stride_h, &a.stride_w)
+    _pair(name, "dilation", dilation, line, 1, &a.dil_h, &a.dil_w)
+    if a.K < a.G or a.K % a.G:
+        raise RuntimeError(f"{name}: weight {w_letters}={flat[1]} has K={a.K}, which groups={a.G} does not divide into groups of 1 or more")
+    if a.C != w_shape[1] * a.G:
+        raise RuntimeError(f"{name}: input {letters}={flat[0]} has C={a.C}, but weight {w_letters}={flat[1]} with groups={a.G} needs C={w_shape[1] * a.G}")
+    if a.C == 0 or a.R == 0 or a.S == 0:
+        raise RuntimeError(f"{both}: channels and filter need 1 or more elements")
+    if a.R > (<int64_t>1 << 40) // a.dil_h or a.S > (<int64_t>1 << 40) // a.dil_w:
+        raise RuntimeError(f"{both}: dilation={dilation} is too large")
+    reach_h, reach_w = (a.R - 1) * a.dil_h + 1, (a.S - 1) * a.dil_w + 1
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise RuntimeError(f"Invalid padding string: {padding!r}: {name} takes 'same', 'valid' or numbers")
+        if padding == "same" and (a.stride_h != 1 or a.stride_w != 1):
+            raise RuntimeError(f"padding='same' is not supported for strided convolutions: {name}: stride={stride}")
+        same = padding == "same"
+        a.pad_h, a.pad_w = same * (reach_h - 1) // 2, same * (reach_w - 1) // 2
+        below_h, below_w = same * (reach_h - 1) - a.pad_h, same * (reach_w - 1) - a.pad_w
+    else:
+        _pair(name, "padding", padding, line, 0, &a.pad_h, &a.pad_w)
+        below_h, below_w = a.pad_h, a.pad_w
+    cdef int64_t high = a.H + a.pad_h + below_h, wide = a.W + a.pad_w + below_w
+    if high < reach_h or wide < reach_w or a.H == 0 or a.W == 0:
+        size, filt = (f"({wide})", f"({reach_w})") if line else (f"({high} x {wide})", f"({reach_h} x {reach_w})")
+        raise RuntimeError(f"Calculated padded input size per channel: {size}. Kernel size: {filt}. Kernel size can't be greater than actual input size: {both}, "
+                           f"padding={padding}, dilation={dilation}")
+    a.P, a.Q = (high - reach_h) // a.stride_h + 1, (wide - reach_w) // a.stride_w + 1
+    return 0
+
+
+cdef int _conv_types(str name, TensorBase x, TensorBase w) except -1:
+    if x.dtype_ != w.dtype_:
+        raise RuntimeError(f"{name}: expected operands of one type, but input is {DTYPE_NAMES[x.dtype_]} and weight {DTYPE_NAMES[w.dtype_]}")
+    if x.dtype_ > FN_F64:
+        raise NotImplementedError(f'"{name}" not implemented for {DTYPE_NAMES[x.dtype_]}: convolution takes float32 and float64')
+    return 0
+
+
+cdef int _conv_dims(str name, TensorBase x, TensorBase w) except -1:
+    if x.ndim != 4 or w.ndim != 4:
+        raise RuntimeError(f"{name}: input (N,C,H,W)={shape_of(x)} and weight (K,C/groups,R,S)={shape_of(w)} need four dimensions")
+    return _conv_types(name, x, w)
+
+
+cdef double _conv_ns(fn_conv_args *a) noexcept:
+    """Multiply-adds at some thirty a nanosecond, and the reading of the operands."""
+    cdef double out = <double>a.N * a.P * a.Q
+    return 300 + out * a.K * (a.C // a.G) * a.R * a.S / 30 + (out * a.K + <double>a.N * a.H * a.W * a.C + <double>a.K * (a.C // a.G) * a.R * a.S) / 4
+
+
+cdef inline void _conv_x(fn_conv_args *a, TensorBase x) noexcept:
+    a.x_n, a.x_c, a.x_h, a.x_w = x.stride_[0], x.stride_[1], x.stride_[2], x.stride_[3]
+
+
+cdef int _conv_dy(str name, fn_conv_args *a, TensorBase dy, bint line) except -1:
+    if dy.ndim != 4 or dy.shape_[0] != a.N or dy.shape_[1] != a.K or dy.shape_[2] != a.P or dy.shape_[3] != a.Q:
+        raise RuntimeError(f"{name} backward: dy (N,K,P,Q)={shape_of(dy)} does not fit the output {(a.N, a.K, a.P, a.Q)} of input (N,C,H,W)="
+                           f"{(a.N, a.C, a.H, a.W)} and weight (K,C/groups,R,S)={(a.K, a.C // a.G, a.R, a.S)}")
+    a.dy_n, a.dy_c, a.dy_h, a.dy_w = dy.stride_[0], dy.stride_[1], dy.stride_[2], dy.stride_[3]
+    return 0
+
+
+def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=0, dilation=1, groups=1, int act=0, bint line=False):
+    """y (N,K,P,Q), channels-last, of x (N,C,H,W) and w (K,C/groups,R,S), b (K) or None; line: messages speak of conv1d."""
+    cdef fn_conv_args a
+    cdef TensorBase y
+    cdef str name = "conv1d" if line else "conv2d"
+    memset(&a, 0, sizeof(a))
+    _conv_dims(name, x, w)
+    _conv_fill(name, &a, tuple(x.shape), tuple(w.shape), stride, padding, dilation, groups, line)
+    if b is not None:
+        if b.ndim != 1 or b.shape_[0] != a.K:
+            raise RuntimeError(f"{name}: weight (K,C/groups,{'S' if line else 'R,S'})={_sizes(w, line)} needs a bias of shape ({a.K},), but got bias {shape_of(b)}")
+        if b.dtype_ != x.dtype_:
+            raise RuntimeError(f"{name}: Input type ({DTYPE_NAMES[x.dtype_]}) and bias type ({DTYPE_NAMES[b.dtype_]}) should be the same")
+        b = dense(b)
+        a.b = rd(b)
+    w = dense(w)
+    y = empty_nhwc(x.dtype_, a.N, a.K, a.P, a.Q)
+    _conv_x(&a, x)
+    a.act = act
+    a.y, a.x, a.w = fresh(y), rd(x), rd(w)
+    if y.numel_:
+        call(FN_OP_conv2d_fwd, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+    return y
+
+
+def conv2d_bwd_x(TensorBase dy, TensorBase w, shape, stride=1, padding=0, dilation=1, groups=1, bint line=False):
+    """dx of the given shape (N,C,H,W), channels-last."""
+    cdef fn_conv_args a
+    cdef TensorBase dx
+    cdef str name = "conv1d" if line else "conv2d"
+    memset(&a, 0, sizeof(a))
+    _conv_dims(name, dy, w)
+    _conv_fill(name, &a, tuple(shape), tuple(w.shape), stride, padding, dilation, groups, line)
+    _conv_dy(name, &a, dy, line)
+    w = dense(w)
+    dx = empty_nhwc(dy.dtype_, a.N, a.C, a.H, a.W)
+    a.dx, a.dy, a.w = fresh(dx), rd(dy), rd(w)
+    if dx.numel_:
+        call(FN_OP_conv2d_bwd_x, dy.dtype_, &a, sizeof(a), _conv_ns(&a))
+    return dx
+
+
+def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilation=1, groups=1, bint need_bias=True, bint need_weight=True, bint line=False):
+    """(dw of the given shape (K,C/groups,R,S), db (K)), row-major; each None if not needed."""
+    cdef fn_conv_args a
+    cdef TensorBase dw = None, db = None
+    cdef int64_t n[4]
+    cdef str name = "conv1d" if line else "conv2d"
+    memset(&a, 0, sizeof(a))
+    _conv_dims(name, x, dy)
+    _conv_fill(name, &a, tuple(x.shape), tuple(shape), stride, padding, dilation, groups, line)
+    _conv_dy(name, &a, dy, line)
+    n[0], n[1], n[2], n[3] = a.K, a.C // a.G, a.R, a.S
+    if need_weight:
+        dw = empty(x.dtype_, 4, n)
+        a.dw = fresh(dw)
+    if need_bias:
+        db = empty(x.dtype_, 1, n)
+        a.db = fresh(db)
+    _conv_x(&a, x)
+    a.x, a.dy = rd(x), rd(dy)
+    if need_weight or need_bias:
+        call(FN_OP_conv2d_bwd_w, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+    return dw, db

@@ -1,0 +1,33 @@
+"""What this machine can do right now: the limits that results are quoted against."""
+import threading
+import time
+
+import fastnn
+from fastnn import _core
+
+
+def fma_peak(threads, seconds=0.05):
+    """GFLOP/s of float32 multiply-adds, all threads at once."""
+    found = []
+    team = [threading.Thread(target=lambda: found.append(_core.fma_peak(seconds))) for _ in range(threads)]
+    for t in team:
+        t.start()
+    for t in team:
+        t.join()
+    return sum(found)
+
+
+class Bandwidth:
+    """GB/s of a copy between two blocks larger than caches, reading and writing counted; the blocks are kept."""
+
+    def __init__(self, mebibytes=128):
+        self.x = fastnn.ones(mebibytes << 18)
+        self.y = fastnn.zeros_like(self.x)
+
+    def measure(self, seconds=0.05):
+        best, end = float("inf"), time.perf_counter() + seconds
+        while best == float("inf") or time.perf_counter() < end:
+            start = time.perf_counter()
+            self.y.copy_(self.x)
+            best = min(best, time.perf_counter() - start)
+        return 2 * self.x.nbytes / best / 1e9

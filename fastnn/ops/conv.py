@@ -1,0 +1,90 @@
+"""Convolution of images and lines, with its gradients."""
+from .. import _core
+from .._core import attach
+from . import shape
+from .promote import tensor_only
+
+
+def _checked(name, input, weight, bias, spatial):
+    """The operands are tensors of the right number of dimensions; is the input without a batch?"""
+    for x, argument in ((input, "input"), (weight, "weight"), (bias, "bias")):
+        if x is not None or argument != "bias":
+            tensor_only(x, name, argument)
+    if input.dim() not in (spatial + 1, spatial + 2):
+        raise RuntimeError(f"Expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}")
+    if weight.dim() != spatial + 2:
+        letters = "(K,C/groups,R,S)" if spatial == 2 else "(K,C/groups,S)"
+        raise RuntimeError(f"{name}: weight {letters} needs {spatial + 2} dimensions, got {tuple(weight.shape)}")
+    return input.dim() == spatial + 1
+
+
+def _convolve(input, weight, bias, options, line):
+    """y = conv(input (N,C,H,W), weight) + bias"""
+    y = _core.conv2d_fwd(input, weight, bias, *options, line=line)
+    return attach(y, _conv_backward, (input, weight, bias), (input, weight), (options, line))
+
+
+def _conv_backward(node, dy):
+    """Each gradient only where it is needed; those of weight and bias share one pass over dy."""
+    (x, w), (options, line) = node.saved, node.meta
+    need_x, need_w, need_b = node.needs
+    dx = _core.conv2d_bwd_x(dy, w, x.shape, *options, line=line) if need_x else None
+    dw, db = _core.conv2d_bwd_w(dy, x, w.shape, *options, need_b, need_w, line=line) if need_w or need_b else (None, None)
+    return dx, dw, db
+
+
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """y[n,k,p,q] = bias[k] + sum over c,r,s of weight[k,c,r,s] input[n, c, p stride + r dilation - padding, q stride + s dilation - padding]
+
+    with zeros outside of the input; of `groups` groups of channels each output channel sees its own.
+
+    Args:
+        input: (N,C,H,W), or (C,H,W) without a batch; any strides.
+        weight: (K,C/groups,R,S).
+        bias: (K) or None.
+        stride, dilation: a number, or one for rows and one for columns, 1 or more.
+        padding: the same, 0 or more, on both sides; 'valid' for none, 'same' for an output of the input's size (one more below and right
+            where it is uneven; stride 1 only).
+        groups: divides C and K.
+
+    Returns: (N,K,P,Q), channels-last in memory, P = (H + 2 padding - dilation (R - 1) - 1) // stride + 1, Q likewise.
+
+    Errors: RuntimeError for shapes, sizes or options that do not fit; TypeError for what is not a tensor or a number.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.conv2d(fastnn.ones(1, 1, 3, 3), fastnn.ones(1, 1, 2, 2))
+        tensor([[[[4., 4.],
+                  [4., 4.]]]])
+    """
+    options = (stride, padding, dilation, groups)
+    if _checked("conv2d", input, weight, bias, 2):
+        return shape.squeeze(_convolve(shape.unsqueeze(input, 0), weight, bias, options, False), 0)
+    return _convolve(input, weight, bias, options, False)
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """y[n,k,q] = bias[k] + sum over c,s of weight[k,c,s] input[n, c, q stride + s dilation - padding]; `conv2d` over one row.
+
+    Args:
+        input: (N,C,L), or (C,L) without a batch. weight: (K,C/groups,S). Others as `conv2d`.
+
+    Returns: (N,K,Q), row-major.
+
+    Errors: as `conv2d`.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.conv1d(fastnn.tensor([[1., 2., 4.]]), fastnn.tensor([[[-1., 1.]]]))
+        tensor([[1., 2.]])
+    """
+    alone = _checked("conv1d", input, weight, bias, 1)
+    x = shape.unsqueeze(shape.unsqueeze(input, 0) if alone else input, 2)
+    y = _convolve(x, shape.unsqueeze(weight, 2), bias, (stride, padding, dilation, groups), True)
+    y = shape.contiguous(shape.squeeze(y, 2))
+    return shape.squeeze(y, 0) if alone else y
+
+
+METHODS = ()
+FUNCTIONS = ("conv1d", "conv2d")
+INPLACE = ()

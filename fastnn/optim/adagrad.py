@@ -1,0 +1,44 @@
+"""Adagrad."""
+from .optimizer import Optimizer, _check, _check_flags, _check_lr
+
+
+class Adagrad(Optimizer):
+    """v += g^2;  p -= lr / (1 + (t - 1) lr_decay) g / (sqrt(v) + eps) in step t.
+
+    Args:
+        params: iterable of Tensors, pairs or dicts, see `Optimizer`.
+        lr: learning rate, a number or a Tensor of one element.
+        lr_decay: how fast the learning rate falls by itself.
+        weight_decay: weight_decay p is added to g.
+        initial_accumulator_value: what v begins with.
+        eps: added to the denominator.
+        maximize: go up the gradient.
+        foreach, fused: accepted; the result is the same.
+
+    Errors: ValueError for negative numbers; NotImplementedError for differentiable=True.
+    Source: Duchi, Hazan and Singer, Adaptive subgradient methods for online learning and stochastic optimization, 2011.
+
+    Example:
+        >>> import fastnn
+        >>> w = fastnn.tensor([4.0], requires_grad=True)
+        >>> optimizer = fastnn.optim.Adagrad([w], lr=0.5)
+        >>> (w * w).sum().backward()
+        >>> optimizer.step()
+        >>> w.detach()
+        tensor([3.5000])
+    """
+    _kernel = "adagrad"
+    _tensors = {"sum": None}
+    _initial = {"sum": "initial_accumulator_value"}
+
+    def __init__(self, params, lr=1e-2, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10, foreach=None, *,
+                 maximize=False, differentiable=False, fused=None):
+        _check_lr(lr)
+        _check("lr_decay value", lr_decay, lr_decay >= 0)
+        _check("weight_decay value", weight_decay, weight_decay >= 0)
+        _check("initial_accumulator_value value", initial_accumulator_value, initial_accumulator_value >= 0)
+        _check("epsilon value", eps, eps >= 0)
+        _check_flags(foreach, fused, differentiable)
+        super().__init__(params, dict(lr=lr, lr_decay=lr_decay, eps=eps, weight_decay=weight_decay,
+                                      initial_accumulator_value=initial_accumulator_value, foreach=foreach,
+                                      maximize=maximize, differentiable=differentiable, fused=fused))
