@@ -9,7 +9,9 @@ cdef extern from "fn.h":
     enum: FN_PLAIN, FN_BARRIER, FN_FLUSH
     enum: FN_MAX_THREADS
     ctypedef struct fn_pool
-    ctypedef void *fn_kernel
+    ctypedef struct fn_team:
+        int rank, size
+    ctypedef void (*fn_kernel)(const void *args, fn_team t) noexcept nogil
     ctypedef int64_t (*fn_scratch)(const void *args, int threads) noexcept nogil
     ctypedef struct fn_op_info:
         const char *name

@@ -28,12 +28,25 @@ def threading_kind():
     return fn_run_kind().decode()
 
 
-def fma_peak(double seconds=0.05):
-    """Measured GFLOP/s of one thread's float32 multiply-adds."""
-    cdef double g
+cdef struct _Peak:
+    double seconds
+    double rate[FN_MAX_THREADS]
+
+
+cdef void _peak(const void *args, fn_team t) noexcept nogil:
+    (<_Peak *>args).rate[t.rank] = fn_table_now().fma_peak((<_Peak *>args).seconds)
+
+
+def fma_peak(double seconds=0.05, int threads=1):
+    """Measured GFLOP/s of float32 multiply-adds, by a team of so many threads at once; each thread's best stretch counts."""
+    cdef _Peak peak
+    cdef fn_call c
+    memset(&peak, 0, sizeof(peak))
+    peak.seconds = seconds
+    c.kernel, c.args, c.op, c.flags, c.dtype, c.threads = _peak, &peak, 0, FN_PLAIN, FN_F32, threads
     with nogil:
-        g = fn_table_now().fma_peak(seconds)
-    return g
+        fn_run(&c, 1, threads)
+    return sum([peak.rate[i] for i in range(FN_MAX_THREADS)])
 
 
 def run_costs(threads=None):

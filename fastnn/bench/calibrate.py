@@ -1,20 +1,7 @@
 """What this machine can do right now: the limits that results are quoted against."""
-import threading
 import time
 
 import fastnn
-from fastnn import _core
-
-
-def fma_peak(threads, seconds=0.05):
-    """GFLOP/s of float32 multiply-adds, all threads at once."""
-    found = []
-    team = [threading.Thread(target=lambda: found.append(_core.fma_peak(seconds))) for _ in range(threads)]
-    for t in team:
-        t.start()
-    for t in team:
-        t.join()
-    return sum(found)
 
 
 class Bandwidth:

@@ -1,7 +1,7 @@
 """Every library in its own process, turn by turn; results are compared before they are timed.
 
 A figure is the median over rounds, a ratio the median of the rounds' ratios, a share of the machine's peak the median
-of the rounds' shares, each against the peak measured directly around that timing.
+of the rounds' shares, each against the peak measured within that timing.
 """
 import argparse
 import json

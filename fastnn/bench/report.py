@@ -139,7 +139,7 @@ def first_calls(found):
 def markdown(found):
     return (f"# fastnn side by side\n\n{facts(found)}\n\n"
             "Microseconds a call, medians of rounds taken turn by turn, every library in its own process. Shares of the FMA "
-            "peak and of the copy speed are medians over rounds, each against the limit measured directly around that timing; "
+            "peak and of the copy speed are medians over rounds, each against the limit measured within or around that timing; "
             "they, and x, are of the captured form where there is one. FLOPs count the direct method.\n\n"
             f"{tables(found)}\n## Summary\n\n{summary(found)}\n\n## First calls\n\n"
             f"The calls whose result is compared; capture and compilation are in them.\n\n{first_calls(found)}\n")

@@ -3,37 +3,58 @@ input, answers on standard output.
 
     {"prepare": name, "small": false}  makes the workload; answers its result and the seconds of the calls it took
     {"time": seconds, "limits": true}  runs it for about that long; answers seconds a call, and the machine's limits as
-                                       measured directly before and after, their mean
+                                       measured meanwhile (FMA peak) and directly before and after (copy)
     {"machine": true}                  answers limits, cost of a region and of a barrier, instruction set
 """
 import json
+import statistics
 import sys
 import time
 
 _COOL = 0.02       # seconds; an OpenMP team may spin for a while after its last region: the next library waits for that
 
 
-def timed(call, seconds):
-    """Seconds per call, over about that many seconds; one call before brings back what the caches lost."""
+_SLICES = 8        # of a timing, with a look at the FMA peak between them
+_GLANCE = 0.0005   # seconds of such a look
+
+
+def timed(call, seconds, between=lambda: None):
+    """Seconds per call, over about that many seconds in slices; one call before brings back what the caches lost."""
     call()
-    n, spent, start = 0, 0.0, time.perf_counter()
-    while n == 0 or spent < seconds:
-        call()
-        n += 1
-        spent = time.perf_counter() - start
+    n, spent = 0, 0.0
+    for i in range(1, _SLICES + 1):
+        between()
+        start, before = time.perf_counter(), spent
+        while n == 0 or spent < seconds * i / _SLICES:
+            call()
+            n += 1
+            spent = before + time.perf_counter() - start
+    between()
     return spent / n
 
 
 class Limits:
-    """FMA peak and bandwidth of this machine, measured for a while."""
+    """FMA peak and bandwidth of this machine. The clock falls under vector work by a sixth and more, and differs from one
+    moment to the next; so the peak that a timing is held against is measured within it, between its slices."""
 
     def __init__(self, threads, mebibytes):
         from .calibrate import Bandwidth
-        self.threads, self.copy = threads, Bandwidth(mebibytes)
+        self.threads, self.copy, self.glances = threads, Bandwidth(mebibytes), []
 
     def measure(self, seconds):
-        from .calibrate import fma_peak
-        return {"fma_gflops": fma_peak(self.threads, seconds), "copy_gbs": self.copy.measure(seconds)}
+        from fastnn import _core
+        return {"fma_gflops": _core.fma_peak(seconds, self.threads), "copy_gbs": self.copy.measure(seconds)}
+
+    def glance(self):
+        from fastnn import _core
+        self.glances.append(_core.fma_peak(_GLANCE, self.threads))
+
+    def around(self, call, seconds):
+        """(seconds per call, the limits meanwhile)"""
+        brief, self.glances = min(0.01, seconds), []
+        before = self.copy.measure(brief)
+        spent = timed(call, seconds, self.glance)
+        return spent, {"fma_gflops": statistics.mean(self.glances), "copy_gbs": (before + self.copy.measure(brief)) / 2}
 
 
 def machine(limits, seconds):
@@ -70,13 +91,13 @@ def serve(library, threads, lines):
         if "machine" in command:
             yield machine(limits, 0.001 if small else 0.05)
         else:
-            brief = min(0.01, command["time"])
-            before = limits.measure(brief) if command.get("limits") else {}
-            seconds = timed(call, command["time"])
-            after = limits.measure(brief) if command.get("limits") else {}
+            if command.get("limits"):
+                seconds, meanwhile = limits.around(call, command["time"])
+            else:
+                seconds, meanwhile = timed(call, command["time"]), {}
             if threads > 1:
                 time.sleep(_COOL)
-            yield {"seconds": seconds, "limits": {k: (before[k] + after[k]) / 2 for k in before}}
+            yield {"seconds": seconds, "limits": meanwhile}
 
 
 def main():
