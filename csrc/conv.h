@@ -10,6 +10,7 @@
 #define SPARE (8 * FN_VL)        /* elements that whole vectors may reach beyond the end of a block */
 
 #define UNROLL _Pragma("GCC unroll 16")
+#define FN_SHARED static __attribute__((unused))
 FN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 FN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 FN_INLINE int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
@@ -37,7 +38,7 @@ FN_INLINE int lies_well(const axis *columns, int64_t cols, int64_t x_c, int64_t 
 
 /* ---- moving elements --------------------------------------------------------------------------------------------- */
 
-static __attribute__((unused)) void copy(fn_t *y, const fn_t *x, int64_t n) {
+FN_SHARED void copy(fn_t *y, const fn_t *x, int64_t n) {
     int64_t i = 0;
     for (; i + FN_VL <= n; i += FN_VL) v_store(y + i, v_load(x + i));
     if (i < n) v_store_n(y + i, v_load_n(x + i, (int)(n - i)), (int)(n - i));
@@ -57,8 +58,10 @@ FN_INLINE void v_store_turned(fn_t *p, int64_t step, const vec *v) {
     PIECE_(0) PIECE_(1) PIECE_(2) PIECE_(3)
 #undef PIECE_
 #elif defined(__AVX2__)
-    UNROLL for (int i = 0; i < FN_PIECE; i++, p += step) _mm_storeu_ps((float *)p, _mm256_castps256_ps128((__m256)v[i]));
-    UNROLL for (int i = 0; i < FN_PIECE; i++, p += step) _mm_storeu_ps((float *)p, _mm256_extractf128_ps((__m256)v[i], 1));
+    UNROLL for (int i = 0; i < FN_PIECE; i++, p += step)
+        _mm_storeu_ps((float *)p, _mm256_castps256_ps128((__m256)v[i]));
+    UNROLL for (int i = 0; i < FN_PIECE; i++, p += step)
+        _mm_storeu_ps((float *)p, _mm256_extractf128_ps((__m256)v[i], 1));
 #else
     for (int i = 0; i < FN_PIECE; i++, p += step) v_store(p, v[i]);
 #endif
@@ -96,12 +99,12 @@ FN_INLINE void interleave_(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int
         }
     }
 }
-static __attribute__((unused)) void interleave(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int64_t n, int64_t C) {
+FN_SHARED void interleave(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int64_t n, int64_t C) {
     interleave_(y, y_s, x, x_c, n, C, 0, 0, 0);
 }
 
 /* y[c*y_c + j] = x[j*x_s + c]: the reverse. */
-static __attribute__((unused)) void planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_s, int64_t n, int64_t C) {
+FN_SHARED void planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_s, int64_t n, int64_t C) {
     if (C < FN_PIECE) {
         for (int64_t c = 0; c < C; c++)
             for (int64_t j = 0; j < n; j++) y[c * y_c + j] = x[j * x_s + c];
@@ -130,7 +133,7 @@ static __attribute__((unused)) void planes(fn_t *y, int64_t y_c, const fn_t *x, 
 }
 
 /* y[j*y_s + c] = x[j*x_w + c*x_c] for n pixels of C channels. */
-static __attribute__((unused)) void copy_pixels(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_w, int64_t x_c, int64_t n, int64_t C) {
+FN_SHARED void copy_pixels(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_w, int64_t x_c, int64_t n, int64_t C) {
     if (C == 1 ? x_w == 1 && y_s == 1 : x_c == 1 && x_w == C && y_s == C) copy(y, x, n * C);
     else if (x_c == 1 && C > 1)
         for (int64_t j = 0; j < n; j++) copy(y + j * y_s, x + j * x_w, C);
@@ -140,7 +143,7 @@ static __attribute__((unused)) void copy_pixels(fn_t *y, int64_t y_s, const fn_t
             for (int64_t c = 0; c < C; c++) y[j * y_s + c] = x[j * x_w + c * x_c];
 }
 /* y[c*y_c + j] = x[j*x_w + c*x_c] */
-static __attribute__((unused)) void copy_planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_w, int64_t x_c, int64_t n, int64_t C) {
+FN_SHARED void copy_planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_w, int64_t x_c, int64_t n, int64_t C) {
     if (x_w == 1)
         for (int64_t c = 0; c < C; c++) copy(y + c * y_c, x + c * x_c, n);
     else if (x_c == 1) planes(y, y_c, x, x_w, n, C);
@@ -168,8 +171,8 @@ FN_INLINE void rows_of(const axis *a, int64_t p0, int64_t p1, int64_t *lo, int64
 
 /* Rows [lo, hi) of an image of C channels into a block: `pixel` elements from pixel to pixel, `cols` pixels a row, with
  * zeros left and right of the image. */
-static __attribute__((unused)) void copy_block(fn_t *y, const axis *columns, int64_t cols, int64_t pixel, const fn_t *x, int64_t x_h,
-                                               int64_t x_w, int64_t x_c, int64_t lo, int64_t hi, int64_t C) {
+FN_SHARED void copy_block(fn_t *y, const axis *columns, int64_t cols, int64_t pixel, const fn_t *x, int64_t x_h,
+                          int64_t x_w, int64_t x_c, int64_t lo, int64_t hi, int64_t C) {
     int64_t left, right;
     columns_of(columns, cols, &left, &right);
     for (int64_t h = lo; h < hi; h++, y += cols * pixel) {
@@ -178,9 +181,8 @@ static __attribute__((unused)) void copy_block(fn_t *y, const axis *columns, int
     }
 }
 /* The same into planes, `plane` elements from channel to channel; rows outside of the image are zeros too. */
-static __attribute__((unused)) void copy_block_planes(fn_t *y, int64_t plane, const axis *columns, int64_t cols, const fn_t *x,
-                                                      int64_t x_h, int64_t x_w, int64_t x_c, int64_t H, int64_t lo,
-                                                      int64_t hi, int64_t C) {
+FN_SHARED void copy_block_planes(fn_t *y, int64_t plane, const axis *columns, int64_t cols, const fn_t *x, int64_t x_h,
+                                 int64_t x_w, int64_t x_c, int64_t H, int64_t lo, int64_t hi, int64_t C) {
     int64_t left, right;
     columns_of(columns, cols, &left, &right);
     for (int64_t h = lo; h < hi; h++, y += cols) {
@@ -193,4 +195,12 @@ static __attribute__((unused)) void copy_block_planes(fn_t *y, int64_t plane, co
         }
     }
 }
+/* ---- the direct forms, which Winograd's falls back on ---------------------------------------------------------------- */
+
+FN_KERNEL(conv2d_fwd);
+FN_KERNEL(conv2d_bwd_x);
+FN_KERNEL(conv2d_bwd_w);
+FN_WORK(conv2d_fwd);
+FN_WORK(conv2d_bwd_x);
+FN_WORK(conv2d_bwd_w);
 #endif

@@ -101,12 +101,16 @@ def set_work_grains(double eager, double replay):
 
 def _check_environment():
     """What the C floor would pass over in silence is an error of the import."""
+    global _winograd
     import os
-    isa, threads = os.environ.get("FASTNN_ISA"), os.environ.get("FASTNN_NUM_THREADS")
+    isa, threads, winograd = [os.environ.get("FASTNN_" + name) for name in ("ISA", "NUM_THREADS", "WINOGRAD")]
     if isa:
         set_isa(isa)
     if threads and not (threads.isascii() and threads.isdigit() and int(threads) > 0):
         raise ValueError(f"FASTNN_NUM_THREADS: expected a positive number, but got {threads!r}")
+    if winograd not in (None, "", "0", "1"):
+        raise ValueError(f"FASTNN_WINOGRAD: expected 0 or 1, but got {winograd!r}")
+    _winograd = winograd != "0"
 
 
 _check_environment()

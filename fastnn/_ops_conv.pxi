@@ -15,6 +15,9 @@ cdef extern from "args.h":
 
 cdef extern from "fn.h":
     enum: FN_OP_conv2d_fwd, FN_OP_conv2d_bwd_x, FN_OP_conv2d_bwd_w
+    enum: FN_OP_winograd_fwd, FN_OP_winograd_bwd_x, FN_OP_winograd_bwd_w
+
+cdef bint _winograd = True               # FASTNN_WINOGRAD, see _info.pxi
 
 
 cdef str _sizes(TensorBase t, bint line):
@@ -105,19 +108,36 @@ cdef double _conv_ns(fn_conv_args *a) noexcept:
     return 300 + out * a.K * (a.C // a.G) * a.R * a.S / 30 + (out * a.K + <double>a.N * a.H * a.W * a.C + <double>a.K * (a.C // a.G) * a.R * a.S) / 4
 
 
+cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
+    """Is it for winograd.c, which wants channels-last operands? There it is decided whether it pays."""
+    return (winograd and _winograd and a.R == 3 and a.S == 3 and a.G == 1 and a.stride_h == 1 and a.stride_w == 1 and a.dil_h == 1 and a.dil_w == 1
+            and a.C >= 16 and a.K >= 16)
+
+
 cdef inline void _conv_x(fn_conv_args *a, TensorBase x) noexcept:
     a.x_n, a.x_c, a.x_h, a.x_w = x.stride_[0], x.stride_[1], x.stride_[2], x.stride_[3]
 
 
-cdef int _conv_dy(str name, fn_conv_args *a, TensorBase dy, bint line) except -1:
+cdef TensorBase _conv_dy(str name, fn_conv_args *a, TensorBase dy, bint filters):
     if dy.ndim != 4 or dy.shape_[0] != a.N or dy.shape_[1] != a.K or dy.shape_[2] != a.P or dy.shape_[3] != a.Q:
         raise RuntimeError(f"{name} backward: dy (N,K,P,Q)={shape_of(dy)} does not fit the output {(a.N, a.K, a.P, a.Q)} of input (N,C,H,W)="
                            f"{(a.N, a.C, a.H, a.W)} and weight (K,C/groups,R,S)={(a.K, a.C // a.G, a.R, a.S)}")
+    if filters:
+        dy = nhwc(dy)
     a.dy_n, a.dy_c, a.dy_h, a.dy_w = dy.stride_[0], dy.stride_[1], dy.stride_[2], dy.stride_[3]
-    return 0
+    return dy
 
 
-def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=0, dilation=1, groups=1, int act=0, bint line=False):
+def conv2d_input(TensorBase x, TensorBase w, options):
+    """x (N,C,H,W) in the layout that conv2d_fwd and conv2d_bwd_w would both turn it to."""
+    cdef fn_conv_args a
+    memset(&a, 0, sizeof(a))
+    _conv_dims("conv2d", x, w)
+    _conv_fill("conv2d", &a, tuple(x.shape), tuple(w.shape), options[0], options[1], options[2], options[3], False)
+    return nhwc(x) if _filters(&a, True) else x
+
+
+def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=0, dilation=1, groups=1, int act=0, bint line=False, bint winograd=True):
     """y (N,K,P,Q), channels-last, of x (N,C,H,W) and w (K,C/groups,R,S), b (K) or None; line: messages speak of conv1d."""
     cdef fn_conv_args a
     cdef TensorBase y
@@ -134,15 +154,17 @@ def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=
         a.b = rd(b)
     w = dense(w)
     y = empty_nhwc(x.dtype_, a.N, a.K, a.P, a.Q)
+    if _filters(&a, winograd):
+        x = nhwc(x)
     _conv_x(&a, x)
     a.act = act
     a.y, a.x, a.w = fresh(y), rd(x), rd(w)
     if y.numel_:
-        call(FN_OP_conv2d_fwd, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+        call(FN_OP_winograd_fwd if _filters(&a, winograd) else FN_OP_conv2d_fwd, x.dtype_, &a, sizeof(a), _conv_ns(&a))
     return y
 
 
-def conv2d_bwd_x(TensorBase dy, TensorBase w, shape, stride=1, padding=0, dilation=1, groups=1, bint line=False):
+def conv2d_bwd_x(TensorBase dy, TensorBase w, shape, stride=1, padding=0, dilation=1, groups=1, bint line=False, bint winograd=True):
     """dx of the given shape (N,C,H,W), channels-last."""
     cdef fn_conv_args a
     cdef TensorBase dx
@@ -150,16 +172,17 @@ def conv2d_bwd_x(TensorBase dy, TensorBase w, shape, stride=1, padding=0, dilati
     memset(&a, 0, sizeof(a))
     _conv_dims(name, dy, w)
     _conv_fill(name, &a, tuple(shape), tuple(w.shape), stride, padding, dilation, groups, line)
-    _conv_dy(name, &a, dy, line)
+    dy = _conv_dy(name, &a, dy, _filters(&a, winograd))
     w = dense(w)
     dx = empty_nhwc(dy.dtype_, a.N, a.C, a.H, a.W)
     a.dx, a.dy, a.w = fresh(dx), rd(dy), rd(w)
     if dx.numel_:
-        call(FN_OP_conv2d_bwd_x, dy.dtype_, &a, sizeof(a), _conv_ns(&a))
+        call(FN_OP_winograd_bwd_x if _filters(&a, winograd) else FN_OP_conv2d_bwd_x, dy.dtype_, &a, sizeof(a), _conv_ns(&a))
     return dx
 
 
-def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilation=1, groups=1, bint need_bias=True, bint need_weight=True, bint line=False):
+def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilation=1, groups=1, bint need_bias=True, bint need_weight=True, bint line=False,
+                 bint winograd=True):
     """(dw of the given shape (K,C/groups,R,S), db (K)), row-major; each None if not needed."""
     cdef fn_conv_args a
     cdef TensorBase dw = None, db = None
@@ -168,7 +191,7 @@ def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilati
     memset(&a, 0, sizeof(a))
     _conv_dims(name, x, dy)
     _conv_fill(name, &a, tuple(x.shape), tuple(shape), stride, padding, dilation, groups, line)
-    _conv_dy(name, &a, dy, line)
+    dy = _conv_dy(name, &a, dy, _filters(&a, winograd))
     n[0], n[1], n[2], n[3] = a.K, a.C // a.G, a.R, a.S
     if need_weight:
         dw = empty(x.dtype_, 4, n)
@@ -176,8 +199,10 @@ def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilati
     if need_bias:
         db = empty(x.dtype_, 1, n)
         a.db = fresh(db)
+    if _filters(&a, winograd):
+        x = nhwc(x)
     _conv_x(&a, x)
     a.x, a.dy = rd(x), rd(dy)
     if need_weight or need_bias:
-        call(FN_OP_conv2d_bwd_w, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+        call(FN_OP_winograd_bwd_w if _filters(&a, winograd) else FN_OP_conv2d_bwd_w, x.dtype_, &a, sizeof(a), _conv_ns(&a))
     return dw, db

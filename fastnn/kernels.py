@@ -99,26 +99,28 @@ def _conv_out(t, layout, out=None):
     return _out(t.permute(0, 2, 3, 1), out) if layout == "NHWC" else np.ascontiguousarray(_out(t)) if out is None else _out(t, out)
 
 
-def conv2d_forward(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW", out=None):
+def conv2d_forward(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW", winograd=True, out=None):
     """y[n,k,p,q] = b[k] + sum over c,r,s of w[k,c,r,s] x[n, c, p stride + r dilation - padding, q stride + s dilation - padding].
 
     Args:
         x: (N,C,H,W), or (N,H,W,C) with layout 'NHWC'. w: (K,C/groups,R,S) in either. b: (K) or None.
         stride, dilation: a number, or one for rows and one for columns. padding: the same, or 'same' or 'valid'.
+        winograd: may a 3x3 filter take the form with fewer multiplications and two to four times the rounding error? (docs/convolution.md)
 
     Returns: y (N,K,P,Q), or (N,P,Q,K).
     """
     _option(layout, _LAYOUTS, "layout")
-    y = _core.conv2d_fwd(_conv_in(x, "x", layout), _in(w, "w"), None if b is None else _in(b, "b"), stride, padding, dilation, groups)
+    y = _core.conv2d_fwd(_conv_in(x, "x", layout), _in(w, "w"), None if b is None else _in(b, "b"), stride, padding, dilation, groups,
+                         winograd=winograd)
     return _conv_out(y, layout, out)
 
 
-def conv2d_backward(dy, x, w, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW"):
+def conv2d_backward(dy, x, w, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW", winograd=True):
     """The gradients (dx, dw, db) of y = conv2d_forward(x, w, b); dx like x, dw like w, db (K)."""
     _option(layout, _LAYOUTS, "layout")
     dy, x, w, options = _conv_in(dy, "dy", layout), _conv_in(x, "x", layout), _in(w, "w"), (stride, padding, dilation, groups)
-    dw, db = _core.conv2d_bwd_w(dy, x, w.shape, *options)
-    return _conv_out(_core.conv2d_bwd_x(dy, w, x.shape, *options), layout), _out(dw), _out(db)
+    dw, db = _core.conv2d_bwd_w(dy, x, w.shape, *options, winograd=winograd)
+    return _conv_out(_core.conv2d_bwd_x(dy, w, x.shape, *options, winograd=winograd), layout), _out(dw), _out(db)
 
 
 def max_pool2d_forward(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, layout="NCHW", out=None):

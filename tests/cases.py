@@ -157,8 +157,8 @@ for op in ("isnan", "isinf", "isfinite", "exp", "log", "sqrt", "reciprocal", "ab
 
 # ---- convolution -----------------------------------------------------------------------------------------------------
 
-def conv_cases(x_shape, w_shape, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, **ways):
-    """The three operations of one convolution."""
+def conv_cases(x_shape, w_shape, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, form="conv2d", **ways):
+    """The three operations of one convolution, in the form that these shapes have."""
     x, w, b = randn(*x_shape), randn(*w_shape), randn(w_shape[0])
     options = stride, (padding[0],) * 2 + (padding[1],) * 2, dilation, groups
     dy = randn(*ref.conv2d_fwd(x, w, b, *options).shape)
@@ -176,11 +176,11 @@ def conv_cases(x_shape, w_shape, stride=(1, 1), padding=(0, 0), dilation=(1, 1),
         return lambda *arrays: f(*map(np.abs, arrays))
     conv = partial(F.conv2d, stride=stride, padding=padding, dilation=dilation, groups=groups)
     ways.setdefault("tol", 12)
-    case("conv2d_fwd", conv, x, w, b, mean=fwd, bound=size(fwd), grads=(0, 1, 2), **ways)
-    case("conv2d_bwd_x", lambda dy, x, w: grad(conv, dy, x, w), dy, x, w, mean=bwd_x, bound=size(bwd_x), **ways)
-    case("conv2d_bwd_w", lambda dy, x: _core.conv2d_bwd_w(dy, x, w_shape, stride, padding, dilation, groups)[0], dy, x,
+    case(form + "_fwd", conv, x, w, b, mean=fwd, bound=size(fwd), grads=(0, 1, 2), **ways)
+    case(form + "_bwd_x", lambda dy, x, w: grad(conv, dy, x, w), dy, x, w, mean=bwd_x, bound=size(bwd_x), **ways)
+    case(form + "_bwd_w", lambda dy, x: _core.conv2d_bwd_w(dy, x, w_shape, stride, padding, dilation, groups)[0], dy, x,
          mean=lambda dy, x: bwd_w(dy, x)[0], bound=lambda dy, x: bwd_w(np.abs(dy), np.abs(x))[0], **ways)
-    case("conv2d_bwd_w", lambda dy, x: _core.conv2d_bwd_w(dy, x, w_shape, stride, padding, dilation, groups, True, False)[1],
+    case(form + "_bwd_w", lambda dy, x: _core.conv2d_bwd_w(dy, x, w_shape, stride, padding, dilation, groups, True, False)[1],
          dy, x, mean=lambda dy, x: bwd_w(dy, x)[1], bound=lambda dy, x: bwd_w(np.abs(dy), np.abs(x))[1], **ways)
 
 
@@ -188,6 +188,7 @@ conv_cases((2, 3, 7, 9), (20, 3, 3, 3), padding=(1, 1))
 conv_cases((2, 17, 6, 5), (33, 17, 2, 3), padding=(1, 2), layouts=APART)
 conv_cases((3, 1, 9, 21), (5, 1, 5, 4), padding=(2, 0), layouts=APART)                       # vectors along pixels
 conv_cases((1, 4, 11, 8), (6, 2, 3, 2), (2, 3), (1, 0), (1, 2), 2, layouts=APART)
+conv_cases((2, 32, 15, 14), (48, 32, 3, 3), padding=(1, 1), form="winograd", tol=40)
 conv_cases((2, 18, 5, 6), (18, 1, 3, 3), (1, 2), (1, 1), groups=18, layouts=APART)           # vectors along groups
 conv_cases((2, 8, 5, 6), (16, 8, 1, 1), layouts=APART)
 conv_cases((0, 3, 5, 5), (4, 3, 2, 2), layouts=APART[:1])
@@ -445,10 +446,29 @@ for reduction in ("mean", "sum", "none"):
             case(op + "_bwd", partial(grad, run), dy, x, target, *weight, mean=mean_bwd,
                  bound=lambda dy, *_: 3 * np.abs(dy).max(), **FEW)
     for n in ((9,), (5, 70), (0, 3)):
-        run = partial(F.mse_loss, reduction=reduction)
-        case("mse_fwd", run, randn(*n), randn(*n), mean=partial(ref.mse_fwd, reduction=reduction), grads=(0, 1))
-        case("mse_bwd", partial(grad, run), randn(*(n if reduction == "none" else ())), randn(*n), randn(*n),
-             mean=partial(ref.mse_bwd, reduction=reduction))
+        x, dy, some = randn(*n), randn(*(n if reduction == "none" else ())), positive(*n)
+        inside, w = (RNG.uniform(0.05, 0.95, n) for _ in range(2))
+        for op, function, operands, ours, theirs in (
+                ("mse", F.mse_loss, (x, randn(*n)), {}, {}), ("l1", F.l1_loss, (x, x + away(*n)), {}, {}),
+                ("huber", F.huber_loss, (x, randn(*n)), {"delta": 0.7}, {"delta": 0.7}),
+                ("huber", F.smooth_l1_loss, (x, randn(*n)), {"beta": 0.4}, {"delta": 0.4, "unit": 0.4}),
+                ("bce", F.binary_cross_entropy, (inside, w), {}, {}),
+                ("bce_logits", F.binary_cross_entropy_with_logits, (3 * x, w), {}, {}),
+                ("kl_div", F.kl_div, (x, some), {}, {}), ("kl_div_log", partial(F.kl_div, log_target=True), (x, randn(*n)), {}, {}),
+                ("gaussian_nll", F.gaussian_nll_loss, (x, randn(*n), some), {"eps": 0.1}, {"eps": 0.1}),
+                ("gaussian_nll", partial(F.gaussian_nll_loss, full=True), (x, randn(*n), some), {}, {"full": True})):
+            run = partial(function, reduction=reduction, **ours)
+            mean, slope = (partial(ref.meaning(op + way), reduction=reduction, **theirs) for way in ("_fwd", "_bwd"))
+            size = max(x.size, 1) if reduction == "sum" else 1
+            case(op + "_fwd", run, *operands, mean=mean, grads=tuple(range(len(operands))), grad_tol=2e-5, **FEW, bound=lambda *_, m=size: 9 * m)
+            for which in range(len(operands)):
+                case(op + "_bwd", partial(grad, run, which=which), dy, *operands, mean=partial(slope, which=which), **FEW,
+                     bound=lambda dy, *_: 9 * np.abs(dy).max(initial=0))
+        case("bce_fwd", lambda x, t, w, r=reduction: F.binary_cross_entropy(x, t, w, reduction=r), inside, w, some[..., :1], **FEW,
+             mean=lambda x, t, w, r=reduction: ref.bce_fwd(x, t, weight=w, reduction=r), bound=lambda x, *_: 9 * x.size)
+        case("bce_logits_fwd", lambda x, t, w, v, r=reduction: F.binary_cross_entropy_with_logits(x, t, w, reduction=r, pos_weight=v),
+             x, w, some, positive(n[-1]), mean=lambda x, t, w, v, r=reduction: ref.bce_logits_fwd(x, t, v, weight=w, reduction=r), grads=(0, 1),
+             grad_tol=2e-5, bound=lambda x, *_: 30 * x.size, **FEW)
 
 # ---- random numbers: the very numbers of the seed --------------------------------------------------------------------
 

@@ -95,6 +95,9 @@ def conv2d_bwd_w(dy, x, shape, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1,
     return dw, dy.sum((0, 2, 3))
 
 
+winograd_fwd, winograd_bwd_x, winograd_bwd_w = conv2d_fwd, conv2d_bwd_x, conv2d_bwd_w
+
+
 # ---- normalisation ---------------------------------------------------------------------------------------------------
 
 def _each(v, x, otherwise=0):
@@ -613,12 +616,56 @@ def cross_entropy_bwd(dy, x, target, weight=None, ignore_index=-100, reduction="
     return div(dx, total) if reduction == "mean" else dx
 
 
-def mse_fwd(x, target, reduction="mean"):
-    return _reduce((x - target) ** 2, np.float64(x.size), reduction)
+def _of_elements(loss, *slopes):
+    """The meanings, forward and backward, of a loss of single elements and its slopes in x, target (and v, a third operand)."""
+    @_quiet
+    def fwd(x, target, v=None, *, weight=1, reduction="mean", **options):
+        args = (x, target) if v is None else (x, target, v)
+        return _reduce(np.asarray(weight * loss(*args, **options)), np.float64(x.size), reduction)
+
+    @_quiet
+    def bwd(dy, x, target, v=None, *, weight=1, reduction="mean", which=0, **options):
+        args = (x, target) if v is None else (x, target, v)
+        g = weight * slopes[which](*args, **options) * dy
+        return div(g, x.size) if reduction == "mean" else g
+    return fwd, bwd
 
 
-def mse_bwd(dy, x, target, reduction="mean"):
-    return 2 * (x - target) * dy / (x.size if reduction == "mean" else 1)
+mse_fwd, mse_bwd = _of_elements(lambda x, t: (x - t) ** 2, lambda x, t: 2 * (x - t), lambda x, t: 2 * (t - x))
+l1_fwd, l1_bwd = _of_elements(lambda x, t: np.abs(x - t), lambda x, t: np.sign(x - t), lambda x, t: np.sign(t - x))
+
+
+def _huber(x, t, delta=1, unit=1):
+    d = np.abs(x - t)
+    return np.where(d < delta, d * d / 2, delta * (d - delta / 2)) / unit
+
+
+def _huber_slope(x, t, delta=1, unit=1):
+    return np.clip(x - t, -delta, delta) / unit
+
+
+huber_fwd, huber_bwd = _of_elements(_huber, _huber_slope, lambda x, t, **k: -_huber_slope(x, t, **k))
+bce_fwd, bce_bwd = _of_elements(lambda x, t: -t * np.maximum(np.log(x), -100) - (1 - t) * np.maximum(np.log1p(-x), -100),
+                                lambda x, t: (x - t) / np.maximum(x * (1 - x), 1e-12), lambda x, t: np.log1p(-x) - np.log(x))
+bce_logits_fwd, bce_logits_bwd = _of_elements(
+    lambda x, t, v=1: v * t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x),
+    lambda x, t, v=1: (1 - t) * sigmoid_fwd(x) - v * t * sigmoid_fwd(-x),
+    lambda x, t, v=1: v * np.logaddexp(0, -x) - np.logaddexp(0, x))
+
+
+def _gaussian(x, t, v, eps=1e-6, full=False):
+    u = np.maximum(v, eps)
+    return (np.log(u) + (x - t) ** 2 / u + full * math.log(2 * math.pi)) / 2
+
+
+gaussian_nll_fwd, gaussian_nll_bwd = _of_elements(
+    _gaussian, lambda x, t, v, eps=1e-6, full=False: (x - t) / np.maximum(v, eps),
+    lambda x, t, v, eps=1e-6, full=False: (t - x) / np.maximum(v, eps),
+    lambda x, t, v, eps=1e-6, full=False: (1 - (x - t) ** 2 / np.maximum(v, eps)) / np.maximum(v, eps) / 2)
+kl_div_fwd, kl_div_bwd = _of_elements(lambda x, t: np.where(t == 0, 0, t * np.log(t)) - t * x, lambda x, t: -t,
+                                      lambda x, t: np.log(t) + 1 - x)
+kl_div_log_fwd, kl_div_log_bwd = _of_elements(lambda x, t: np.exp(t) * (t - x), lambda x, t: -np.exp(t),
+                                              lambda x, t: np.exp(t) * (t - x + 1))
 
 
 # ---- random numbers: Philox4x32-10 under key `seed`, counter (block, draw) -------------------------------------------

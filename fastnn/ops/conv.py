@@ -20,8 +20,9 @@ def _checked(name, input, weight, bias, spatial):
 
 def _convolve(input, weight, bias, options, line):
     """y = conv(input (N,C,H,W), weight) + bias"""
-    y = _core.conv2d_fwd(input, weight, bias, *options, line=line)
-    return attach(y, _conv_backward, (input, weight, bias), (input, weight), (options, line))
+    x = input if line else _core.conv2d_input(input, weight, options)
+    y = _core.conv2d_fwd(x, weight, bias, *options, line=line)
+    return attach(y, _conv_backward, (input, weight, bias), (x, weight), (options, line))
 
 
 def _conv_backward(node, dy):

@@ -1,0 +1,83 @@
+"""csrc/winograd.c: close to the direct form where it is chosen, bit for bit the same for any threads, and out of the way otherwise."""
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import _core, kernels
+
+SHAPES = [(2, 32, 48, 16, 14, 1), (2, 64, 32, 14, 22, 0), (3, 48, 64, 9, 31, (2, 0)), (5, 32, 32, 22, 22, 2)]
+
+
+def operands(shape, dtype, seed=0):
+    n, c, k, h, w, padding = shape
+    rng = np.random.default_rng(seed)
+    x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c, 3, 3), (k,)))
+    return x, weight, bias, padding
+
+
+def passes(shape, dtype, winograd, seed=0, x=None):
+    given, weight, bias, padding = operands(shape, dtype, seed)
+    x = given if x is None else x
+    y = kernels.conv2d_forward(x, weight, bias, padding=padding, winograd=winograd)
+    dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(np.float32).astype(dtype)
+    return (y, *kernels.conv2d_backward(dy, x, weight, padding=padding, winograd=winograd))
+
+
+def rms(a):
+    return np.sqrt(np.mean(np.square(a, dtype=np.float64)))
+
+
+@pytest.mark.parametrize("isa", _core.isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
+    before = _core.get_isa()
+    _core.set_isa(isa)
+    try:
+        fast, direct = passes(shape, dtype, True), passes(shape, dtype, False)
+    finally:
+        _core.set_isa(before)
+    exact = passes(shape, "float64", False) if dtype == "float32" else None
+    for name, a, b, c in zip(("y", "dx", "dw"), fast, direct, exact or direct):
+        assert not np.array_equal(a, b), f"{name}: the direct form ran"
+        if dtype == "float32":
+            assert rms(a - c) < 4 * max(rms(b - c), 1e-8 * rms(c)), name
+        else:
+            assert rms(a - b) < 1e-14 * rms(b), name
+
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_same_bits_for_any_threads(shape):
+    before, grains = fastnn.get_num_threads(), _core.set_work_grains(0, 0)
+    try:
+        results = []
+        for threads in (1, 2, 3, 7):
+            fastnn.set_num_threads(threads)
+            results.append([r.tobytes() for r in passes(shape, "float32", True)])
+    finally:
+        fastnn.set_num_threads(before)
+        _core.set_work_grains(*grains)
+    assert all(r == results[0] for r in results)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
+def test_what_is_not_finite_stays_where_the_direct_form_puts_it(value):
+    x, *_ = operands(SHAPES[0], "float32")
+    x[1, 3, 5, 6] = value
+    with np.errstate(all="ignore"):
+        for a, b in zip(passes(SHAPES[0], "float32", True, x=x), passes(SHAPES[0], "float32", False, x=x)):
+            assert np.array_equal(np.isfinite(a), np.isfinite(b)) and np.array_equal(np.isnan(a), np.isnan(b))
+
+
+def test_turned_off():
+    import os
+    import subprocess
+    import sys
+    code = ("import sys; sys.path.insert(0, sys.argv[1]); from test_winograd import *; "
+            "a, b = passes(SHAPES[0], 'float32', True), passes(SHAPES[0], 'float32', False); "
+            "print(all(np.array_equal(x, y) for x, y in zip(a, b)))")
+    for value, same in (("0", "True"), ("1", "False")):
+        done = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__)], env={**os.environ, "FASTNN_WINOGRAD": value},
+                              capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == same
