@@ -10,10 +10,11 @@
  *   CHANNELS  vectors run along output channels, numbers of the input are broadcast
  *   PIXELS    vectors run along pixels, weights are broadcast: output channels that would leave a vector half empty
  *   DEPTHS    a channel in, a channel out: vectors run along groups
+ *   SCATTER   dx of few channels: each pixel of dy makes its shares of all pixels that it came from, which are added
  * Every sum runs in one order fixed by the shapes, whatever the threads. docs/convolution.md has it at length. */
 #include "conv.h"
 
-enum { CHANNELS, PIXELS, DEPTHS };
+enum { CHANNELS, PIXELS, DEPTHS, SCATTER };
 #define MIDDLE 65536             /* bytes of a block in planes */
 #define NEAR 24576               /* bytes of a block that should stay in the first-level cache */
 #define WEIGHTS 65536            /* bytes of packed weights that pass over a block at a time */
@@ -29,15 +30,15 @@ typedef struct {
     axis h, w_;                              /* rows; columns */
     int64_t form, nv, width, panels;         /* vectors, lanes of a panel of weights; panels of a group */
     int64_t in_place;                        /* the input is read where it lies */
-    int64_t pixel, pitch, cols, rows;        /* a block: elements from pixel to pixel, row to row; columns; output rows */
+    int64_t pixel, pitch, cols, rows;        /* a block: elements between pixels, between rows; columns; output rows */
     int64_t merged;                          /* the taps and channels of a filter row are one run */
     int64_t flat;                            /* a block's output rows are one run of pixels */
     int64_t pack, x_room, t_room, room;      /* elements: packed weights; of a thread: block, results, all */
 } corr;
 
 static inline int64_t taps_of(const corr *c) { return c->h.taps * c->w_.taps; }
-/* The positions u of dx with (u + pad) % stride == phase, `from` the first of them. Of the taps t that reach them, those
- * with t dil % stride == phase, the last comes first, so that they read ascending positions of dy. */
+/* The positions u of dx with (u + pad) % stride == phase, `from` the first of them. Of the taps t that reach them,
+ * those with t dil % stride == phase, the last comes first, so that they read ascending positions of dy. */
 static axis backward_axis(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil,
                           int64_t phase, int64_t *from) {
     int64_t g = stride, every, t = 0;
@@ -57,7 +58,7 @@ static axis backward_axis(int64_t in, int64_t out, int64_t taps, int64_t stride,
 static int fewer(const corr *c) {
     const double sums = (double)(c->I * taps_of(c)), waste = (double)c->cols / (double)most(c->w_.out, 1);
     return c->h.step == 1 && c->w_.step == 1 &&
-           ((double)c->O / FN_VL) * sums * waste + 0.5 * (double)c->O < (double)over(c->O, FN_VL) * sums;
+           ((double)c->O / FN_VL) * sums * waste + 0.5 * (double)c->O + (double)c->I < (double)over(c->O, FN_VL) * sums;
 }
 
 static void arrange(corr *c) {
@@ -74,7 +75,8 @@ static void arrange(corr *c) {
     c->flat = c->form == CHANNELS && taps_of(c) == 1 && c->h.first >= 0 && c->y_h == Q * c->y_w &&
               (c->h.out - 1) * c->h.step + c->h.first < c->h.in && c->h.step * c->pitch == Q * c->w_.step * c->pixel;
     /* a block of `rows` output rows needs (rows - 1) * step + reach input rows, of each of I planes in PIXELS */
-    const int64_t planes = c->form == PIXELS ? c->I : 1, bytes = c->form == CHANNELS ? BLOCK : c->form == PIXELS ? MIDDLE : NEAR;
+    const int64_t planes = c->form == PIXELS ? c->I : 1;
+    const int64_t bytes = c->form == CHANNELS ? BLOCK : c->form == PIXELS ? MIDDLE : NEAR;
     const int64_t each = most(planes * c->cols * c->pixel + (c->form == PIXELS ? c->O * c->cols : 0), 1) * SIZE;
     c->rows = most(least(c->h.out, (bytes / each - reach) / most(c->h.step, 1) + 1), 1);
     c->rows = most(over(c->h.out, most(over(c->h.out, c->rows), 1)), 1);
@@ -84,7 +86,8 @@ static void arrange(corr *c) {
     } else if (c->form == DEPTHS) {
         c->pack = taps_of(c) * c->pixel, c->t_room = c->pixel;
     } else {
-        c->pack = c->G * c->panels * taps_of(c) * c->I * c->width, c->t_room = ((c->flat ? c->rows : 1) * Q + 1) * c->panels * c->width;
+        c->pack = c->G * c->panels * taps_of(c) * c->I * c->width;
+        c->t_room = ((c->flat ? c->rows : 1) * Q + 1) * c->panels * c->width;
     }
     c->t_room = up(c->t_room, 64);
     const int64_t tables = 2 * (c->form == PIXELS ? most(taps_of(c), c->I * c->h.taps) : taps_of(c)) * 8 / SIZE;
@@ -292,7 +295,7 @@ static void pixels(const corr *c, fn_t *room, fn_team t) {
 
 static void depths(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
     enum { RUN = 8 };                        /* pixels side by side in registers */
-    const int64_t G = c->G, P = c->h.out, Q = c->w_.out, R = c->h.taps, S = c->w_.taps, ps = c->pixel;
+    const int64_t G = c->G, P = c->h.out, Q = c->w_.out, S = c->w_.taps, ps = c->pixel;
     const shares sh = shares_of(&(corr){.rows = c->rows, .G = 1, .N = c->N, .h = c->h}, 1, t.size);
     fn_t *const block = room, *const bias = block + c->x_room;
     if (c->bias) copy(bias, c->bias, G);
@@ -331,7 +334,6 @@ static void depths(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
             }
         }
     }
-    (void)R;
 }
 static void pack_depths(const corr *c, fn_t *packed, fn_team t) {
     const int64_t S = c->w_.taps;
@@ -372,10 +374,131 @@ FN_KERNEL(conv2d_fwd) {
     correlate(&c, packed, room, t);
 }
 
+/* ---- SCATTER ----------------------------------------------------------------------------------------------------- */
+
+/* A block of rows of dx with `cols` columns, of which the first is column -pad; for each row of dy that reaches it
+ * T[q][r][s][c] = sum over k of dy[q,k] w[k,c,r,s], of which (s, c) is a run of pixels of one row of dx. */
+typedef struct {
+    int64_t I, O, lanes, nv, width, panels, cols, pitch, rows;
+    int64_t at_once;                         /* rows of dy */
+    int64_t pack, y_room, t_room, x_room, room;
+} scatter;
+
+static scatter scatter_of(const fn_conv_args *a) {
+    scatter d = {.I = a->K / a->G, .O = a->C / a->G, .cols = (a->Q - 1) * a->stride_w + a->S};
+    d.lanes = a->R * a->S * d.O, d.nv = d.lanes <= FN_VL ? 1 : d.lanes > 2 * FN_VL && a->Q <= FN_ROWS4 ? 4 : 2;
+    d.width = d.nv * FN_VL, d.panels = over(d.lanes, d.width), d.pitch = d.cols * d.O;
+    d.rows = most(least(a->H, BLOCK / most(d.pitch * SIZE, 1)), 1);
+    d.rows = most(over(a->H, most(over(a->H, d.rows), 1)), 1);
+    d.pack = a->G * d.panels * d.I * d.width;
+    d.at_once = a->dy_c == 1 && a->dy_h == a->Q * a->dy_w ? most(least(a->P, 4 * FN_ROWS2 / a->Q), 1) : 1;
+    d.y_room = up(d.rows * d.pitch + SPARE, 64), d.t_room = up(d.at_once * a->Q * d.panels * d.width + SPARE, 64);
+    d.x_room = a->dy_c == 1 || d.I == 1 ? 0 : up(a->Q * d.I + SPARE, 64);
+    d.room = d.y_room + d.t_room + d.x_room;
+    return d;
+}
+
+/* Is it worth it? Vector multiply-adds of an image; adding a vector up costs some three. */
+static int scatters(const fn_conv_args *a) {
+    const int64_t I = a->K / a->G, O = a->C / a->G;
+    if (a->dil_w != 1 || O >= FN_VL || (I == 1 && O == 1 && a->G > 1) || a->R * a->S * O > 4096) return 0;
+    const double taps = (double)(a->R * a->S) / (double)(a->stride_h * a->stride_w), sums = (double)I * taps;
+    const int64_t each = over(a->R * a->S * O, FN_VL) * I + 3 * a->R * over(a->S * O, FN_VL);
+    const double cost = (double)(a->P * a->Q) * (double)each;
+    const double waste = (double)(a->W + a->S - 1) / (double)a->W;
+    const double along_pixels = (double)O / FN_VL * sums * waste + 0.5 * (double)O + 2 * (double)I;
+    return cost < (double)(a->H * a->W) * (along_pixels < sums ? along_pixels : sums);
+}
+
+/* Panels [g][lane / width][k][lane % width], lanes in order r, s, c. */
+static void pack_scatter(const fn_conv_args *a, const scatter *d, fn_t *packed, fn_team t) {
+    const int64_t taps = a->R * a->S, I = d->I, O = d->O, width = d->width;
+    int64_t lo, hi;
+    fn_share(a->G * d->panels, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const fn_t *const w = (const fn_t *)a->w + u / d->panels * I * O * taps;
+        fn_t *const y = packed + u * I * width;
+        for (int64_t l = 0, lane = u % d->panels * width; l < width; l++, lane++) {
+            const fn_t *const w_l = w + lane % O * taps + lane / O;
+            for (int64_t k = 0; k < I; k++) y[k * width + l] = lane < d->lanes ? w_l[k * O * taps] : 0;
+        }
+    }
+}
+
+/* y[q*y_s + i] += x[q*x_s + i] for n runs */
+FN_INLINE void add_runs_(const int whole, fn_t *y, int64_t y_s, const fn_t *x, int64_t x_s, int64_t n, int64_t run) {
+    const int rest = (int)(run - whole * FN_VL);
+    for (int64_t q = 0; q < n; q++, y += y_s, x += x_s) {
+        UNROLL for (int v = 0; v < whole; v++) v_store(y + v * FN_VL, v_load(y + v * FN_VL) + v_load(x + v * FN_VL));
+        fn_t *const end = y + whole * FN_VL;
+        if (rest) v_store_n(end, v_load_n(end, rest) + v_load_n(x + whole * FN_VL, rest), rest);
+    }
+}
+static void add_runs(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_s, int64_t n, int64_t run) {
+    for (; run >= 2 * FN_VL; run -= 2 * FN_VL, y += 2 * FN_VL, x += 2 * FN_VL)
+        add_runs_(2, y, y_s, x, x_s, n, 2 * FN_VL);
+    if (run >= FN_VL) add_runs_(1, y, y_s, x, x_s, n, run);
+    else if (run) add_runs_(0, y, y_s, x, x_s, n, run);
+}
+
+static void scattered(const fn_conv_args *a, const scatter *d, const fn_t *packed, fn_t *room, fn_team t) {
+    const int64_t H = a->H, W = a->W, P = a->P, Q = a->Q, R = a->R, I = d->I, O = d->O, ldt = up(d->lanes, FN_VL);
+    const int64_t run = a->S * O, turns = over(a->S, a->stride_w), first = -a->pad_w;
+    fn_t *const block = room, *const T = block + d->y_room, *const row = T + d->t_room;
+    int64_t rows = d->rows;
+    if (t.size > 1 && a->N * a->G < 2 * t.size)
+        rows = least(rows, most(over(H, over(2 * t.size, a->N * a->G)), 2 * ((R - 1) * a->dil_h + 1)));
+    const int64_t blocks = over(H, rows);
+    int64_t lo, hi;
+    fn_share(a->N * a->G * blocks, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t n = u / blocks / a->G, g = u / blocks % a->G, h0 = u % blocks * rows, h1 = least(H, h0 + rows);
+        clear(block, (h1 - h0) * d->pitch);
+        const int64_t top = h0 + a->pad_h - (R - 1) * a->dil_h;      /* the first row of dy that reaches row h0 */
+        const int64_t p1 = least(P, (h1 - 1 + a->pad_h) / a->stride_h + 1);
+        for (int64_t p0 = top > 0 ? over(top, a->stride_h) : 0, some; p0 < p1; p0 += some) {
+            some = least(d->at_once, p1 - p0);
+            const fn_t *dy = (const fn_t *)a->dy + n * a->dy_n + p0 * a->dy_h + g * I * a->dy_c;
+            if (d->x_room) copy_pixels(row, I, dy, a->dy_w, a->dy_c, Q, I);
+            const fn_brgemm b = {.c = T, .ldc = ldt, .a = d->x_room ? row : dy, .a_m = d->x_room ? I : a->dy_w,
+                                 .a_k = 1, .b = packed + g * d->panels * I * d->width, .b_k = d->width,
+                                 .b_panel = I * d->width,
+                                 .m = some * Q, .n = ldt, .k = I, .count = 1, .nv = d->nv};
+            FN_NAME(brgemm)(&b);
+            /* every turns-th pixel: their runs do not meet */
+            for (int64_t i = 0; i < some * turns; i++)
+                for (int64_t r = 0; r < R; r++) {
+                    const int64_t h = (p0 + i / turns) * a->stride_h - a->pad_h + r * a->dil_h;
+                    if (h < h0 || h >= h1) continue;
+                    fn_t *const y = block + (h - h0) * d->pitch;
+                    const int64_t turn = i % turns;
+                    const fn_t *const T_p = T + i / turns * Q * ldt;
+                    add_runs(y + turn * a->stride_w * O, turns * a->stride_w * O, T_p + turn * ldt + r * run,
+                             turns * ldt, over(Q - turn, turns), run);
+                }
+        }
+        const int64_t left = most(0, first), right = most(least(W, first + d->cols), left);
+        for (int64_t h = h0; h < h1; h++) {
+            fn_t *const y = (fn_t *)a->dx + ((n * H + h) * W) * a->C + g * O;
+            const fn_t *const from = block + (h - h0) * d->pitch + (left - first) * O;
+            if (a->G == 1) {
+                copy(y, from, (right - left) * O), clear(y + right * O, (W - right) * O);
+            } else {
+                for (int64_t w = 0; w < W; w++)
+                    for (int64_t c = 0; c < O; c++) y[w * a->C + c] = w < right ? from[w * O + c] : 0;
+            }
+        }
+    }
+}
+
 /* ---- backward: the input's gradient ------------------------------------------------------------------------------ */
 
 FN_WORK(conv2d_bwd_x) {
     const fn_conv_args *a = args;
+    if (scatters(a)) {
+        const scatter d = scatter_of(a);
+        return (up(d.pack, 64) + d.room * threads) * SIZE;
+    }
     int64_t weights = 0, room = 0;
     for (int64_t i = 0; i < a->stride_h * a->stride_w; i++) {
         const corr c = backward_of(a, i);
@@ -386,6 +509,13 @@ FN_WORK(conv2d_bwd_x) {
 FN_KERNEL(conv2d_bwd_x) {
     const fn_conv_args *a = args;
     fn_t *packed = a->work;
+    if (scatters(a)) {
+        const scatter d = scatter_of(a);
+        pack_scatter(a, &d, packed, t);
+        fn_barrier(t);
+        scattered(a, &d, packed, packed + up(d.pack, 64) + t.rank * d.room, t);
+        return;
+    }
     int64_t room = 0;
     for (int64_t i = 0; i < a->stride_h * a->stride_w; i++) {
         const corr c = backward_of(a, i);

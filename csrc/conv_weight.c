@@ -3,21 +3,22 @@
  *   dw[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] x[n, c, p stride - pad + r dil, q stride - pad + s dil]
  *   db[k]       = sum over n,p,q of dy[n,k,p,q]
  *
- * A unit is some images by some output rows; each visit to a tile of dw adds one unit's products. Units fall into parts,
- * which the shape alone fixes: within a part they are added in order, and so are the parts at the end. Forms:
+ * A unit is some images by some output rows; each visit to a tile of dw adds one unit's products. Units fall into parts
+ * that the shape alone fixes: within a part they are added in order, and so are the parts at the end. Forms:
  *   TILES   vectors run along output channels, numbers of x are broadcast: tiles of (channels of a tap) by (panel of k)
- *   LANES   vectors run along a row's pixels: each lane sums its own, and the lanes meet at the end; few output channels
+ *   LANES   vectors run along a row's pixels: each lane sums its own, and they meet at the end; few output channels
  *   DEPTHS  a channel in, a channel out: vectors run along groups */
 #include "conv.h"
 
 enum { TILES, LANES, DEPTHS };
-#define NEAR 24576               /* bytes of LANES' blocks, which should stay in the first-level cache */
+#define NEAR 32768               /* bytes of LANES' blocks, which should stay in the first-level cache */
 #define SUM_PIXELS 256           /* at least, in one visit to a tile of dw */
 #define PART_PIXELS 256          /* at least, in a part */
-#define MAX_PARTS 16
+#define LONG_PART 8192           /* pixels: a longer sum loses accuracy */
+#define MAX_PARTS 16             /* enough to feed a team */
 #define THIN 64                  /* products a number of dy is worth packing for */
 
-/* Sums of TILES: panels [k / width][r][s][c][k % width] of a group; of LANES: [r][s][c][k][FN_VL]; of DEPTHS: [r][s][g] */
+/* A group's sums. TILES: panels [k / width][r][s][c][k % width]; LANES: [r][s][c][k][FN_VL]; DEPTHS: [r][s][g] */
 typedef struct {
     int64_t form, G, I, O, taps;             /* of DEPTHS, G is 1 and O the groups, a multiple of vectors */
     int64_t nv, width, panels, merged;       /* TILES: as in conv.c */
@@ -56,19 +57,21 @@ static grad grad_of(const fn_conv_args *a) {
     d.flat = d.form == TILES && d.taps == 1 && !a->pad_h && a->stride_h * d.pitch == Q * a->stride_w * d.pixel &&
              (!d.dy_in_place || a->dy_h == Q * a->dy_w);
     /* units are the same however x lies */
-    const int64_t row = d.form == LANES ? a->S * d.I * d.pitch : d.cols * (d.form == DEPTHS ? d.O : pixel_of(d.I));
+    const int64_t row = d.form == LANES    ? d.I * (a->S * d.pitch + d.cols)
+                        : d.form == DEPTHS ? d.cols * d.O : d.cols * pixel_of(d.I);
     const int64_t fit = d.form == LANES ? (NEAR / SIZE - reach * row) / most(row + d.O * d.pitch, 1)
                                         : BLOCK / (most(row, 1) * SIZE) - reach;
-    d.rows = least(P, over(SUM_PIXELS, most(Q, 1)));
+    d.rows = least(P, over(d.form == LANES ? 4 * SUM_PIXELS : SUM_PIXELS, most(Q, 1)));
     d.rows = most(least(d.rows, fit / a->stride_h + 1), 1);
     d.rows = most(over(P, most(over(P, d.rows), 1)), 1), d.blocks = over(P, d.rows);
     const int64_t x_image = ((d.rows - 1) * a->stride_h + reach) * row;
     d.image = d.x_in_place ? a->x_n : x_image;
-    d.images = 1;
-    if (d.rows == P) d.images = most(least(N, least(over(SUM_PIXELS, most(P * Q, 1)), 2 * BLOCK / most(x_image * SIZE, 1))), 1);
+    const int64_t images = least(over(SUM_PIXELS, most(P * Q, 1)), 2 * BLOCK / most(x_image * SIZE, 1));
+    d.images = d.rows == P ? most(least(N, images), 1) : 1;
     d.units = over(N, d.images) * d.blocks;
-    d.parts = least(d.units, least(over(MAX_PARTS, most(d.G * d.panels, 1)), N * P * Q / PART_PIXELS));
-    d.parts = most(d.parts, 1);
+    const int64_t pixels = N * P * Q, feed = least(over(MAX_PARTS, most(d.G * d.panels, 1)), pixels / PART_PIXELS);
+    const int64_t exact = d.taps * d.I * d.O * SIZE > LARGE ? 0 : least(pixels / LONG_PART, 4 * MAX_PARTS);
+    d.parts = most(least(d.units, most(feed, exact)), 1);
     const int64_t dy_row = d.form == LANES ? d.O * d.pitch : Q * (d.form == DEPTHS ? d.O : d.width);
     d.dy_image = d.rows * dy_row;
     const int64_t panel = d.taps * d.I * d.width;
@@ -113,7 +116,8 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
     if (!d->x_in_place && a->dw) {
         rows_of(&d->h, p0, p1, &h0, &h1);
         for (int64_t n = 0; n < n1 - n0; n++)
-            copy_block(block + n * d->image, &d->v, d->cols, d->pixel, x + n * a->x_n, a->x_h, a->x_w, a->x_c, h0, h1, I);
+            copy_block(block + n * d->image, &d->v, d->cols, d->pixel, x + n * a->x_n, a->x_h, a->x_w, a->x_c, h0, h1,
+                       I);
         x = block;
     } else {
         x += d->v.first * a->x_w;
@@ -126,7 +130,8 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
             if (lanes < vectors) clear(packed, (n1 - n0) * rows * Q * width);
             for (int64_t n = 0; n < n1 - n0; n++)
                 for (int64_t p = 0; p < rows; p++)
-                    copy_pixels(packed + (n * rows + p) * Q * width, width, dy + n * dy_n + p * dy_h, dy_w, a->dy_c, Q, lanes);
+                    copy_pixels(packed + (n * rows + p) * Q * width, width, dy + n * dy_n + p * dy_h, dy_w, a->dy_c, Q,
+                                lanes);
             dy = packed, dy_n = rows * Q * width, dy_h = Q * width, dy_w = width;
         }
         if (first) clear(biases, width);
@@ -153,9 +158,10 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
     }
 }
 
-/* dw[k,c,tap] = sum over parts, `part` elements apart, of a panel's lanes from channel i0 to i1: weights side by side in
- * memory a piece at a time, FN_VL filters together. */
-static void finish_panel(const grad *d, fn_t *dw, const fn_t *sums, int64_t part, int64_t lanes, int64_t i0, int64_t i1) {
+/* dw[k,c,tap] = sum over parts, `part` elements apart, of a panel's lanes, channels i0 to i1: a piece of neighbours in
+ * memory at a time, FN_VL filters together. */
+static void finish_panel(const grad *d, fn_t *dw, const fn_t *sums, int64_t part, int64_t lanes, int64_t i0,
+                         int64_t i1) {
     const int64_t I = d->I, taps = d->taps, width = d->width, J = (i1 - i0) * taps;
     for (int64_t l = 0; l < lanes; l += FN_VL) {
         const int64_t m = least(FN_VL, lanes - l);
@@ -200,8 +206,8 @@ enum { OUTS = 2, TAPS = 4 };
 #endif
 
 /* sums[s*s_s + k] += sum over n pixels of dy[k][q] x[s][q], lane by lane */
-FN_INLINE void lanes_tile(const int outs, const int taps, fn_t *sums, int64_t s_s, const fn_t *x, int64_t x_s, const fn_t *dy,
-                          int64_t dy_k, int64_t n) {
+FN_INLINE void lanes_tile(const int outs, const int taps, fn_t *sums, int64_t s_s, const fn_t *x, int64_t x_s,
+                          const fn_t *dy, int64_t dy_k, int64_t n) {
     vec acc[OUTS][TAPS];
     UNROLL for (int k = 0; k < outs; k++)
         UNROLL for (int s = 0; s < taps; s++) acc[k][s] = v_load(sums + s * s_s + k * FN_VL);
@@ -236,15 +242,18 @@ static const lanes_fn lanes_of[OUTS][TAPS] = {{lanes_1x1, lanes_1x2, lanes_1x3, 
                                               {lanes_2x1, lanes_2x2, lanes_2x3, lanes_2x4}};
 #endif
 
-/* Rows of x and dy stand in whole vectors, zeros at their ends; x once for each tap of a filter row, shifted by it, so that
- * all loads are aligned and rows follow each other. */
+/* Rows of x and dy stand in whole vectors, zeros at their ends; x once for each tap of a filter row, shifted by it, so
+ * that all loads are aligned and rows follow each other. */
 static void add_lanes(const fn_conv_args *a, const grad *d, int64_t g, int64_t n0, int64_t n1, int64_t p0, int64_t p1,
                       int first, fn_t *sums, fn_t *biases, fn_t *room) {
     const int64_t Q = a->Q, S = a->S, I = d->I, O = d->O, rows = p1 - p0, pitch = d->pitch, dy_k = rows * pitch;
     fn_t *const block = room, *const dy = block + d->x_room;
+    mask inside;                             /* the pixels of a row's last vector */
+    for (int i = 0; i < FN_VL; i++) inside[i] = -(i < Q % FN_VL);
     int64_t h0, h1;
     rows_of(&d->h, p0, p1, &h0, &h1);
     const int64_t plane = (h1 - h0) * pitch, x_s = I * plane;
+    fn_t *const once = block + S * x_s;      /* x as it is, from where the shifted copies are made */
     if (first) clear(sums, d->sums), clear(biases, d->biases);
     for (int64_t n = n0; n < n1; n++) {
         for (int64_t p = 0; p < rows; p++) {
@@ -252,14 +261,19 @@ static void add_lanes(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
                         a->dy_w, a->dy_c, Q, O);
             for (int64_t k = 0; k < O; k++) clear(dy + k * dy_k + p * pitch + Q, pitch - Q);
         }
-        for (int64_t k = 0; k < O && a->db; k++) sum_pixels(biases + k * FN_VL, dy + k * dy_k, dy_k / FN_VL, FN_VL, FN_VL);
+        for (int64_t k = 0; k < O && a->db; k++)
+            sum_pixels(biases + k * FN_VL, dy + k * dy_k, dy_k / FN_VL, FN_VL, FN_VL);
         if (!a->dw) continue;
-        for (int64_t s = 0; s < S; s++) {
-            axis v = d->v;
-            v.first += s * v.dil, v.in = least(v.in, v.first + Q);
-            copy_block_planes(block + s * x_s, plane, &v, pitch, (const fn_t *)a->x + n * a->x_n + g * I * a->x_c, a->x_h,
-                              a->x_w, a->x_c, a->H, h0, h1, I);
-        }
+        copy_block_planes(once, (h1 - h0) * d->cols, &d->v, d->cols, (const fn_t *)a->x + n * a->x_n + g * I * a->x_c,
+                          a->x_h, a->x_w, a->x_c, a->H, h0, h1, I);
+        for (int64_t s = 0; s < S; s++)
+            for (int64_t i = 0; i < I * (h1 - h0); i++) {
+                const fn_t *const from = once + i * d->cols + s * a->dil_w;
+                fn_t *const to = block + s * x_s + i * pitch;
+                int64_t q = 0;
+                for (; q + FN_VL <= Q; q += FN_VL) v_store(to + q, v_load(from + q));
+                if (q < Q) v_store(to + q, (vec)((mask)v_load(from + q) & inside));
+            }
         for (int64_t r = 0; r < a->R; r++) {
             const int64_t at = r * a->dil_h - a->pad_h;      /* output row p meets input row p*stride + at */
             const int64_t from = most(p0, at < 0 ? over(-at, a->stride_h) : 0);
@@ -272,8 +286,9 @@ static void add_lanes(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
                         st = over(S - s, over(S - s, TAPS));
                         for (int64_t k = 0, kt; k < O; k += kt) {
                             kt = over(O - k, over(O - k, OUTS));
-                            lanes_of[kt - 1][st - 1](sums + (((r * S + s) * I + i) * O + k) * FN_VL, I * O * FN_VL,
-                                                     x + s * x_s, x_s, dy + k * dy_k + (p - p0) * pitch, dy_k, run * pitch);
+                            fn_t *const to_sum = sums + (((r * S + s) * I + i) * O + k) * FN_VL;
+                            lanes_of[kt - 1][st - 1](to_sum, I * O * FN_VL, x + s * x_s, x_s,
+                                                     dy + k * dy_k + (p - p0) * pitch, dy_k, run * pitch);
                         }
                     }
                 }
@@ -321,8 +336,9 @@ static void add_depths(const fn_conv_args *a, const grad *d, int64_t n0, int64_t
                         const fn_t *const x_p = x + (h - h0) * d->pitch + s * a->dil_w * d->pixel + g;
                         for (int64_t q = 0; q < Q; q++) {
                             const vec w = v_load(dy + p * dy_h + q * dy_w + g);
+                            const fn_t *const x_q = x_p + q * a->stride_w * d->pixel;
                             UNROLL for (int j = 0; j < RUN; j++)
-                                acc[j] = v_fma(w, v_load(x_p + (q * a->stride_w + least(j, last) * a->dil_w) * d->pixel), acc[j]);
+                                acc[j] = v_fma(w, v_load(x_q + least(j, last) * a->dil_w * d->pixel), acc[j]);
                         }
                     }
                     for (int64_t j = 0; j <= last; j++) v_store(y + j * G, acc[j]);
@@ -332,9 +348,9 @@ static void add_depths(const fn_conv_args *a, const grad *d, int64_t n0, int64_t
 
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
-/* Share `lo`..`hi` of the steps that turn the sums of group g's panels [k0, k1) into dw and db. */
-static void finish(const fn_conv_args *a, const grad *d, int64_t g, int64_t k0, int64_t k1, const fn_t *sums, const fn_t *biases,
-                   int64_t part, int64_t i0, int64_t i1) {
+/* The sums of group g's panels [k0, k1), channels [i0, i1), to dw, and to db with channel 0. */
+static void finish(const fn_conv_args *a, const grad *d, int64_t g, int64_t k0, int64_t k1, const fn_t *sums,
+                   const fn_t *biases, int64_t part, int64_t i0, int64_t i1) {
     fn_t *const dw = a->dw, *const db = a->db;
     const int64_t I = d->I, O = d->O, taps = d->taps, lanes = d->form == LANES ? FN_VL : 1;
     if (d->form == TILES) {

@@ -10,7 +10,7 @@
  *   l1            L = |d|                                          dx = sign d                  dt = -dx
  *   huber         L = m (|d| - m / 2) / s2,  m = min(|d|, s)       dx = min(max(d, -s), s) / s2  dt = -dx
  *   bce           L = (t - 1) n - t y,  y = max(log x, -100), n = max(log(1 - x), -100)
- *                                                                  dx = (x - t) / max(x (1 - x), 1e-12)   dt = n - y
+ *                                                                  dx = (x - t) / max(x (1 - x), 1e-12)   dt = log(1 - x) - log x
  *   bce_logits    L = (1 - t) x + (1 + (v - 1) t) l,  l = log(1 + exp(-x)),  v is 1 if null
  *                                                                  dx = (1 - t + v t) sigmoid(x) - v t    dt = (v - 1) l - x
  *   gaussian_nll  L = (log u + d^2 / u) / 2 + s2,  u = max(v, s)   dx = d / u,  dt = -dx,  dv = (1 - d^2 / u) / (2 u)
@@ -454,26 +454,25 @@ SLOPES(huber) {
 }
 PAIR(huber)
 
-FN_INLINE vec log_above(vec x) { return v_max(v_set1(-100), v_log(x)); }
-FN_INLINE vec log_below(vec x) { return v_max(v_set1(-100), v_log1p(-x)); }
 LOSS(bce) {
     UNUSED;
-    return v_fused(t - ONE, log_below(x), -t * log_above(x));
+    const vec least = v_set1(-100);
+    return v_fma(t - ONE, v_max(least, v_log1p(-x)), -t * v_max(least, v_log(x)));
 }
 SLOPES(bce) {
     UNUSED;
-    return (slopes){(x - t) / v_max(v_set1((fn_t)1e-12), x * (ONE - x)), all ? log_below(x) - log_above(x) : v_zero(), v_zero()};
+    return (slopes){(x - t) / v_max(v_set1((fn_t)1e-12), x * (ONE - x)), all ? v_log1p(-x) - v_log(x) : v_zero(), v_zero()};
 }
 PAIR(bce)
 
 LOSS(bce_logits) {
     UNUSED;
-    return v_fused(ONE - t, x, v_fma(v - ONE, t, ONE) * v_softplus(-x));
+    return v_fma(ONE - t, x, v_fma(v - ONE, t, ONE) * v_softplus(-x));
 }
 SLOPES(bce_logits) {
     UNUSED;
     const vec q = v * t;
-    return (slopes){v_fused(v_fused(v, t, ONE - t), v_sigmoid(x), -q), all ? v_fma(v - ONE, v_softplus(-x), -x) : v_zero(), v_zero()};
+    return (slopes){v_fma(v_fma(v, t, ONE - t), v_sigmoid(x), -q), all ? v_fma(v - ONE, v_softplus(-x), -x) : v_zero(), v_zero()};
 }
 PAIR(bce_logits)
 

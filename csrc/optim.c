@@ -57,7 +57,7 @@ FN_INLINE pull pull_of(const double *h) {
 }
 FN_INLINE vec pulled(const pull q, vec g, vec p) {
     const vec d = (vec)((mask)g ^ (mask)q.sign);
-    return q.decays ? v_fused(q.decay, p, d) : d;
+    return q.decays ? v_fma(q.decay, p, d) : d;
 }
 
 /* m + c (d - m), from c = 1/2 on as d + (c - 1)(d - m), which is d if c is 1 */
@@ -66,7 +66,7 @@ typedef struct {
     int near;
 } blend;
 FN_INLINE blend blend_of(double c) { return (blend){v_set1((fn_t)(c < 0.5 ? c : c - 1)), c < 0.5}; }
-FN_INLINE vec blended(const blend q, vec m, vec d) { return v_fused(q.rate, d - m, q.near ? m : d); }
+FN_INLINE vec blended(const blend q, vec m, vec d) { return v_fma(q.rate, d - m, q.near ? m : d); }
 
 /* b = d in the first step, else momentum b + (1 - dampening) d;
  * p -= lr (d + momentum b) if nesterov, lr b if not, lr d without momentum */
@@ -85,11 +85,11 @@ static void sgd_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, 
         const vec w = load(p + i, n);
         vec d = pulled(to, load(g + i, n), w);
         if (heavy) {
-            const vec v = begins ? d : v_fused(damp, d, momentum * load(b + i, n));
+            const vec v = begins ? d : v_fma(damp, d, momentum * load(b + i, n));
             store(b + i, v, n);
-            d = nesterov ? v_fused(momentum, v, d) : v;
+            d = nesterov ? v_fma(momentum, v, d) : v;
         }
-        store(p + i, v_fused(lr, d, w), n);
+        store(p + i, v_fma(lr, d, w), n);
     }
 }
 FN_KERNEL(sgd) { each(args, t, sgd_piece); }
@@ -111,7 +111,7 @@ static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first,
         const int64_t n = last - i;
         const vec w = load(p + i, n) * keep, d = pulled(to, load(g + i, n), w);
         const vec m1 = blended(by, load(m + i, n), d);
-        vec v1 = v_fused(gain * d, d, beta2 * load(v + i, n));
+        vec v1 = v_fma(gain * d, d, beta2 * load(v + i, n));
         store(m + i, m1, n);
         store(v + i, v1, n);
         if (ams) {
@@ -119,7 +119,7 @@ static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first,
             v1 = v_select(m_nan(old), old, v_max(old, v1));
             store(vmax + i, v1, n);
         }
-        store(p + i, v_fused(step, m1 / v_fused(v_sqrt(v1), rsqrt, eps), w), n);
+        store(p + i, v_fma(step, m1 / v_fma(v_sqrt(v1), rsqrt, eps), w), n);
     }
 }
 FN_KERNEL(adam) { each(args, t, adam_piece); }
@@ -139,19 +139,19 @@ static void rmsprop_piece(const fn_optim_args *a, const fn_seg *seg, int64_t fir
     for (int64_t i = first; i < last; i += FN_VL) {
         const int64_t n = last - i;
         const vec w = load(p + i, n);
-        vec d = pulled(to, load(g + i, n), w), v1 = v_fused(gain * d, d, alpha * load(v + i, n));
+        vec d = pulled(to, load(g + i, n), w), v1 = v_fma(gain * d, d, alpha * load(v + i, n));
         store(v + i, v1, n);
         if (centered) {
             const vec c1 = blended(by, load(c + i, n), d);
             store(c + i, c1, n);
-            v1 = v_max(v_zero(), v_fused(-c1, c1, v1));
+            v1 = v_max(v_zero(), v_fma(-c1, c1, v1));
         }
         d /= v_sqrt(v1) + eps;
         if (heavy) {
-            d = v_fused(momentum, load(b + i, n), d);
+            d = v_fma(momentum, load(b + i, n), d);
             store(b + i, d, n);
         }
-        store(p + i, v_fused(lr, d, w), n);
+        store(p + i, v_fma(lr, d, w), n);
     }
 }
 FN_KERNEL(rmsprop) { each(args, t, rmsprop_piece); }
@@ -166,9 +166,9 @@ static void adagrad_piece(const fn_optim_args *a, const fn_seg *seg, int64_t fir
     const vec lr = v_set1((fn_t)(-h[FN_LR] / (1 + (seg->step[STEP] - 1) * h[FN_LR_DECAY]))), eps = v_set1((fn_t)h[FN_EPS]);
     for (int64_t i = first; i < last; i += FN_VL) {
         const int64_t n = last - i;
-        const vec w = load(p + i, n), d = pulled(to, load(g + i, n), w), v1 = v_fused(d, d, load(v + i, n));
+        const vec w = load(p + i, n), d = pulled(to, load(g + i, n), w), v1 = v_fma(d, d, load(v + i, n));
         store(v + i, v1, n);
-        store(p + i, v_fused(lr, d / (v_sqrt(v1) + eps), w), n);
+        store(p + i, v_fma(lr, d / (v_sqrt(v1) + eps), w), n);
     }
 }
 FN_KERNEL(adagrad) { each(args, t, adagrad_piece); }

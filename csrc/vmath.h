@@ -7,8 +7,8 @@
  *   v_exp        1.1   1.1         v_sigmoid      2.0   2.0
  *   v_log        1.0   1.0         v_erf          1.5   1.5
  *   v_log1p      1.0   1.0         v_sin, v_cos   1.6   1.6
- *   v_tanh       2.6   2.7         v_softplus   2.0   2.0
- *   v_expm1_neg  2.0   2.0
+ *   v_tanh       2.6   2.7         v_softplus   1.8   1.8
+ *   v_expm1_neg  1.2   1.2
  *
  * Coefficients are minimax fits of our own (Remez, then rounded one after the other from the lowest, the others refitted). */
 #ifndef FN_VMATH_H

@@ -105,20 +105,25 @@ def class_range(TensorBase target):
     return least, greatest
 
 
-def all_within(TensorBase x, double low, double high, bint nan=False):
-    """Are all elements of a real x in [low, high]? NaN is as `nan` says. For checks: a recorder does not mind."""
-    cdef TensorBase t = dense(x)
-    cdef const float *f = <const float *>rd(t)
-    cdef const double *d = <const double *>f
-    cdef int64_t i
-    cdef bint inside = True
-    if t.dtype_ == FN_F32:
-        for i in range(t.numel_):
-            inside &= ((f[i] >= low) & (f[i] <= high)) | (nan & (f[i] != f[i]))
-    else:
-        for i in range(t.numel_):
-            inside &= ((d[i] >= low) & (d[i] <= high)) | (nan & (d[i] != d[i]))
-    return inside
+cdef object _unrecorded(f):
+    """f(), which checks values and gives a number: a recorder does not see it, so a replay does not repeat it."""
+    global fn_tls_recorder
+    cdef PyObject *recorder = fn_tls_recorder
+    fn_tls_recorder = NULL
+    try:
+        return f()
+    finally:
+        fn_tls_recorder = recorder
+
+
+def all_within(TensorBase x, double low, double high):
+    """Are all elements of x in [low, high]? NaN is not. For checks: a recorder does not mind."""
+    return x.numel_ == 0 or _unrecorded(lambda: item(min_(x)) >= low and item(max_(x)) <= high)
+
+
+def any_below(TensorBase x, low):
+    """Is an element of x below low? NaN is not. For checks: a recorder does not mind."""
+    return _unrecorded(lambda: item(any_(lt(x, low))))
 
 
 cdef TensorBase _class_weight(str name, TensorBase x, TensorBase weight, int64_t C):

@@ -101,3 +101,58 @@ def test_strides_and_out():
 def test_errors(f, error):
     with pytest.raises(error):
         f()
+
+
+ON_X = [("leaky_relu", {"negative_slope": 0.2}), ("elu", {"alpha": 0.7, "scale": 1.3}), ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("silu", {}),
+        ("softplus", {"beta": 2.0, "threshold": 1.0}), ("hardtanh", {"min_val": -0.5, "max_val": 0.8})]
+
+
+@pytest.mark.parametrize("name, options", ON_X, ids=str)
+def test_activations_of_x(name, options):
+    forward, backward = getattr(k, name + "_forward"), getattr(k, name + "_backward")
+    dy, out = rng.standard_normal(X.shape), np.empty(X.shape)
+    want = differences(lambda v: float((forward(v, **options) * dy).sum()), X)
+    np.testing.assert_allclose(backward(dy, X, **options), want, rtol=1e-5, atol=1e-8)
+    assert forward(X, **options, out=out) is out
+
+
+@pytest.mark.parametrize("w", [np.array(0.3), np.array([0.3]), np.array([0.1, -0.2, 0.5])], ids=str)
+def test_prelu(w):
+    dy = rng.standard_normal(X.shape)
+    dx, dw = k.prelu_backward(dy, X, w)
+    np.testing.assert_allclose(dx, differences(lambda v: float((k.prelu_forward(v, w) * dy).sum()), X), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(dw, differences(lambda v: float((k.prelu_forward(X, v) * dy).sum()), w), rtol=1e-6, atol=1e-8)
+
+
+P, T, V = rng.uniform(0.1, 0.9, X.shape), rng.uniform(0.1, 0.9, X.shape), rng.uniform(0.5, 2, X.shape)
+LOSSES = [("l1", X, {}), ("smooth_l1", X, {"beta": 0.3}), ("huber", X, {"delta": 0.6}), ("binary_cross_entropy", P, {"weight": V}),
+          ("binary_cross_entropy_with_logits", X, {"weight": V, "pos_weight": V[0]}), ("kl_div", X, {}), ("kl_div", X, {"log_target": True}), ("mse", X, {})]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name, x, options", LOSSES, ids=str)
+def test_losses_of_elements(name, x, options, reduction):
+    forward, backward = getattr(k, name + "_forward"), getattr(k, name + "_backward")
+    loss, saved = forward(x, T, reduction=reduction, **options)
+    dy = rng.standard_normal(loss.shape)
+    want = differences(lambda v: float((forward(v, T, reduction=reduction, **options)[0] * dy).sum()), x)
+    np.testing.assert_allclose(backward(np.asarray(dy), saved), want, rtol=1e-5, atol=1e-8)
+
+
+def test_gaussian_nll_and_batchmean():
+    loss, saved = k.gaussian_nll_forward(X, T, V, full=True)
+    np.testing.assert_allclose(loss, (np.log(V) + (X - T) ** 2 / V + np.log(2 * np.pi)).mean() / 2, rtol=1e-12)
+    for got, a, f in zip(k.gaussian_nll_backward(np.float64(1), saved), (X, V), (lambda v: k.gaussian_nll_forward(v, T, V)[0], lambda v: k.gaussian_nll_forward(X, T, v)[0])):
+        np.testing.assert_allclose(got, differences(lambda v: float(f(v)), a), rtol=1e-5, atol=1e-8)
+    loss, saved = k.kl_div_forward(X, T, reduction="batchmean")
+    np.testing.assert_allclose(loss, (T * (np.log(T) - X)).sum() / 5, rtol=1e-12)
+    np.testing.assert_allclose(k.kl_div_backward(np.float64(1), saved), -T / 5, rtol=1e-12)
+
+
+@pytest.mark.parametrize("f, error", [
+    (lambda: k.huber_forward(X, T, delta=0.0), ValueError), (lambda: k.smooth_l1_forward(X, T, beta=-1.0), ValueError), (lambda: k.gelu_forward(X, approximate="erf"), ValueError),
+    (lambda: k.gaussian_nll_forward(X, T, V[0]), RuntimeError), (lambda: k.l1_forward(X, T[:2]), RuntimeError), (lambda: k.prelu_forward(X, V), RuntimeError),
+    (lambda: k.l1_backward(np.ones(3), k.l1_forward(X, T)[1]), RuntimeError), (lambda: k.silu_backward(X[:2], X), RuntimeError)])
+def test_errors_of_elements(f, error):
+    with pytest.raises(error):
+        f()

@@ -1,4 +1,4 @@
-"""csrc/loss.c and nn/functional.py: cross_entropy, nll, mse, and the losses composed of other functions."""
+"""csrc/loss.c and nn/functional.py: cross_entropy, nll, and the losses of single elements."""
 import numpy as np
 import pytest
 
@@ -65,7 +65,7 @@ def test_nll(shape, weighted, reduction):
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_mse(shape, reduction):
     x, t = np.array(rng().normal(0, 1, shape)), np.array(rng(1).normal(0, 1, shape))
-    check_op(lambda x, t: F.mse_loss(x, t, reduction=reduction), lambda x, t: ref.mse_fwd(x, t, reduction), x, t, op="mse_fwd",
+    check_op(lambda x, t: F.mse_loss(x, t, reduction=reduction), lambda x, t: ref.mse_fwd(x, t, reduction=reduction), x, t, op="mse_fwd",
              bound=lambda x, t: 20 * (x.size if reduction == "sum" else 1), grads=(0, 1), layouts=("contiguous", "transposed")[x.ndim == 2:][:1],
              capture=x.size < 50)
 
@@ -236,11 +236,18 @@ ERRORS = [("cross_entropy", (zeros(8, 5), zeros(7, **LONG)), {}), ("cross_entrop
           ("l1_loss", (zeros(3, 2), zeros(4, 2)), {}), ("smooth_l1_loss", (zeros(3), zeros(3)), {"beta": -1.0}), ("huber_loss", (zeros(3), zeros(3)), {"delta": 0.0}),
           ("binary_cross_entropy", (zeros(3), zeros(2)), {}), ("binary_cross_entropy", (lambda lib: lib.full((2,), 1.5), zeros(2)), {}),
           ("binary_cross_entropy", (lambda lib: lib.full((2,), float("nan")), zeros(2)), {}), ("binary_cross_entropy_with_logits", (zeros(3), zeros(2)), {}),
+          ("binary_cross_entropy", (zeros(2), lambda lib: lib.full((2,), 1.5)), {}),
+          ("binary_cross_entropy", (zeros(2, 3), zeros(2, 3), zeros(4, 3)), {}), ("binary_cross_entropy_with_logits", (zeros(3), zeros(3)), {"pos_weight": zeros(2)}),
+          ("binary_cross_entropy_with_logits", (zeros(3), zeros(3), zeros(2)), {}), ("kl_div", (zeros(2, 3), zeros(2, 4)), {}), ("kl_div", (zeros(3), zeros(3)), {"reduction": "no"}),
+          ("gaussian_nll_loss", (zeros(2, 3), zeros(2, 3), zeros(3)), {}), ("gaussian_nll_loss", (zeros(2, 3), zeros(2, 3), zeros(1, 1)), {}),
+          ("gaussian_nll_loss", (zeros(2), zeros(2), lambda lib: lib.full((2,), -0.5)), {}), ("gaussian_nll_loss", (zeros(2), zeros(2), -1.0), {}),
+          ("gaussian_nll_loss", (zeros(2), zeros(2), zeros(2)), {"reduction": "batchmean"}), ("gaussian_nll_loss", (zeros(2, 3), zeros(2, 4), zeros(2, 3)), {}),
+          ("huber_loss", (zeros(3), zeros(3)), {"reduction": "no"}), ("l1_loss", (zeros(3), zeros(3)), {"reduction": "no"}),
           ("one_hot", (lambda lib: lib.tensor([0, 3]), 3), {}), ("one_hot", (lambda lib: lib.tensor([0, -1]),), {}), ("one_hot", (zeros(2),), {}),
           ("one_hot", (zeros(0, **LONG),), {}), ("dropout", (zeros(2), 1.5), {})]
 
 
-@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.filterwarnings("ignore:Using a target size", "ignore:reduction. 'mean' divides")
 @pytest.mark.parametrize("name, args, options", ERRORS, ids=lambda v: v if isinstance(v, str) else None)
 def test_refuses_what_torch_refuses(torch, name, args, options):
     """The same kind of exception; ours names the shapes."""
@@ -276,16 +283,18 @@ def test_target_changed_in_place_is_noticed():
         y.backward()
 
 
-# ---- the composed losses, against PyTorch ------------------------------------------------------------------------------
+# ---- the losses of single elements, against PyTorch ------------------------------------------------------------------------------
 
-COMPOSED = [("mse_loss", {"weight": 1}), ("l1_loss", {}), ("l1_loss", {"weight": 1}), ("smooth_l1_loss", {}), ("smooth_l1_loss", {"beta": 0.3}),
+ELEMENTS = [("mse_loss", {"weight": 1}), ("l1_loss", {}), ("l1_loss", {"weight": 1}), ("smooth_l1_loss", {}), ("smooth_l1_loss", {"beta": 0.3}),
             ("smooth_l1_loss", {"beta": 0.0}), ("huber_loss", {}), ("huber_loss", {"delta": 0.4}), ("huber_loss", {"weight": 1}), ("binary_cross_entropy", {}),
             ("binary_cross_entropy", {"weight": 1}), ("binary_cross_entropy_with_logits", {}), ("binary_cross_entropy_with_logits", {"weight": 1}),
-            ("binary_cross_entropy_with_logits", {"pos_weight": 1}), ("mse_loss", {}), ("nll_loss", {}), ("cross_entropy", {})]
+            ("binary_cross_entropy_with_logits", {"pos_weight": 1}), ("mse_loss", {}), ("nll_loss", {}), ("cross_entropy", {}),
+            ("binary_cross_entropy_with_logits", {"weight": 1, "pos_weight": 1}), ("kl_div", {}), ("kl_div", {"log_target": True})]
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("name, options", COMPOSED, ids=str)
+@pytest.mark.parametrize("name, options", ELEMENTS, ids=str)
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 def test_parity(torch, name, options, reduction, dtype):
     n = (4, 5)
@@ -303,6 +312,99 @@ def test_parity(torch, name, options, reduction, dtype):
         found.append((y.detach().numpy(), a.grad.numpy(), b.grad.numpy() if t.dtype.kind == "f" else np.zeros(1)))
     for ours, theirs in zip(*found):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5 if dtype == "float32" else 1e-11, atol=1e-6 if dtype == "float32" else 1e-14)
+
+
+PLAIN = [("mse_loss", {}), ("l1_loss", {}), ("smooth_l1_loss", {"beta": 0.6}), ("huber_loss", {"delta": 2.5}), ("binary_cross_entropy", {}),
+         ("binary_cross_entropy_with_logits", {}), ("kl_div", {}), ("kl_div", {"log_target": True}), ("gaussian_nll_loss", {"full": True, "eps": 0.3})]
+
+
+def element_operands(name, n, dtype, seed):
+    """Input, target, and a variance if there is one."""
+    r = rng(seed)
+    x, t, v = r.normal(0, 2, n), r.random(n), r.uniform(0.05, 2, n)
+    return [a.astype(dtype) for a in ((r.random(n) if name == "binary_cross_entropy" else x), t, v)[:3 if name == "gaussian_nll_loss" else 2]]
+
+
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
+@pytest.mark.parametrize("name, options", PLAIN, ids=str)
+def test_elements_random_configurations(torch, isa, name, options):
+    """Random shapes, layouts, reductions and weights; all gradients; the same bits for any number of threads."""
+    for seed in range(12):
+        r = rng(seed)
+        n = tuple(int(k) for k in r.integers(1, 9, r.integers(0, 4))) if seed else (3, 5000)
+        dtype, reduction = ("float32", "float64")[seed % 2], REDUCTIONS[seed % 3]
+        operands, extra = element_operands(name, n, dtype, seed), {}
+        if name.startswith("binary") and r.integers(2) and n:
+            extra["weight"] = r.random(n[int(r.integers(len(n))):]).astype(dtype)
+        if name.endswith("logits") and r.integers(2):
+            extra["pos_weight"] = r.random(n[-1:]).astype(dtype)
+        order = [int(d) for d in r.permutation(len(n))]
+
+        def run(lib, threads=None):
+            leaves = [lib.tensor(a, requires_grad=True) for a in operands]
+            x = leaves[0].permute(*order).contiguous().permute(*[int(d) for d in np.argsort(order)]) if n else leaves[0]
+            f = getattr(lib.nn.functional, name)
+            y = f(x, *leaves[1:], reduction=reduction, **options, **{k: lib.tensor(w) for k, w in extra.items()})
+            y.backward(lib.ones_like(y) * 0.7)
+            return [np.ascontiguousarray(a) for a in (y.detach().numpy(), *[a.grad.numpy() for a in leaves])]
+        theirs, first = run(torch), None
+        for count in (1, 2, 3, 7):
+            with machine(threads=count):
+                ours = run(fastnn)
+            first = first or ours
+            same_bits(tuple(first), tuple(ours), f"{count} threads")
+        for a, b in zip(first, theirs):
+            np.testing.assert_allclose(a, b, rtol=2e-5 if dtype == "float32" else 1e-10, atol=2e-6 if dtype == "float32" else 1e-13, err_msg=f"{seed} {n} {reduction} {extra}")
+
+
+FAR = np.array([0, -0.0, np.nan, np.inf, -np.inf, 1, -1, 100, -100, 1e-20, 0.5, 1e4, -1e4])
+
+
+@pytest.mark.parametrize("name, options", PLAIN, ids=str)
+def test_elements_far_out(torch, isa, name, options):
+    """Every pair of extreme values and finite targets, as PyTorch has it."""
+    near, few = ([0, 1, 0.5, 1e-20, 1 - 1e-7], [0, 1, 0.3]) if name == "binary_cross_entropy" else (FAR, [0, 1, 0.3, 1e-20])
+    x, t = (a.ravel() for a in np.meshgrid(np.float32(near), np.float32(few)))
+    found = []
+    for lib in (fastnn, torch):
+        leaves = [lib.tensor(a, requires_grad=True) for a in (x, t, t)[:3 if name == "gaussian_nll_loss" else 2]]
+        y = getattr(lib.nn.functional, name)(*leaves, reduction="none", **options)
+        y.backward(lib.ones_like(y))
+        found.append([y.detach().numpy(), *[a.grad.numpy() for a in leaves]])
+    if name == "binary_cross_entropy_with_logits":           # PyTorch leaves the logarithm out of the target's slope without pos_weight
+        for grads in found:
+            grads[2] = np.where(np.isneginf(x), 0, grads[2])
+    for ours, theirs in zip(*found):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_replay_with_a_bad_value_gives_nan(isa):
+    """A replay cannot raise: probabilities outside [0, 1] and variances below 0 become NaN."""
+    half = fastnn.full((5,), 0.5)
+    for f, good, bad in ((lambda x: F.binary_cross_entropy(x, half, reduction="none"), 0.5, 1.5), (lambda x: F.binary_cross_entropy(x, half, reduction="none"), 0.5, -0.1),
+                         (lambda x: F.gaussian_nll_loss(half, half, x, reduction="none"), 0.5, -0.1)):
+        step = fastnn.capture(f)
+        while step.replays < 1:
+            step(fastnn.full((5,), good))
+        assert np.isnan(step(fastnn.full((5,), bad)).numpy()).all() and step.replays == 2
+
+
+def test_gaussian_shapes(torch):
+    """One variance for all, for each row, of a dimension that is 1; a target that is broadcast; NaN passes."""
+    x, t = rng().normal(0, 1, (4, 3)), rng(1).normal(0, 1, (4, 3))
+    for v in (0.7, np.full(4, 0.5), np.full((4, 1), 0.5), np.full((1, 3), 0.5), np.full((4, 3), np.nan)):
+        given = [(lib.nn.functional.gaussian_nll_loss(lib.tensor(x), lib.tensor(t), v if isinstance(v, float) else lib.tensor(v), full=True)).item() for lib in (fastnn, torch)]
+        np.testing.assert_allclose(*given, rtol=1e-12)
+    a, b = (lib.nn.functional.gaussian_nll_loss(lib.tensor(x), lib.tensor(t[0]), lib.tensor(abs(x)), reduction="none").numpy() for lib in (fastnn, torch))
+    np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_kl_div_means():
+    x, t = fastnn.tensor([[0.25, 0.75], [0.5, 0.5]]).log(), fastnn.tensor([[0.0, 1.0], [0.5, 0.5]])
+    assert F.kl_div(x, t, reduction="batchmean").item() == pytest.approx(-np.log(0.75) / 2, rel=1e-6)
+    with pytest.warns(UserWarning, match="'batchmean' divides only by the batch size"):
+        assert F.kl_div(x, t).item() == pytest.approx(-np.log(0.75) / 4, rel=1e-6)
+    assert F.kl_div(x, t[1:], reduction="none").shape == (2, 2)
 
 
 def test_certain_probabilities(torch):

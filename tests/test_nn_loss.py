@@ -17,17 +17,19 @@ CASES = [("MSELoss", {}, SOFT), ("CrossEntropyLoss", {}, T), ("CrossEntropyLoss"
          ("L1Loss", {}, SOFT), ("SmoothL1Loss", {"beta": 0.5}, SOFT), ("HuberLoss", {"delta": 0.7}, SOFT),
          ("BCEWithLogitsLoss", {"pos_weight": W, "weight": W}, SOFT),
          ("BCEWithLogitsLoss", {}, SOFT), ("CrossEntropyLoss", {}, SOFT), ("NLLLoss", {}, T),
-         ("NLLLoss", {"weight": W, "ignore_index": 4}, np.abs(T) % 5)]
+         ("NLLLoss", {"weight": W, "ignore_index": 4}, np.abs(T) % 5), ("KLDivLoss", {}, SOFT),
+         ("KLDivLoss", {"log_target": True}, SOFT)]
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("name, options, target", CASES)
+@pytest.mark.parametrize("name, options, target", [*CASES, ("KLDivLoss", {"reduction": "batchmean"}, SOFT)])
 def test_as_pytorch(torch, name, options, target, reduction):
     results = []
     for lib in (fastnn, torch):
         x = lib.tensor(X, requires_grad=True)
         given = {k: lib.tensor(v) if v is W else v for k, v in options.items()}
-        m = getattr(lib.nn, name)(reduction=reduction, **given)
+        m = getattr(lib.nn, name)(**{"reduction": reduction, **given})
         y = m(x, lib.tensor(target))
         y.sum().backward()
         results.append((y.detach().numpy(), x.grad.numpy(), repr(m), list(m.state_dict())))
@@ -47,7 +49,22 @@ def test_bce_as_pytorch(torch, options):
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-5) and results[0][1:] == results[1][1:]
 
 
+@pytest.mark.parametrize("options", [{}, {"full": True, "eps": 0.5}, {"reduction": "sum"}, {"reduction": "none"}])
+def test_gaussian_nll_as_pytorch(torch, options):
+    results = []
+    for lib in (fastnn, torch):
+        m, args = lib.nn.GaussianNLLLoss(**options), [lib.tensor(a, requires_grad=True) for a in (X, SOFT, SOFT[:, :1] + 0.1)]
+        y = m(*args)
+        y.sum().backward()
+        results.append((y.detach().numpy(), *[a.grad.numpy() for a in args], repr(m)))
+    for ours, theirs in zip(results[0][:-1], results[1]):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert results[0][-1] == results[1][-1]
+
+
 @pytest.mark.parametrize("make, error, words", [
+    (lambda: nn.KLDivLoss(reduction="batch"), ValueError, "batch is not a valid value for reduction"),
+    (lambda: nn.GaussianNLLLoss()(fastnn.zeros(2), fastnn.zeros(2), -fastnn.ones(2)), ValueError, "negative"),
     (lambda: nn.MSELoss(size_average=True), NotImplementedError, "MSELoss: size_average and reduce: not supported"),
     (lambda: nn.MSELoss(reduction="avg"), ValueError, "avg is not a valid value for reduction"),
     (lambda: nn.CrossEntropyLoss()(fastnn.zeros(2, 3), fastnn.tensor([0, 3])), IndexError, "3"),

@@ -15,6 +15,7 @@ OPS_INC = Path(__file__).resolve().parent.parent / "csrc" / "ops.inc"
 TYPES = {"REALS": REALS, "NUMS": NUMS, "ALL": ALL, "INTS": INTS + ("bool",)}
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
 @pytest.mark.parametrize("op", CASES)
 def test_op(op):
     for run, mean, args, options in CASES[op]:

@@ -141,7 +141,7 @@ def same(got, want):
 def test_losses_as_torch(torch, reduction, weight):
     x, F = randn(3, 4, 2), torch.nn.functional
     t, w = torch.tensor(x), None if weight is None else torch.tensor(weight)
-    same(ref.mse_fwd(x, x[::-1], reduction), F.mse_loss(t, t.flip(0), reduction=reduction))
+    same(ref.mse_fwd(x, x[::-1], reduction=reduction), F.mse_loss(t, t.flip(0), reduction=reduction))
     for target, ignore_index in ((CLASSES, -100), (INSIDE, 2)):
         options = {"ignore_index": ignore_index, "reduction": reduction}
         same(ref.nll_fwd(x, target, weight, **options), F.nll_loss(t, torch.tensor(target), w, **options))

@@ -4,13 +4,13 @@ import warnings
 
 from .. import _core
 from .._core import attach, needs_grad
-from ..ops import activation, random
+from ..ops import activation, index, random
 from ..ops.conv import conv1d, conv2d  # noqa: F401
-from ..ops.create import arange, float64, full_like, int64
+from ..ops.create import arange, full_like, int64
 from ..ops.matmul import linear  # noqa: F401
-from ..ops.norm import batch_norm  # noqa: F401
+from ..ops.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm  # noqa: F401
 from ..ops.pool import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d  # noqa: F401
-from ..ops.promote import cast, promote
+from ..ops.promote import promote
 from ..ops.shape import broadcast_tensors, unsqueeze
 from ..tensor import _in_place
 
@@ -152,6 +152,36 @@ def dropout2d(input, p=0.5, training=True, inplace=False):
         warnings.warn(f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated; use dropout instead.", stacklevel=2)
     y = random.feature_dropout(input, p, training)
     return input.copy_(y) if inplace and y is not input else y
+
+
+def _plain_embedding(max_norm, scale_grad_by_freq, sparse):
+    for name, value in (("max_norm", max_norm), ("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
+        if value:
+            raise NotImplementedError(f"embedding: {name}={value}: not supported")
+
+
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+    """weight[input], rows of a table.
+
+    Args:
+        input: int64 or int32 of any shape, 0..num-1.
+        weight: (num, dim).
+        padding_idx: a row that takes no gradient; counted from the end if negative.
+        max_norm, scale_grad_by_freq, sparse: not supported.
+
+    Returns: (*input.shape, dim).
+
+    Errors: IndexError for an index out of range; RuntimeError for another type or a weight that is no matrix; AssertionError for a padding_idx
+        out of range; NotImplementedError.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.embedding(fastnn.tensor([2, 0]), fastnn.tensor([[1., 2.], [3., 4.], [5., 6.]]))
+        tensor([[5., 6.],
+                [1., 2.]])
+    """
+    _plain_embedding(max_norm, scale_grad_by_freq, sparse)
+    return index.embedding(input, weight, padding_idx)
 
 
 def one_hot(tensor, num_classes=-1):
@@ -424,8 +454,8 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
         tensor(0.5966)
     """
     if isinstance(var, (int, float)):
-        var = full_like(input, var)
-    if not _core.all_within(cast(var, float64), 0, math.inf, True):
+        var = full_like(input, float(var))
+    if _core.any_below(var, 0):
         raise ValueError("var has negative entry/entries")
     shape, given = tuple(input.shape), tuple(var.shape)
     if given == shape[:-1] and given != shape:
