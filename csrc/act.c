@@ -49,7 +49,7 @@ FN_INLINE vec normal_pdf(vec x) { return v_set1((fn_t)0.39894228040143267794) * 
 FN_INLINE vec gelu_gate(vec x) { return v_sigmoid(x * v_fma(K3, x * x, K)); }
 FN_INLINE vec gelu_tanh_bwd_of(vec dy, vec x, vec g) { return dy * v_fma(g * (ONE - g) * v_fma(v_set1(3) * K3, x * x, K), x, g); }
 
-ACT(relu_fwd, 2, v_select(a <= v_zero(), v_zero(), a))
+ACT(relu_fwd, 2, v_relu(a))
 ACT(relu_bwd, 3, v_select(b <= v_zero(), v_zero(), a))
 ACT(sigmoid_fwd, 2, v_sigmoid(a))
 ACT(sigmoid_bwd, 3, a * (ONE - b) * b)

@@ -151,6 +151,22 @@ typedef struct {
     double momentum, eps;        /* fwd: weight of the batch; below 0: 1 / tracked, the mean of all batches */
 } fn_norm_args;
 
+/* Normalisation of rows, see layer_norm.c: x is (N, G, D, inner), dense, a row (n,g) the D inner numbers of it; w and b are (G, D).
+ * layer_norm: G and inner are 1. */
+typedef struct {
+    void *work;
+    void *y;                     /* forward: may be x */
+    void *dx, *dw, *db;          /* backward: like x, (G,D), (G,D); each may be null; dx may be dy */
+    double *stats;               /* (2,N,G): mean, 1 / sqrt(var + eps); written forward, read backward */
+    const void *x;
+    const void *w, *b;           /* (G,D), or null: 1 and 0 */
+    const void *dy;              /* like x */
+    int64_t N, G, D, inner;
+    int64_t rms;                 /* layer_norm: the mean counts as 0 */
+    int64_t last;                /* group_norm: x, y, dx, dy are (N, inner, G, D) in memory */
+    double eps;
+} fn_layer_norm_args;
+
 /* cross_entropy over (rows, C, inner) logits with int64 classes, or probabilities; nll the same over log-probabilities; the
  * losses of single elements (mse and what follows it in loss.c) over n = rows, with C and inner 1.
  *   reduction 0 none, 1 mean (weighted by the classes' weights), 2 sum */

@@ -34,7 +34,7 @@ FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, c
     }
     if (p->relu)
         UNROLL for (int i = 0; i < rows; i++)
-            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_max(v_zero(), acc[i][v]);
+            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_relu(acc[i][v]);
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < nv; v++) v_store(c + i * ldc + v * FN_VL, acc[i][v]);
 }

@@ -326,7 +326,7 @@ static void depths(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
                         }
                     fn_t *const y = c->y + n * c->y_n + p * c->y_h + q * c->y_w + g;
                     for (int64_t j = 0; j <= last; j++) {
-                        const vec v = c->relu ? v_max(v_zero(), acc[j]) : acc[j];
+                        const vec v = c->relu ? v_relu(acc[j]) : acc[j];
                         if (m == FN_VL) v_store(y + j * c->y_w, v);
                         else v_store_n(y + j * c->y_w, v, (int)m);
                     }

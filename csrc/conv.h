@@ -80,7 +80,7 @@ FN_INLINE void interleave_(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int
                 v[q] = load(x + from * x_c + j, m);
                 if (finish) {
                     if (bias) v[q] += v_set1(bias[from]);
-                    if (relu) v[q] = v_max(v_zero(), v[q]);
+                    if (relu) v[q] = v_relu(v[q]);
                 }
             }
             v_transpose_pieces(v);

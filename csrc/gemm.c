@@ -172,7 +172,7 @@ FN_KERNEL(gemm_pack) {
 
 FN_INLINE vec load(const fn_t *p, int n) { return n < FN_VL ? v_load_n(p, n) : v_load(p); }
 FN_INLINE vec activate(vec y, int act) {
-    return act == FN_ACT_RELU ? v_max(v_zero(), y)
+    return act == FN_ACT_RELU ? v_relu(y)
            : act == FN_ACT_SIGMOID ? v_sigmoid(y)
            : act == FN_ACT_TANH ? v_tanh(y) : y;
 }

@@ -81,6 +81,7 @@ FN_INLINE vec v_fma(vec a, vec b, vec c) {
 #endif
 }
 FN_INLINE vec v_select(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
+FN_INLINE vec v_relu(vec a) { return v_select(a <= v_zero(), v_zero(), a); }      /* never -0.0; NaN stays */
 FN_INLINE mask m_nan(vec a) { return a != a; }
 /* Ordinary minimum and maximum: b where either is NaN, as the instructions have it. */
 #if defined(__AVX512F__) && FN_DT == 0

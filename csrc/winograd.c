@@ -187,7 +187,7 @@ static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_
                 for (int b = 0; b < columns; b++) {
                     const vec z = s[b] + bias;
                     seen += z * zero;
-                    v_store(y + a * g->y_h + b * g->y_w + l, g->relu ? v_max(zero, z) : z);
+                    v_store(y + a * g->y_h + b * g->y_w + l, g->relu ? v_relu(z) : z);
                 }
             }
         }

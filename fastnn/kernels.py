@@ -324,6 +324,93 @@ def batch_norm_backward(dy, saved):
     return _channel_out(dx, layout), _out(dw), _out(db)
 
 
+def _row_norm_forward(x, w, b, normalized_shape, eps, rms, out):
+    x, w, b = _in(x, "x"), *(None if a is None else _in(a, name) for a, name in ((w, "w"), (b, "b")))
+    shape = tuple(normalized_shape) if normalized_shape is not None else tuple(x.shape[-1:] if w is None else w.shape)
+    y, *saved = _core.layer_norm(x, shape, w, b, eps, rms)
+    return _out(y, out), (*saved, w, shape, rms)
+
+
+def layer_norm_forward(x, w=None, b=None, *, normalized_shape=None, eps=1e-5, out=None):
+    """y = (x - mean) / sqrt(var + eps) w + b, mean and var over the last dimensions.
+
+    Args:
+        x: (..., *normalized_shape). w, b: of normalized_shape, or None. normalized_shape: w's shape if None, or the last dimension.
+
+    Returns: (y, saved), y like x.
+    """
+    return _row_norm_forward(x, w, b, normalized_shape, eps, False, out)
+
+
+def layer_norm_backward(dy, saved):
+    """(dx, dw, db) for the forward that gave `saved`; dw and db of normalized_shape."""
+    return tuple(_out(g) for g in _core.layer_norm_backward(_in(dy, "dy"), *saved))
+
+
+def rms_norm_forward(x, w=None, *, normalized_shape=None, eps=None, out=None):
+    """y = x / sqrt(mean of x^2 + eps) w over the last dimensions; eps None is the type's rounding. Else as layer_norm_forward."""
+    eps = np.finfo(np.result_type(x, np.float32)).eps if eps is None else eps
+    return _row_norm_forward(x, w, None, normalized_shape, eps, True, out)
+
+
+def rms_norm_backward(dy, saved):
+    """(dx, dw) for the forward that gave `saved`; dw of normalized_shape."""
+    return tuple(_out(g) for g in _core.layer_norm_backward(_in(dy, "dy"), *saved, True, True, False)[:2])
+
+
+def group_norm_forward(x, w=None, b=None, *, num_groups, eps=1e-5, layout="NCHW", out=None):
+    """y = (x - mean) / sqrt(var + eps) w + b, mean and var of each sample and group of C / num_groups channels.
+
+    Args:
+        x: (N,C), (N,C,L) or (N,C,H,W); with layout 'NHWC' (N,L,C) or (N,H,W,C). w, b: (C) or None.
+
+    Returns: (y, saved), y like x.
+    """
+    _option(layout, _LAYOUTS, "layout")
+    w, b = (None if a is None else _in(a, name) for a, name in ((w, "w"), (b, "b")))
+    y, *saved = _core.group_norm(_channel_in(x, "x", layout), num_groups, w, b, eps)
+    return _channel_out(y, layout, out), (*saved, w, layout)
+
+
+def group_norm_backward(dy, saved):
+    """(dx, dw, db) for the forward that gave `saved`; dy and dx in its layout, dw and db (C)."""
+    *saved, layout = saved
+    dx, dw, db = _core.group_norm_backward(_channel_in(dy, "dy", layout), *saved)
+    return _channel_out(dx, layout), _out(dw), _out(db)
+
+
+def instance_norm_forward(x, w=None, b=None, *, eps=1e-5, layout="NCHW", out=None):
+    """y = (x - mean) / sqrt(var + eps) w + b, mean and var of each sample and channel. Else as group_norm_forward."""
+    _option(layout, _LAYOUTS, "layout")
+    return group_norm_forward(x, w, b, num_groups=max(np.shape(x)[-1 if layout == "NHWC" else 1], 1), eps=eps, layout=layout, out=out)
+
+
+def instance_norm_backward(dy, saved):
+    """(dx, dw, db) for the forward that gave `saved`: group_norm_backward."""
+    return group_norm_backward(dy, saved)
+
+
+def embedding_forward(x, w, *, out=None):
+    """y = w[x].
+
+    Args:
+        x: int64 of any shape, 0..num-1. w: (num, dim).
+
+    Returns: y (*x.shape, dim).
+    """
+    return _out(_core.take(_in(w, "w"), (_in(x, "x"),), False), out)
+
+
+def embedding_backward(dy, x, *, num_embeddings, padding_idx=None):
+    """dw (num_embeddings, dim): the sum of dy over the places of each row in x, in order; the row padding_idx is 0."""
+    dy = _in(dy, "dy")
+    dw = from_numpy(np.zeros((num_embeddings, dy.shape[-1]), dy.dtype.name))
+    _core.put(dw, (_in(x, "x"),), dy, True, False)
+    if padding_idx is not None:
+        _core.fill_into(_core.select(dw, 0, padding_idx), 0)
+    return _out(dw)
+
+
 def softmax_forward(x, *, axis=-1, out=None):
     """y = exp(x - max) / sum exp(x - max) along axis."""
     return _out(_core.softmax(_in(x, "x"), axis), out)

@@ -62,7 +62,7 @@ def test_rows_against_their_meaning(shape, dtype):
                 compare(db, wants[3], dtype, 8, np.abs(DY).sum(0))
 
 
-GROUPS = (((4, 6), 3), ((3, 6, 1, 2), 2), ((2, 8, 7, 7), 4), ((5, 3, 9, 11), 3), ((1, 4, 70, 70), 1), ((2, 2, 9001), 2), ((40, 40, 3), 20))
+GROUPS = (((4, 6), 3), ((3, 6, 1, 2), 2), ((2, 8, 7, 7), 4), ((5, 3, 9, 11), 3), ((1, 4, 70, 70), 1), ((2, 600, 3, 5), 2), ((1, 36, 40, 41), 36), ((2, 2, 9001), 2), ((40, 40, 3), 20))
 
 
 @pytest.mark.parametrize("dtype", REALS)
@@ -73,8 +73,9 @@ def test_groups_against_their_meaning(shape, groups, dtype):
     w, b = (rng.standard_normal(C).astype(dtype) for _ in range(2))
     X, DY = x.astype(float), dy.astype(float)
     rest = (0, *range(2, x.ndim))
-    for weight, bias in ((w, b), (None, None)):
+    for weight, bias, last in ((w, b, False), (None, None, False), (w, b, True), (None, None, True))[:2 if x.ndim < 4 else 4]:
         t = [None if a is None else fastnn.tensor(a) for a in (x, weight, bias, dy)]
+        t[0] = _core.nhwc(t[0]) if last else t[0]
 
         def run():
             y, kept, stats = _core.group_norm(t[0], groups, t[1], t[2], 1e-5)
@@ -119,8 +120,9 @@ def test_not_finite():
             x[2, -1] = bad
             y = F.layer_norm(fastnn.tensor(x), (n,)).numpy()
             assert np.isnan(y[2]).all() and np.isfinite(y[[0, 1, 3]]).all()
-            y = F.group_norm(fastnn.tensor(x.reshape(4, 1, n)), 1).numpy()
-            assert np.isnan(y[2]).all() and np.isfinite(y[[0, 1, 3]]).all()
+            for image in (fastnn.tensor(x.reshape(4, 1, n)), _core.nhwc(fastnn.tensor(np.repeat(x, 2).reshape(4, n, 1, 2)).permute(0, 3, 1, 2))):
+                y = F.group_norm(image, 1).numpy()
+                assert np.isnan(y[2]).all() and np.isfinite(y[[0, 1, 3]]).all()
             y = F.rms_norm(fastnn.tensor(x), (n,)).numpy()
             assert np.isnan(y[2, -1]) and np.isfinite(y[[0, 1, 3]]).all()
 
@@ -157,9 +159,11 @@ def test_images_stay_channels_last():
         t = _core.nhwc(x).requires_grad_()
         y = f(t)
         assert _core.is_nhwc(y) and y.is_contiguous()
-        same_bits(y.detach().contiguous().numpy().copy(), want.numpy())
+        np.testing.assert_allclose(y.detach().numpy(), want.numpy(), rtol=1e-5, atol=1e-6)
         y.backward(_core.nhwc(fastnn.ones(2, 6, 4, 5)))
         assert t.grad.shape == x.shape
+        cut = fastnn.randn(2, 6, 4, 10)[..., ::2]
+        np.testing.assert_allclose(f(cut).numpy(), f(cut.contiguous()).numpy(), rtol=1e-5, atol=1e-6)
 
 
 # ---- against PyTorch -------------------------------------------------------------------------------------------------

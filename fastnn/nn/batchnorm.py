@@ -35,12 +35,19 @@ class _BatchNorm(Module):
                 init.zeros_(self.bias)
 
     def forward(self, input):
+        return self._normalised(input, False)
+
+    def forward_relu(self, input):
+        """relu of forward's result, in the same pass: what Sequential calls where a ReLU follows."""
+        return self._normalised(input, True)
+
+    def _normalised(self, input, relu):
         self._check_input_dim(input)
         tracked = self.num_batches_tracked if self.training and self.track_running_stats else None
         running = (self.running_mean, self.running_var) if self.track_running_stats or not self.training else (None, None)
         training = self.training or running[0] is running[1] is None
         momentum = 0.0 if self.momentum is None and tracked is None else self.momentum
-        return normalised(input, *running, self.weight, self.bias, training, momentum, self.eps, tracked)
+        return normalised(input, *running, self.weight, self.bias, training, momentum, self.eps, tracked, relu)
 
     def extra_repr(self):
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from itertools import chain
 
 from .._core import touch
+from .fusion import run
 from .module import Module
 
 
@@ -79,9 +80,7 @@ class Sequential(_Indexed):
             self.add_module(name, module)
 
     def forward(self, input):
-        for module in self._modules.values():
-            input = module(input)
-        return input
+        return run(list(self._modules.values()), input)
 
     def __getitem__(self, index):
         names = list(self._modules)

@@ -4,6 +4,7 @@ Start values are PyTorch's: weight and bias uniform in +-1/sqrt(C/groups R S), w
 """
 import math
 
+from ..ops.conv import conv2d_relu
 from ..ops.create import empty
 from . import functional as F
 from . import init
@@ -115,3 +116,7 @@ class Conv2d(_Conv):
 
     def forward(self, input):
         return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def forward_relu(self, input):
+        """relu of forward's result, in the same pass: what Sequential calls where a ReLU follows."""
+        return conv2d_relu(input, self.weight, self.bias, (self.stride, self.padding, self.dilation, self.groups))

@@ -6,6 +6,7 @@ kaiming_uniform_(a=sqrt(5)) gives.
 import math
 
 from ..ops.create import empty
+from ..ops.matmul import linear_relu
 from . import functional as F
 from . import init
 from .module import Module
@@ -59,6 +60,10 @@ class Linear(Module):
 
     def forward(self, input):
         return F.linear(input, self.weight, self.bias)
+
+    def forward_relu(self, input):
+        """relu of forward's result, in the same pass: what Sequential calls where a ReLU follows."""
+        return linear_relu(input, self.weight, self.bias)
 
     def extra_repr(self):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

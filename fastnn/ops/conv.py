@@ -18,16 +18,17 @@ def _checked(name, input, weight, bias, spatial):
     return input.dim() == spatial + 1
 
 
-def _convolve(input, weight, bias, options, line):
-    """y = conv(input (N,C,H,W), weight) + bias"""
+def _convolve(input, weight, bias, options, line, relu=False):
+    """y = conv(input (N,C,H,W), weight) + bias, or relu of it"""
     x = input if line else _core.conv2d_input(input, weight, options)
-    y = _core.conv2d_fwd(x, weight, bias, *options, line=line)
-    return attach(y, _conv_backward, (input, weight, bias), (x, weight), (options, line))
+    y = _core.conv2d_fwd(x, weight, bias, *options, line=line, act=relu)
+    return attach(y, _conv_backward, (input, weight, bias), (x, weight, y) if relu else (x, weight), (options, line))
 
 
 def _conv_backward(node, dy):
     """Each gradient only where it is needed; those of weight and bias share one pass over dy."""
-    (x, w), (options, line) = node.saved, node.meta
+    (x, w, *y), (options, line) = node.saved, node.meta
+    dy = _core.relu_backward(dy, y[0]) if y else dy
     need_x, need_w, need_b = node.needs
     dx = _core.conv2d_bwd_x(dy, w, x.shape, *options, line=line) if need_x else None
     dw, db = _core.conv2d_bwd_w(dy, x, w.shape, *options, need_b, need_w, line=line) if need_w or need_b else (None, None)
@@ -58,10 +59,18 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         tensor([[[[4., 4.],
                   [4., 4.]]]])
     """
-    options = (stride, padding, dilation, groups)
+    return _conv2d(input, weight, bias, (stride, padding, dilation, groups), False)
+
+
+def conv2d_relu(input, weight, bias, options):
+    """relu(conv2d(input, weight, bias, *options)), with the same bits, in one pass."""
+    return _conv2d(input, weight, bias, options, True)
+
+
+def _conv2d(input, weight, bias, options, relu):
     if _checked("conv2d", input, weight, bias, 2):
-        return shape.squeeze(_convolve(shape.unsqueeze(input, 0), weight, bias, options, False), 0)
-    return _convolve(input, weight, bias, options, False)
+        return shape.squeeze(_convolve(shape.unsqueeze(input, 0), weight, bias, options, False, relu), 0)
+    return _convolve(input, weight, bias, options, False, relu)
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):

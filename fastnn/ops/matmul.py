@@ -21,8 +21,9 @@ def _sizes(x):
 # ---- dense layer -------------------------------------------------------------------------------------------------------
 
 def _linear_backward(node, dy):
-    x, w = node.saved
+    x, w, *y = node.saved
     need_x, need_w, need_b = node.needs
+    dy = _core.relu_backward(dy, y[0]) if y else dy
     dw, db = _core.linear_bwd_w(dy, x, need_b, need_w) if need_w or need_b else (None, None)
     return _core.linear_bwd_x(dy, w) if need_x else None, dw, db
 
@@ -49,6 +50,14 @@ def linear(input, weight, bias=None):
         y = matmul(input, shape.t(weight))
         return y if bias is None else y + bias
     return attach(_core.linear_fwd(input, weight, bias), _linear_backward, (input, weight, bias), (input, weight))
+
+
+def linear_relu(input, weight, bias):
+    """relu(linear(input, weight, bias)), with the same bits, in one pass."""
+    if not (getattr(input, "dtype", None) == weight.dtype and weight.dtype.is_floating_point and weight.dim() == 2):
+        return linear(input, weight, bias).relu()
+    y = _core.linear_fwd(input, weight, bias, 1)
+    return attach(y, _linear_backward, (input, weight, bias), (input, weight, y))
 
 
 # ---- products of matrices and vectors ------------------------------------------------------------------------------------

@@ -5,15 +5,17 @@ from .create import float64
 from .promote import tensor_only
 
 
-def normalised(input, running_mean, running_var, weight, bias, training, momentum, eps, tracked=None):
-    """batch_norm that also counts `tracked` (int64) up; momentum None: the running statistics become the mean of all batches so far."""
-    y, x, stats = _core.batch_norm(input, running_mean, running_var, weight, bias, training, -1 if momentum is None else momentum, eps, tracked)
-    return attach(y, _batch_norm_backward, (input, weight, bias), (x, stats, weight), training)
+def normalised(input, running_mean, running_var, weight, bias, training, momentum, eps, tracked=None, relu=False):
+    """batch_norm that also counts `tracked` (int64) up; momentum None: the running statistics become the mean of all batches so far.
+    relu: relu of it, with the same bits, in the same pass."""
+    y, x, stats = _core.batch_norm(input, running_mean, running_var, weight, bias, training, -1 if momentum is None else momentum, eps, tracked,
+                                   act=relu)
+    return attach(y, _batch_norm_backward, (input, weight, bias), (x, stats, weight, bias), (training, relu))
 
 
 def _batch_norm_backward(node, dy):
-    x, stats, w = node.saved
-    return _core.batch_norm_backward(dy, x, stats, w, node.meta, *node.needs)
+    (x, stats, w, b), (training, relu) = node.saved, node.meta
+    return _core.batch_norm_backward(dy, x, stats, w, training, *node.needs, act=relu, b=b)
 
 
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -139,7 +141,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
         weight, bias: (C) each, or None for 1 and 0.
         eps: a number beside the variance, which counts with n.
 
-    Returns: like input, channels-last if that is, else row-major.
+    Returns: like input, channels-last if that is or if it is an image of other strides, else row-major; so is its gradient.
 
     Errors: RuntimeError for shapes or types that do not fit; ValueError where a group holds one value.
 
@@ -179,7 +181,7 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
         running_mean, running_var: (C) both, or None both; written with use_input_stats.
         weight, bias: (C) each, or None for 1 and 0.
 
-    Returns: like input, channels-last if that is, else row-major.
+    Returns: like input, channels-last if that is or if it is an image of other strides, else row-major; so is its gradient.
 
     Errors: ValueError for one number a channel, or for one running statistic without the other; RuntimeError for sizes or types that differ.
 
