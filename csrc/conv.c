@@ -10,11 +10,12 @@
  *   CHANNELS  vectors run along output channels, numbers of the input are broadcast
  *   PIXELS    vectors run along pixels, weights are broadcast: output channels that would leave a vector half empty
  *   DEPTHS    a channel in, a channel out: vectors run along groups
+ *   IMAGES    as CHANNELS, where a tile's rows are images: those are many and small
  *   SCATTER   dx of few channels: each pixel of dy makes its shares of all pixels that it came from, which are added
  * Every sum runs in one order fixed by the shapes, whatever the threads. docs/convolution.md has it at length. */
 #include "conv.h"
 
-enum { CHANNELS, PIXELS, DEPTHS, SCATTER };
+enum { CHANNELS, PIXELS, DEPTHS, SCATTER, IMAGES };
 #define MIDDLE 65536             /* bytes of a block in planes */
 #define NEAR 24576               /* bytes of a block that should stay in the first-level cache */
 #define WEIGHTS 65536            /* bytes of packed weights that pass over a block at a time */
@@ -66,6 +67,7 @@ static void arrange(corr *c) {
     c->cols = c->w_.taps ? (Q - 1) * c->w_.step + (c->w_.taps - 1) * c->w_.dil + 1 : 0;
     c->form = c->I == 1 && c->O == 1 && c->G > 1 ? DEPTHS : fewer(c) ? PIXELS : CHANNELS;
     c->pixel = c->form == PIXELS ? 1 : c->form == DEPTHS ? up(c->G, FN_VL) : pixel_of(c->I);
+    if (c->form == CHANNELS && c->x_c == 1 && small_images(c->N, Q)) c->form = IMAGES;
     c->in_place = c->form == CHANNELS && lies_well(&c->w_, c->cols, c->x_c, c->x_w, c->I);
     if (c->in_place) c->pixel = c->x_w;
     c->merged = c->form == CHANNELS && c->pixel == c->I && c->w_.dil == 1;
@@ -80,6 +82,14 @@ static void arrange(corr *c) {
     const int64_t each = most(planes * c->cols * c->pixel + (c->form == PIXELS ? c->O * c->cols : 0), 1) * SIZE;
     c->rows = most(least(c->h.out, (bytes / each - reach) / most(c->h.step, 1) + 1), 1);
     c->rows = most(over(c->h.out, most(over(c->h.out, c->rows), 1)), 1);
+    if (c->form == IMAGES) {     /* images a page apart would crowd few sets of a cache; the copy is the team's */
+        c->in_place = c->x_n * SIZE % PAGE != 0;
+        c->nv = c->O <= FN_VL ? 1 : 2, c->width = c->nv * FN_VL, c->panels = over(c->O, c->width);
+        c->pitch = c->in_place ? c->x_n : c->h.in * c->w_.in * c->I + 64 / SIZE;
+        c->pack = up(c->G * c->panels * taps_of(c) * c->I * c->width, 64) + (c->in_place ? 0 : c->N * c->G * c->pitch);
+        c->t_room = up((c->N + 1) * c->width, 64), c->room = up(c->t_room + 2 * taps_of(c) * 8 / SIZE + SPARE, 64);
+        return;
+    }
     c->x_room = c->in_place ? 0 : up(planes * (((c->rows - 1) * c->h.step + reach) * c->pitch) + SPARE, 64);
     if (c->form == PIXELS) {
         c->t_room = c->O * (up(c->rows * c->cols, c->width) + FN_VL);
@@ -254,6 +264,62 @@ static void channels(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
     }
 }
 
+/* ---- IMAGES ------------------------------------------------------------------------------------------------------ */
+
+/* The images side by side, each group's channels apart, where the input cannot be read in place. */
+static void pack_images(const corr *c, fn_t *packed, fn_team t) {
+    fn_t *const y = packed + up(c->G * c->panels * taps_of(c) * c->I * c->width, 64);
+    int64_t lo, hi;
+    fn_share(c->in_place ? 0 : c->N * c->G, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++)
+        for (int64_t h = 0; h < c->h.in; h++)
+            for (int64_t w = 0; w < c->w_.in; w++)
+                copy(y + u * c->pitch + (h * c->w_.in + w) * c->I,
+                     c->x + u / c->G * c->x_n + u % c->G * c->I + h * c->x_h + w * c->x_w, c->I);
+}
+
+/* For each output position one product over the taps that lie inside, rows of its tiles being images. */
+static void images(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
+    const int64_t N = c->N, I = c->I, O = c->O, P = c->h.out, Q = c->w_.out, S = c->w_.taps, width = c->width;
+    const int64_t panel = taps_of(c) * I * width, x_w = c->in_place ? c->x_w : I;
+    const int64_t x_h = c->in_place ? c->x_h : c->w_.in * I;
+    const fn_t *const x = c->in_place ? c->x : packed + up(c->G * c->panels * panel, 64);
+    fn_t *const T = room, *const bias_rest = T + N * width;
+    int64_t *const a_at = (int64_t *)(room + c->t_room), *const b_at = a_at + taps_of(c);
+    int64_t lo, hi;
+    fn_share(c->G * c->panels * P, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t p = u % P, g = u / P / c->panels, o = u / P % c->panels * width, lanes = least(width, O - o);
+        const fn_t *bias = c->bias ? c->bias + g * O + o : 0;
+        int64_t r0, r1, s0, s1;
+        if (bias && lanes % FN_VL) {
+            copy(bias_rest, bias, lanes), clear(bias_rest + lanes, width - lanes);
+            bias = bias_rest;
+        }
+        taps_at(&c->h, p, &r0, &r1);
+        for (int64_t q = 0; q < Q; q++) {
+            int64_t count = 0;
+            taps_at(&c->w_, q, &s0, &s1);
+            for (int64_t r = r0; r < r1; r++)
+                for (int64_t s = s0; s < s1; s++, count++) {
+                    a_at[count] = (p * c->h.step + c->h.first + r * c->h.dil) * x_h +
+                                  (q * c->w_.step + c->w_.first + s * c->w_.dil) * x_w;
+                    b_at[count] = (r * S + s) * I * width;
+                }
+            fn_t *const y = c->y + p * c->y_h + q * c->y_w + g * O + o;
+            const int through = lanes % FN_VL != 0;
+            const fn_brgemm b = {
+                .c = through ? T : y, .ldc = through ? up(lanes, FN_VL) : c->y_n, .init = bias,
+                .a = x + g * (c->in_place ? I : c->pitch), .a_m = c->pitch * (c->in_place ? 1 : c->G), .a_k = 1,
+                .a_at = a_at, .b_at = b_at, .count = count, .b = packed + (g * c->panels + o / width) * panel,
+                .b_k = width, .m = N, .n = up(lanes, FN_VL), .k = I, .nv = c->nv, .relu = c->relu};
+            FN_NAME(brgemm)(&b);
+            if (through)
+                for (int64_t n = 0; n < N; n++) copy(y + n * c->y_n, T + n * b.ldc, lanes);
+        }
+    }
+}
+
 /* ---- PIXELS ------------------------------------------------------------------------------------------------------ */
 
 /* A block's rows lie end to end, so vectors run across row ends too; what they compute between rows is dropped. */
@@ -346,12 +412,14 @@ static void pack_depths(const corr *c, fn_t *packed, fn_team t) {
 }
 
 static void pack(const corr *c, fn_t *packed, fn_team t) {
-    if (c->form == CHANNELS) pack_weights(c, packed, t);
-    else if (c->form == DEPTHS) pack_depths(c, packed, t);
+    if (c->form == CHANNELS || c->form == IMAGES) pack_weights(c, packed, t);
+    if (c->form == IMAGES) pack_images(c, packed, t);
+    if (c->form == DEPTHS) pack_depths(c, packed, t);
 }
 static void correlate(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
     if (c->N == 0 || c->h.out <= 0 || c->w_.out <= 0 || c->O == 0) return;
     if (c->form == CHANNELS) channels(c, packed, room, t);
+    else if (c->form == IMAGES) images(c, packed, room, t);
     else if (c->form == DEPTHS) depths(c, packed, room, t);
     else pixels(c, room, t);
 }

@@ -27,6 +27,9 @@ FN_INLINE axis forward_axis(int64_t in, int64_t out, int64_t taps, int64_t strid
     return (axis){in, out, taps, stride, -pad, dil, 0, 1};
 }
 
+/* Images so small that a tile's rows run over images rather than along pixels. */
+FN_INLINE int small_images(int64_t N, int64_t Q) { return N >= 8 && Q <= 8; }
+
 /* Pixels that are a page apart would crowd few sets of a cache. */
 FN_INLINE int64_t pixel_of(int64_t channels) { return channels * SIZE % PAGE ? channels : channels + 64 / SIZE; }
 

@@ -91,7 +91,9 @@ static plan plan_of(const filtering *g) {
  * for each channel of one side (so 110 over the channels of the other), the transform of the weight 100, and 350 where
  * the second-level cache does not hold them all. Measured. */
 static int pays(const filtering *g) {
-    const double tiles = (double)plan_of(g).tiles, outputs = (double)(g->N * g->P * g->Q);
+    /* of small images the direct form leaves taps out that fall outside */
+    const double rim = small_images(g->N, g->Q) ? (3.0 - 2.0 / (double)g->P) * (3.0 - 2.0 / (double)g->Q) / 9 : 1;
+    const double tiles = (double)plan_of(g).tiles, outputs = rim * (double)(g->N * g->P * g->Q);
     const double I = (double)g->I, O = (double)g->O, weights = I * O > 16384 ? 350 : 100;
     return g->I % FN_VL == 0 && g->O % FN_VL == 0 && outputs > tiles * (5 + 110 / I + 110 / O) + weights;
 }

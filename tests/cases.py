@@ -188,6 +188,8 @@ conv_cases((2, 3, 7, 9), (20, 3, 3, 3), padding=(1, 1))
 conv_cases((2, 17, 6, 5), (33, 17, 2, 3), padding=(1, 2), layouts=APART)
 conv_cases((3, 1, 9, 21), (5, 1, 5, 4), padding=(2, 0), layouts=APART)                       # vectors along pixels
 conv_cases((1, 4, 11, 8), (6, 2, 3, 2), (2, 3), (1, 0), (1, 2), 2, layouts=APART)
+conv_cases((9, 12, 4, 3), (33, 12, 3, 3), padding=(1, 1))                                   # rows of a tile are images
+conv_cases((10, 12, 5, 6), (18, 6, 3, 2), (2, 1), (1, 1), (1, 2), 2, layouts=APART)
 conv_cases((2, 32, 15, 14), (48, 32, 3, 3), padding=(1, 1), form="winograd", tol=40)
 conv_cases((2, 18, 5, 6), (18, 1, 3, 3), (1, 2), (1, 1), groups=18, layouts=APART)           # vectors along groups
 conv_cases((2, 8, 5, 6), (16, 8, 1, 1), layouts=APART)

@@ -7,11 +7,12 @@ input, answers on standard output.
     {"machine": true}                  answers limits, cost of a region and of a barrier, instruction set
 """
 import json
+import os
 import statistics
 import sys
 import time
 
-_COOL = 0.02       # seconds; an OpenMP team may spin for a while after its last region: the next library waits for that
+_COOL = 0.1        # seconds; a team may spin for a while after its last work (OpenBLAS 30 ms): the next library waits for that
 
 
 _SLICES = 8        # of a timing, with a look at the FMA peak between them
@@ -102,6 +103,8 @@ def serve(library, threads, lines):
 
 def main():
     library, threads = sys.argv[1], int(sys.argv[2])
+    if library == "jax" and hasattr(os, "sched_setaffinity"):            # XLA's pool has a thread for each processor it may run on
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     if library.startswith("torch"):
         import torch
         torch.set_num_threads(threads)
