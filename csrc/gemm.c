@@ -18,8 +18,9 @@ enum { ROWS, COLS, DOTS };
 #define DEPTH (2048 / SIZE)      /* of k, in one pass over a tile: its rows of s stay in the first-level cache */
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
 #define TURN_LANES (4 * FN_NR)   /* rows of s that lie along r are turned when so many lanes pass over them */
-#define PACK_ROWS (20 * FN_ROWS2)    /* v is packed when more rows pass over it; half as many if its own rows lie */
-#define PAGE 4096                    /* a multiple of this apart, where they crowd few sets of a cache */
+#define PACK_ROWS (20 * FN_ROWS2)    /* v is packed when more rows pass over it; half as many if its own rows lie a */
+#define PAGE 4096                    /* multiple of this apart, where they crowd few sets of a cache; three tiles of */
+#define FAR 4194304                  /* them if v has so many bytes and its rows are pages apart, which none fetches ahead */
 #define AHEAD 8                  /* rows of v fetched ahead of packing */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
 #define OUT (GROUP + FN_PIECE)   /* apart in its buffer, with room for the last piece */
@@ -52,7 +53,7 @@ static plan plan_of(const fn_gemm_args *g) {
     const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
     const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL);
     const double k_vecs = (double)over(g->K, FN_VL);
-    const double rows = M * n_vecs * K + (b_n == 1 ? 0 : 0.5 * N * K);
+    const double rows = M * n_vecs * K + (b_n == 1 ? 0 : 0.5 * N * K) + (a_k == 1 ? 0 : 0.5 * M * K);
     const double cols = N * m_vecs * K + (a_m == 1 ? 0 : 0.5 * M * K) + (g->beta ? 1.0 : 0.5) * M * N;
     const double dots = a_k == 1 && b_k == 1 ? M * N * (k_vecs + 6) : INFINITY;
     plan p = {.form = dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS, .act = (int)g->act,
@@ -76,7 +77,9 @@ static plan plan_of(const fn_gemm_args *g) {
     if (p.form == DOTS) return p;
     p.packed = g->packed;
     p.nv = !p.packed && (p.R <= FN_ROWS4 || (FN_ROWS4 >= 6 && p.s_k == 1 && p.s_r * SIZE % PAGE == 0)) ? 4 : 2;
-    p.pack = !p.packed && (p.v_l != 1 || p.R > (p.v_k * SIZE % PAGE ? PACK_ROWS : PACK_ROWS / 2));
+    const int64_t row = p.v_k * SIZE, v_bytes = row * p.K * (p.v_batch ? p.batch : 1);
+    const int far = row >= 2 * PAGE && v_bytes >= FAR;
+    p.pack = !p.packed && (p.v_l != 1 || p.R > (far ? 3 * FN_ROWS2 : row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
     p.lanes = least(LANES, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL));
     p.depth = most(p.part_K, 1);
     if (p.depth * p.lanes > BLOCK) p.depth = over(p.depth, over(p.depth * p.lanes, BLOCK));

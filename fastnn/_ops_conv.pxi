@@ -128,6 +128,32 @@ cdef TensorBase _conv_dy(str name, fn_conv_args *a, TensorBase dy, bint filters)
     return dy
 
 
+def is_matrix(TensorBase x, TensorBase w, options):
+    """Is it a product of matrices that reads row-major x (N,C,H,W) as it lies: a 1x1 filter with stride 1 and no padding?"""
+    stride, padding, _, groups = options
+    return (w.ndim == 4 and x.ndim == 4 and w.shape_[2] == w.shape_[3] == 1 and groups == 1 and w.shape_[1] == x.shape_[1] and x.numel_ > 0
+            and w.dtype_ == x.dtype_ <= FN_F64 and stride in (1, (1, 1)) and padding in (0, (0, 0), "valid", "same") and is_dense(x) and not is_nhwc(x))
+
+
+def as_images(TensorBase y, int64_t H, int64_t W):
+    """y (N, H W, C), dense and of no history, seen as (N,C,H,W) in channels-last order."""
+    cdef int64_t C = y.shape_[2]
+    cdef int64_t *shape = [y.shape_[0], C, H, W]
+    cdef int64_t *stride = [H * W * C, 1, W * C, C]
+    cdef TensorBase t = alias(y, 4, shape, stride, y.offset)
+    t.base, t.channels_last = None, True
+    return t
+
+
+def as_lines(TensorBase x):
+    """x (N,C,H,W) seen as (N,C, H W): as it lies if rows follow one another, else a copy."""
+    if x.shape_[2] > 1 and x.shape_[3] > 1 and x.stride_[2] != x.shape_[3] * x.stride_[3]:
+        x = contiguous(x)
+    cdef int64_t *shape = [x.shape_[0], x.shape_[1], x.shape_[2] * x.shape_[3]]
+    cdef int64_t *stride = [x.stride_[0], x.stride_[1], x.stride_[3] if x.shape_[3] > 1 else x.stride_[2]]
+    return alias(x, 3, shape, stride, x.offset)
+
+
 def conv2d_input(TensorBase x, TensorBase w, options):
     """x (N,C,H,W) in the layout that conv2d_fwd and conv2d_bwd_w would both turn it to."""
     cdef fn_conv_args a

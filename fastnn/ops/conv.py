@@ -20,9 +20,33 @@ def _checked(name, input, weight, bias, spatial):
 
 def _convolve(input, weight, bias, options, line, relu=False):
     """y = conv(input (N,C,H,W), weight) + bias, or relu of it"""
+    if not line and _core.is_matrix(input, weight, options):
+        return _multiply(input, weight, bias, relu)
     x = input if line else _core.conv2d_input(input, weight, options)
     y = _core.conv2d_fwd(x, weight, bias, *options, line=line, act=relu)
     return attach(y, _conv_backward, (input, weight, bias), (x, weight, y) if relu else (x, weight), (options, line))
+
+
+def _multiply(x, weight, bias, relu):
+    """y[n] = x[n]' w' for a 1x1 filter w (K,C) and row-major images x[n] (C,HW), which no copy turns to channels-last."""
+    (_, _, H, W), w = x.shape, _core.view(weight, weight.shape[:2])
+    y = _core.as_images(_core.gemm(_core.permute(_core.as_lines(x), (0, 2, 1)), _core.permute(w, (1, 0)), bias, relu), H, W)
+    return attach(y, _multiply_backward, (x, weight, bias), (x, weight, y) if relu else (x, weight))
+
+
+def _multiply_backward(node, dy):
+    """dx[n] = w' dy[n], row-major as x is; dw = sum over n of dy[n] x[n]'"""
+    x, weight, *y = node.saved
+    (N, C, H, W), K, (need_x, need_w, need_b) = x.shape, len(weight), node.needs
+    dy = _core.relu_backward(dy, y[0]) if y else dy
+    dy, x, dx, dw = _core.as_lines(dy), _core.as_lines(x), None, None
+    if need_x:
+        dx = _core.view(_core.gemm(_core.permute(_core.view(weight, (K, C)), (1, 0)), dy), (N, C, H, W))
+    if need_w:
+        for n in range(N):
+            dw = _core.gemm(_core.select(dy, 0, n), _core.permute(_core.select(x, 0, n), (1, 0)), out=dw, accumulate=n > 0)
+        dw = _core.view(dw, weight.shape)
+    return dx, dw, _core.sum_(dy, (0, 2), False) if need_b else None
 
 
 def _conv_backward(node, dy):
