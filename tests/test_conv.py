@@ -349,3 +349,23 @@ def test_kernels(layout, dtype):
         kernels.conv2d_forward(X, w, layout="CHWN")
     with pytest.raises(RuntimeError, match="expected four dimensions"):
         kernels.conv2d_forward(X[0], w, layout=layout)
+
+
+@pytest.mark.parametrize("layout", ["row-major", "channels-last", "strided"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", [(3, 20, 33, 5, 7), (1, 2, 1, 1, 9), (4, 70, 6, 8, 1)])
+def test_a_1x1_filter_over_row_major_images(shape, relu, layout):
+    """y and all gradients as the form for channels-last images has them, whatever dy's layout."""
+    n, c, k, h, w = shape
+    rng = np.random.default_rng(0)
+    x, weight, bias, dy = (fastnn.tensor(rng.standard_normal(s)) for s in ((n, c, h, w), (k, c, 1, 1), (k,), (n, k, h, w)))
+    dy = {"row-major": dy, "channels-last": _core.nhwc(dy), "strided": dy.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2)}[layout]
+    results = []
+    for images in (x, _core.nhwc(x)):
+        leaves = [t.clone().requires_grad_() for t in (images, weight, bias)]
+        y = F.conv2d(*leaves) if not relu else fastnn.ops.conv.conv2d_relu(*leaves, (1, 0, 1, 1))
+        y.backward(dy)
+        assert y.is_contiguous()
+        results.append([y.detach().numpy(), *(t.grad.numpy() for t in leaves)])
+    for a, b in zip(*results):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
