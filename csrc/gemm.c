@@ -18,9 +18,12 @@ enum { ROWS, COLS, DOTS };
 #define DEPTH (2048 / SIZE)      /* of k, in one pass over a tile: its rows of s stay in the first-level cache */
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
 #define TURN_LANES (4 * FN_NR)   /* rows of s that lie along r are turned when so many lanes pass over them */
-#define PACK_ROWS (20 * FN_ROWS2)    /* v is packed when more rows pass over it; half as many if its own rows lie a */
-#define PAGE 4096                    /* multiple of this apart, where they crowd few sets of a cache; three tiles of */
-#define FAR 4194304                  /* them if v has so many bytes and its rows are pages apart, which none fetches ahead */
+/* v is packed when more rows than PACK_ROWS pass over it; half as many where its own rows lie a multiple of a page apart
+ * and crowd few sets of a cache; three tiles of them where they lie pages apart, so that none is fetched ahead, and v has
+ * FAR bytes or more. */
+#define PACK_ROWS (20 * FN_ROWS2)
+#define PAGE 4096
+#define FAR 4194304
 #define AHEAD 8                  /* rows of v fetched ahead of packing */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
 #define OUT (GROUP + FN_PIECE)   /* apart in its buffer, with room for the last piece */

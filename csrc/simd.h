@@ -68,7 +68,8 @@ FN_INLINE void v_store_n(fn_t *p, vec v, int n) {
 }
 #endif
 
-/* a b + c, rounded once where the machine can. Spelt out: of a b + c d the compiler contracts now the one, now the other product. */
+/* a b + c, rounded once where the machine can. Spelt out, because of a b + c d the compiler contracts now the one product,
+ * now the other. */
 FN_INLINE vec v_fma(vec a, vec b, vec c) {
 #if defined(__AVX512F__)
     return FN_DT == 0 ? (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c) : (vec)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);

@@ -16,7 +16,6 @@ enum { D = 6, PLANES = D * D, OUT = 4, TAPS = 3 };
 #define FEW 32                   /* tiles of a sum of winograd_w */
 #define WHOLE 64                 /* elements that a part of the scratch is rounded up to */
 
-
 typedef struct {
     const fn_t *x;               /* (N,H,W,I), channels side by side */
     fn_t *y;                     /* (N,P,Q,O), channels side by side; of winograd_w: dy, read */
