@@ -128,11 +128,28 @@ cdef TensorBase _conv_dy(str name, fn_conv_args *a, TensorBase dy, bint filters)
     return dy
 
 
-def is_matrix(TensorBase x, TensorBase w, options):
-    """Is it a product of matrices that reads row-major x (N,C,H,W) as it lies: a 1x1 filter with stride 1 and no padding?"""
-    stride, padding, _, groups = options
-    return (w.ndim == 4 and x.ndim == 4 and w.shape_[2] == w.shape_[3] == 1 and groups == 1 and w.shape_[1] == x.shape_[1] and x.numel_ > 0
-            and w.dtype_ == x.dtype_ <= FN_F64 and stride in (1, (1, 1)) and padding in (0, (0, 0), "valid", "same") and is_dense(x) and not is_nhwc(x))
+cdef int _conv_bias(str name, fn_conv_args *a, TensorBase b, TensorBase x, TensorBase w, bint line) except -1:
+    if b is None:
+        return 0
+    if b.ndim != 1 or b.shape_[0] != a.K:
+        raise RuntimeError(f"{name}: weight (K,C/groups,{'S' if line else 'R,S'})={_sizes(w, line)} needs a bias of shape ({a.K},), but got bias {shape_of(b)}")
+    if b.dtype_ != x.dtype_:
+        raise RuntimeError(f"{name}: Input type ({DTYPE_NAMES[x.dtype_]}) and bias type ({DTYPE_NAMES[b.dtype_]}) should be the same")
+    return 0
+
+
+def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
+    """'matrix' for a 1x1 filter that multiplies row-major images where they lie, 'filtering' for what winograd.c is asked and wants channels-last
+    operands for, else 'direct'."""
+    cdef fn_conv_args a
+    memset(&a, 0, sizeof(a))
+    _conv_dims("conv2d", x, w)
+    _conv_fill("conv2d", &a, tuple(x.shape), tuple(w.shape), options[0], options[1], options[2], options[3], False)
+    _conv_bias("conv2d", &a, b, x, w, False)
+    if a.R == 1 and a.S == 1 and a.G == 1 and a.stride_h == 1 and a.stride_w == 1 and a.P == a.H and a.Q == a.W and a.pad_h == 0 and a.pad_w == 0 \
+            and x.numel_ and is_dense(x) and not is_nhwc(x):
+        return "matrix"
+    return "filtering" if _filters(&a, True) else "direct"
 
 
 def as_images(TensorBase y, int64_t H, int64_t W):
@@ -154,15 +171,6 @@ def as_lines(TensorBase x):
     return alias(x, 3, shape, stride, x.offset)
 
 
-def conv2d_input(TensorBase x, TensorBase w, options):
-    """x (N,C,H,W) in the layout that conv2d_fwd and conv2d_bwd_w would both turn it to."""
-    cdef fn_conv_args a
-    memset(&a, 0, sizeof(a))
-    _conv_dims("conv2d", x, w)
-    _conv_fill("conv2d", &a, tuple(x.shape), tuple(w.shape), options[0], options[1], options[2], options[3], False)
-    return nhwc(x) if _filters(&a, True) else x
-
-
 def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=0, dilation=1, groups=1, int act=0, bint line=False, bint winograd=True):
     """y (N,K,P,Q), channels-last, of x (N,C,H,W) and w (K,C/groups,R,S), b (K) or None; line: messages speak of conv1d."""
     cdef fn_conv_args a
@@ -171,11 +179,8 @@ def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=
     memset(&a, 0, sizeof(a))
     _conv_dims(name, x, w)
     _conv_fill(name, &a, tuple(x.shape), tuple(w.shape), stride, padding, dilation, groups, line)
+    _conv_bias(name, &a, b, x, w, line)
     if b is not None:
-        if b.ndim != 1 or b.shape_[0] != a.K:
-            raise RuntimeError(f"{name}: weight (K,C/groups,{'S' if line else 'R,S'})={_sizes(w, line)} needs a bias of shape ({a.K},), but got bias {shape_of(b)}")
-        if b.dtype_ != x.dtype_:
-            raise RuntimeError(f"{name}: Input type ({DTYPE_NAMES[x.dtype_]}) and bias type ({DTYPE_NAMES[b.dtype_]}) should be the same")
         b = dense(b)
         a.b = rd(b)
     w = dense(w)

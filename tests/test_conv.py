@@ -225,7 +225,7 @@ def test_changing_image_sizes_share_memory():
 
 # ---- messages --------------------------------------------------------------------------------------------------------------
 
-X, WEIGHT = (8, 3, 32, 32), (16, 3, 3, 3)
+X, WEIGHT, POINT = (8, 3, 32, 32), (16, 3, 3, 3), (16, 3, 1, 1)
 BAD = [
     ((X, (16, 4, 3, 3)), {}, RuntimeError, r"conv2d: input \(N,C,H,W\)=\(8,3,32,32\) has C=3, but weight \(K,C/groups,R,S\)=\(16,4,3,3\) with groups=1 needs C=4"),
     (((8, 4, 5, 5), (4, 4, 3, 3)), {"groups": 2}, RuntimeError, r"has C=4.*\(4,4,3,3\) with groups=2 needs C=8"),
@@ -249,6 +249,10 @@ BAD = [
     ((X, WEIGHT), {"padding": 1 << 60}, RuntimeError, "too large a padding"), ((X, (16, 3, 0, 3)), {}, RuntimeError, "need 1 or more elements"),
     (((2, 3, 0, 8), WEIGHT), {"padding": 2}, RuntimeError, r"\(2,3,0,8\)"), ((X, (0, 3, 3, 3)), {}, RuntimeError, "K=0"),
     ((X, WEIGHT), {"padding": 1 << 39}, RuntimeError, "elements"),
+    ((X, POINT), {"dilation": 0}, RuntimeError, "non-positive dilation is not supported"), ((X, POINT), {"stride": 0}, RuntimeError, "non-positive stride"),
+    ((X, POINT), {"stride": True}, TypeError, "stride must be an int.*got True"), ((X, POINT), {"padding": -1}, RuntimeError, "negative padding"),
+    ((X, POINT, (15,)), {}, RuntimeError, r"\(16,3,1,1\) needs a bias of shape \(16,\), but got bias \(15,\)"),
+    ((X, (16, 4, 1, 1)), {}, RuntimeError, r"has C=3, but weight.*\(16,4,1,1\) with groups=1 needs C=4"),
 ]
 
 

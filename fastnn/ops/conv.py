@@ -20,11 +20,12 @@ def _checked(name, input, weight, bias, spatial):
 
 def _convolve(input, weight, bias, options, line, relu=False):
     """y = conv(input (N,C,H,W), weight) + bias, or relu of it"""
-    if not line and _core.is_matrix(input, weight, options):
+    form = "direct" if line else _core.conv2d_form(input, weight, bias, options)
+    if form == "matrix":
         return _multiply(input, weight, bias, relu)
-    x = input if line else _core.conv2d_input(input, weight, options)
+    x = _core.nhwc(input) if form == "filtering" else input       # here and in _conv_backward, so that no pass turns it again
     y = _core.conv2d_fwd(x, weight, bias, *options, line=line, act=relu)
-    return attach(y, _conv_backward, (input, weight, bias), (x, weight, y) if relu else (x, weight), (options, line))
+    return attach(y, _conv_backward, (input, weight, bias), (x, weight, y) if relu else (x, weight), (options, line, form))
 
 
 def _multiply(x, weight, bias, relu):
@@ -51,8 +52,9 @@ def _multiply_backward(node, dy):
 
 def _conv_backward(node, dy):
     """Each gradient only where it is needed; those of weight and bias share one pass over dy."""
-    (x, w, *y), (options, line) = node.saved, node.meta
+    (x, w, *y), (options, line, form) = node.saved, node.meta
     dy = _core.relu_backward(dy, y[0]) if y else dy
+    dy = _core.nhwc(dy) if form == "filtering" else dy
     need_x, need_w, need_b = node.needs
     dx = _core.conv2d_bwd_x(dy, w, x.shape, *options, line=line) if need_x else None
     dw, db = _core.conv2d_bwd_w(dy, x, w.shape, *options, need_b, need_w, line=line) if need_w or need_b else (None, None)
