@@ -11,7 +11,7 @@
  *   PIXELS    vectors run along pixels, weights are broadcast: output channels that would leave a vector half empty
  *   DEPTHS    a channel in, a channel out: vectors run along groups
  *   IMAGES    as CHANNELS, where a tile's rows are images: those are many and small
- *   SCATTER   dx of few channels: each pixel of dy makes its shares of all pixels that it came from, which are added
+ *   SCATTER   dx of few channels: the pixels of dy make their shares of a row of dx, and each of its pixels adds up its own
  * Every sum runs in one order fixed by the shapes, whatever the threads. docs/convolution.md has it at length. */
 #include "conv.h"
 
@@ -444,116 +444,102 @@ FN_KERNEL(conv2d_fwd) {
 
 /* ---- SCATTER ----------------------------------------------------------------------------------------------------- */
 
-/* A block of rows of dx with `cols` columns, of which the first is column -pad; for each row of dy that reaches it
- * T[q][r][s][c] = sum over k of dy[q,k] w[k,c,r,s], of which (s, c) is a run of pixels of one row of dx. */
+/* T[h][q][s,c] = sum over r, k of dy[p,q,k] w[k,c,r,s], p being the row whose tap r reaches row h of dx: one product for
+ * each row of dx. A pixel of dx is the sum over s of T[h][q][s], q being the column whose tap s reaches it. */
 typedef struct {
-    int64_t I, O, lanes, nv, width, panels, cols, pitch, rows;
-    int64_t at_once;                         /* rows of dy */
-    int64_t pack, y_room, t_room, x_room, room;
+    int64_t I, O, ldt, nv, width, panels, rows;
+    int64_t panel;                           /* elements: all panels of a filter row */
+    int64_t pack, t_room, room;
 } scatter;
 
 static scatter scatter_of(const fn_conv_args *a) {
-    scatter d = {.I = a->K / a->G, .O = a->C / a->G, .cols = (a->Q - 1) * a->stride_w + a->S};
-    d.lanes = a->R * a->S * d.O, d.nv = d.lanes <= FN_VL ? 1 : d.lanes > 2 * FN_VL && a->Q <= FN_ROWS4 ? 4 : 2;
-    d.width = d.nv * FN_VL, d.panels = over(d.lanes, d.width), d.pitch = d.cols * d.O;
-    d.rows = most(least(a->H, BLOCK / most(d.pitch * SIZE, 1)), 1);
-    d.rows = most(over(a->H, most(over(a->H, d.rows), 1)), 1);
-    d.pack = a->G * d.panels * d.I * d.width;
-    d.at_once = a->dy_c == 1 && a->dy_h == a->Q * a->dy_w ? most(least(a->P, 4 * FN_ROWS2 / a->Q), 1) : 1;
-    d.y_room = up(d.rows * d.pitch + SPARE, 64), d.t_room = up(d.at_once * a->Q * d.panels * d.width + SPARE, 64);
-    d.x_room = a->dy_c == 1 || d.I == 1 ? 0 : up(a->Q * d.I + SPARE, 64);
-    d.room = d.y_room + d.t_room + d.x_room;
+    scatter d = {.I = a->K / a->G, .O = a->C / a->G};
+    d.ldt = up(a->S * d.O, FN_VL), d.nv = d.ldt <= FN_VL ? 1 : d.ldt > 2 * FN_VL && a->Q <= FN_ROWS4 ? 4 : 2;
+    d.width = d.nv * FN_VL, d.panels = over(d.ldt, d.width), d.panel = d.panels * d.I * d.width;
+    d.rows = most(least(a->H, NEAR / (a->Q * d.ldt * SIZE)), 1);
+    d.rows = over(a->H, over(a->H, d.rows));
+    d.pack = a->G * a->R * d.panel, d.t_room = up(d.rows * a->Q * d.ldt + SPARE, 64);
+    d.room = up(d.t_room + (2 * a->R + 3 * (a->H + a->W)) * 8 / SIZE, 64);
     return d;
 }
 
-/* Is it worth it? Vector multiply-adds of an image; adding a vector up costs some three. */
+/* Is it worth it? Vector multiply-adds of an image; adding a vector costs some three. */
 static int scatters(const fn_conv_args *a) {
-    const int64_t I = a->K / a->G, O = a->C / a->G;
-    if (a->dil_w != 1 || O >= FN_VL || (I == 1 && O == 1 && a->G > 1) || a->R * a->S * O > 4096) return 0;
+    const int64_t I = a->K / a->G, O = a->C / a->G, pixels = a->H * a->W;
+    if (O > FN_VL || (I == 1 && O == 1 && a->G > 1) || a->R * a->S * O > 4096) return 0;
     const double taps = (double)(a->R * a->S) / (double)(a->stride_h * a->stride_w), sums = (double)I * taps;
-    const int64_t each = over(a->R * a->S * O, FN_VL) * I + 3 * a->R * over(a->S * O, FN_VL);
-    const double cost = (double)(a->P * a->Q) * (double)each;
+    const double cost = (double)(a->P * a->Q * a->R * over(a->S * O, FN_VL) * I) +
+                        3 * (double)pixels * (double)(1 + a->S / a->stride_w);
     const double waste = (double)(a->W + a->S - 1) / (double)a->W;
     const double along_pixels = (double)O / FN_VL * sums * waste + 0.5 * (double)O + 2 * (double)I;
-    return cost < (double)(a->H * a->W) * (along_pixels < sums ? along_pixels : sums);
+    return cost < (double)pixels * (along_pixels < sums ? along_pixels : sums);
 }
 
-/* Panels [g][lane / width][k][lane % width], lanes in order r, s, c. */
+/* Panels [g][r][lane / width][k][lane % width], lanes in order s, c. */
 static void pack_scatter(const fn_conv_args *a, const scatter *d, fn_t *packed, fn_team t) {
     const int64_t taps = a->R * a->S, I = d->I, O = d->O, width = d->width;
     int64_t lo, hi;
-    fn_share(a->G * d->panels, 1, t, &lo, &hi);
+    fn_share(a->G * a->R * d->panels, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {
-        const fn_t *const w = (const fn_t *)a->w + u / d->panels * I * O * taps;
+        const int64_t r = u / d->panels % a->R, g = u / d->panels / a->R;
+        const fn_t *const w = (const fn_t *)a->w + g * I * O * taps + r * a->S;
         fn_t *const y = packed + u * I * width;
         for (int64_t l = 0, lane = u % d->panels * width; l < width; l++, lane++) {
             const fn_t *const w_l = w + lane % O * taps + lane / O;
-            for (int64_t k = 0; k < I; k++) y[k * width + l] = lane < d->lanes ? w_l[k * O * taps] : 0;
+            for (int64_t k = 0; k < I; k++) y[k * width + l] = lane < a->S * O ? w_l[k * O * taps] : 0;
         }
     }
 }
 
-/* y[q*y_s + i] += x[q*x_s + i] for n runs */
-FN_INLINE void add_runs_(const int whole, fn_t *y, int64_t y_s, const fn_t *x, int64_t x_s, int64_t n, int64_t run) {
-    const int rest = (int)(run - whole * FN_VL);
-    for (int64_t q = 0; q < n; q++, y += y_s, x += x_s) {
-        UNROLL for (int v = 0; v < whole; v++) v_store(y + v * FN_VL, v_load(y + v * FN_VL) + v_load(x + v * FN_VL));
-        fn_t *const end = y + whole * FN_VL;
-        if (rest) v_store_n(end, v_load_n(end, rest) + v_load_n(x + whole * FN_VL, rest), rest);
+/* The positions of dy that reach a position of dx: from, from + axis.dil, ..., by taps tap, tap + axis.w_step, ... */
+typedef struct {
+    int64_t from, tap, count;
+} reach;
+static axis reach_all(reach *y, int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil) {
+    axis x = {0}, some = {0};
+    for (int64_t phase = 0, first; phase < stride; phase++) {
+        x = backward_axis(in, out, taps, stride, pad, dil, phase, &first);
+        if (x.taps) some = x;
+        for (int64_t o = 0, lo, hi; o < x.out; o++) {
+            taps_at(&x, o, &lo, &hi);
+            y[first + o * stride] = (reach){o + x.first + lo * x.dil, x.w0 + lo * x.w_step, x.taps ? hi - lo : 0};
+        }
     }
-}
-static void add_runs(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_s, int64_t n, int64_t run) {
-    for (; run >= 2 * FN_VL; run -= 2 * FN_VL, y += 2 * FN_VL, x += 2 * FN_VL)
-        add_runs_(2, y, y_s, x, x_s, n, 2 * FN_VL);
-    if (run >= FN_VL) add_runs_(1, y, y_s, x, x_s, n, run);
-    else if (run) add_runs_(0, y, y_s, x, x_s, n, run);
+    return some;
 }
 
 static void scattered(const fn_conv_args *a, const scatter *d, const fn_t *packed, fn_t *room, fn_team t) {
-    const int64_t H = a->H, W = a->W, P = a->P, Q = a->Q, R = a->R, I = d->I, O = d->O, ldt = up(d->lanes, FN_VL);
-    const int64_t run = a->S * O, turns = over(a->S, a->stride_w), first = -a->pad_w;
-    fn_t *const block = room, *const T = block + d->y_room, *const row = T + d->t_room;
-    int64_t rows = d->rows;
-    if (t.size > 1 && a->N * a->G < 2 * t.size)
-        rows = least(rows, most(over(H, over(2 * t.size, a->N * a->G)), 2 * ((R - 1) * a->dil_h + 1)));
+    const int64_t H = a->H, W = a->W, Q = a->Q, I = d->I, O = d->O, ldt = d->ldt;
+    fn_t *const T = room;
+    int64_t *const a_at = (int64_t *)(T + d->t_room), *const b_at = a_at + a->R;
+    reach *const down = (reach *)(b_at + a->R), *const across = down + H;
+    const axis v = reach_all(down, H, a->P, a->R, a->stride_h, a->pad_h, a->dil_h);
+    const axis l = reach_all(across, W, Q, a->S, a->stride_w, a->pad_w, a->dil_w);
+    const int64_t step = l.dil * ldt + l.w_step * O;
+    const int64_t rows = t.size > 1 ? least(d->rows, most(over(H, over(2 * t.size, a->N * a->G)), 1)) : d->rows;
     const int64_t blocks = over(H, rows);
     int64_t lo, hi;
     fn_share(a->N * a->G * blocks, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {
         const int64_t n = u / blocks / a->G, g = u / blocks % a->G, h0 = u % blocks * rows, h1 = least(H, h0 + rows);
-        clear(block, (h1 - h0) * d->pitch);
-        const int64_t top = h0 + a->pad_h - (R - 1) * a->dil_h;      /* the first row of dy that reaches row h0 */
-        const int64_t p1 = least(P, (h1 - 1 + a->pad_h) / a->stride_h + 1);
-        for (int64_t p0 = top > 0 ? over(top, a->stride_h) : 0, some; p0 < p1; p0 += some) {
-            some = least(d->at_once, p1 - p0);
-            const fn_t *dy = (const fn_t *)a->dy + n * a->dy_n + p0 * a->dy_h + g * I * a->dy_c;
-            if (d->x_room) copy_pixels(row, I, dy, a->dy_w, a->dy_c, Q, I);
-            const fn_brgemm b = {.c = T, .ldc = ldt, .a = d->x_room ? row : dy, .a_m = d->x_room ? I : a->dy_w,
-                                 .a_k = 1, .b = packed + g * d->panels * I * d->width, .b_k = d->width,
-                                 .b_panel = I * d->width,
-                                 .m = some * Q, .n = ldt, .k = I, .count = 1, .nv = d->nv};
-            FN_NAME(brgemm)(&b);
-            /* every turns-th pixel: their runs do not meet */
-            for (int64_t i = 0; i < some * turns; i++)
-                for (int64_t r = 0; r < R; r++) {
-                    const int64_t h = (p0 + i / turns) * a->stride_h - a->pad_h + r * a->dil_h;
-                    if (h < h0 || h >= h1) continue;
-                    fn_t *const y = block + (h - h0) * d->pitch;
-                    const int64_t turn = i % turns;
-                    const fn_t *const T_p = T + i / turns * Q * ldt;
-                    add_runs(y + turn * a->stride_w * O, turns * a->stride_w * O, T_p + turn * ldt + r * run,
-                             turns * ldt, over(Q - turn, turns), run);
-                }
-        }
-        const int64_t left = most(0, first), right = most(least(W, first + d->cols), left);
         for (int64_t h = h0; h < h1; h++) {
-            fn_t *const y = (fn_t *)a->dx + ((n * H + h) * W) * a->C + g * O;
-            const fn_t *const from = block + (h - h0) * d->pitch + (left - first) * O;
-            if (a->G == 1) {
-                copy(y, from, (right - left) * O), clear(y + right * O, (W - right) * O);
-            } else {
-                for (int64_t w = 0; w < W; w++)
-                    for (int64_t c = 0; c < O; c++) y[w * a->C + c] = w < right ? from[w * O + c] : 0;
+            for (int64_t i = 0; i < down[h].count; i++) {
+                a_at[i] = (down[h].from + i * v.dil) * a->dy_h;
+                b_at[i] = (down[h].tap + i * v.w_step) * d->panel;
+            }
+            const fn_brgemm b = {.c = T + (h - h0) * Q * ldt, .ldc = ldt, .a_at = a_at, .a_m = a->dy_w, .a_k = a->dy_c,
+                                 .a = (const fn_t *)a->dy + n * a->dy_n + g * I * a->dy_c, .b_at = b_at,
+                                 .b = packed + g * a->R * d->panel, .b_k = d->width, .b_panel = I * d->width,
+                                 .m = Q, .n = ldt, .k = I, .count = down[h].count, .nv = d->nv};
+            FN_NAME(brgemm)(&b);
+        }
+        for (int64_t h = h0; h < h1; h++) {
+            fn_t *const y = (fn_t *)a->dx + (n * H + h) * W * a->C + g * O;
+            for (int64_t w = 0; w < W; w++) {
+                const fn_t *from = T + ((h - h0) * Q + across[w].from) * ldt + across[w].tap * O;
+                vec sum = v_zero();
+                for (int64_t i = 0; i < across[w].count; i++, from += step) sum += v_load(from);
+                v_store_n(y + w * a->C, sum, (int)O);
             }
         }
     }
