@@ -247,6 +247,79 @@ FN_INLINE vec add_where(vec acc, vec v, mask which, int64_t tap) {
 #endif
 }
 
+/* ---- few channels: 2x2 windows side by side, n pixels to a vector -------------------------------------------- */
+
+typedef struct {
+    int64_t n;                               /* 0: not of this kind */
+    mask even, odd;                          /* where the left and right pixels of n windows lie in two vectors of x */
+    mask low, high;                          /* and where those two vectors lie in the left and right ones */
+} few;
+static few few_of(const fn_pool2d_args *a) {
+    few f = {0};
+#if defined(__AVX512F__)
+    const int64_t C = a->C;
+    if (!a->last || 2 * C > FN_VL || a->R != 2 || a->S != 2 || a->sh != 2 || a->sw != 2 || a->ph || a->pw || a->dh != 1 || a->dw != 1 || 2 * a->P > a->H ||
+        2 * a->Q > a->W)
+        return f;
+    f.n = FN_VL / C;
+    for (int64_t l = 0; l < FN_VL; l++) {
+        f.even[l] = (fn_i)(l / C * 2 * C + l % C), f.odd[l] = f.even[l] + (fn_i)C;
+        const int64_t at[2] = {l, l + FN_VL};
+        for (int i = 0; i < 2; i++) {
+            const int64_t lane = at[i] / (2 * C) * C + at[i] % C + (at[i] / C % 2 ? FN_VL : 0);
+            if (i) f.high[l] = (fn_i)lane;
+            else f.low[l] = (fn_i)lane;
+        }
+    }
+#else
+    (void)a;
+#endif
+    return f;
+}
+/* Lane l is lane i[l] of a and b end to end. */
+FN_INLINE vec v_pick(vec a, mask i, vec b) {
+#if defined(__AVX512F__) && FN_DT == 0
+    return (vec)_mm512_permutex2var_ps((__m512)a, (__m512i)i, (__m512)b);
+#elif defined(__AVX512F__)
+    return (vec)_mm512_permutex2var_pd((__m512d)a, (__m512i)i, (__m512d)b);
+#else
+    (void)i;
+    return a + b;
+#endif
+}
+FN_INLINE vec v_get_most(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : n > 0 ? v_load_n(p, (int)n) : v_zero(); }
+
+/* A row of outputs at `at`; x is the upper row of their windows. */
+static void max_few(const fn_pool2d_args *a, const few *f, const fn_t *x, int64_t at) {
+    const int64_t C = a->C, lanes = f->n * C;
+    for (int64_t q = 0, rest = a->Q * C; rest > 0; q += lanes, rest -= lanes) {
+        const int m = (int)(rest < lanes ? rest : lanes);
+        vec best = v_set1((fn_t)-INFINITY);
+        mask which = m_set1(0);
+        for (int r = 0; r < 2; r++) {
+            const fn_t *const p = x + r * a->W * C + 2 * q;
+            const vec u = v_get_most(p, 2 * m), v = v_get_most(p + FN_VL, 2 * m - FN_VL);
+            contend(&best, &which, v_pick(u, f->even, v), 2 * r);
+            contend(&best, &which, v_pick(u, f->odd, v), 2 * r + 1);
+        }
+        v_store_n((fn_t *)a->y + at + q, best, m);
+        taps_put(a->tap, at + q, which, m, BYTES);
+    }
+}
+/* Row r of two that the row of windows at `at` holds. */
+static void max_few_bwd(const fn_pool2d_args *a, const few *f, fn_t *dx, int64_t at, int64_t r) {
+    const int64_t C = a->C, lanes = f->n * C;
+    for (int64_t q = 0, rest = a->Q * C; rest > 0; q += lanes, rest -= lanes) {
+        const int m = (int)(rest < lanes ? rest : lanes);
+        const vec dy = v_load_n((const fn_t *)a->dy + at + q, m);
+        const mask which = taps_get(a->tap, at + q, m, BYTES);
+        const vec left = add_where(v_zero(), dy, which, 2 * r), right = add_where(v_zero(), dy, which, 2 * r + 1);
+        v_put(dx + 2 * q, v_pick(left, f->low, right), 2 * m < FN_VL ? 2 * m : FN_VL);
+        if (2 * m > FN_VL) v_store_n(dx + 2 * q + FN_VL, v_pick(left, f->high, right), 2 * m - FN_VL);
+    }
+    memset(dx + 2 * a->Q * C, 0, (size_t)((a->W - 2 * a->Q) * C) * sizeof(fn_t));
+}
+
 /* ---- max, forward ---------------------------------------------------------------------------------------- */
 
 /* One output pixel of C channels: x and tap0 at the first of its nr x ns taps. */
@@ -330,11 +403,13 @@ FN_INLINE void max_forward(const fn_pool2d_args *a, fn_team t, int kept) {
     const axis down = rows_of(a), across = columns_of(a);
     const range in = whole_windows(&across);
     const int64_t C = a->last ? a->C : 1, P = a->P, Q = a->Q;
+    const few f = few_of(a);
     ROWS(a, P, {
         const window u = window_of(&down, row);
         const fn_t *const x = (const fn_t *)a->x + plane * a->H * a->W * C;
         const int64_t at = i * Q * C;
-        if (a->last) max_pixels(a, &across, u, x, at, 0, Q, C, kept);
+        if (f.n) max_few(a, &f, x + 2 * row * a->W * C, at);
+        else if (a->last) max_pixels(a, &across, u, x, at, 0, Q, C, kept);
         else max_row(a, &across, in, u, x, at, kept);
         if (a->flat) flat_row(a, u, at, C, kept);
     });
@@ -431,11 +506,13 @@ FN_INLINE void max_backward(const fn_pool2d_args *a, fn_team t, int kept) {
     const int64_t C = a->last ? a->C : 1, H = a->H, W = a->W, Q = a->Q;
     holders *const of = (holders *)a->work + t.rank * (H + W);
     const held rows = held_in(&down, of), columns = held_in(&across, of + H);
+    const few f = few_of(a);
     ROWS(a, H, {
         const holders u = rows.of[row];
         fn_t *const dx = (fn_t *)a->dx + i * W * C;
         const int64_t at = (plane * a->P + u.at) * Q * C;
         if (!u.n) memset(dx, 0, (size_t)(W * C) * sizeof(fn_t));
+        else if (f.n) max_few_bwd(a, &f, dx, at, u.tap);
         else if (a->last) max_pixels_bwd(a, rows, columns, u, dx, at, 0, W, C, kept);
         else max_row_bwd(a, rows, columns, in, u, dx, at, kept);
     });
