@@ -1,0 +1,129 @@
+/* What Winograd's minimal filtering has in common forward and backward; winograd.c has the formula.
+ *
+ * V[plane][block of tiles][FN_VL channels][tile of the block][FN_VL] holds transformed tiles: what a product's registers
+ * take follows one another, and planes a vector longer than they need be do not meet in the same sets of a cache. */
+#ifndef FN_WINOGRAD_H
+#define FN_WINOGRAD_H
+#include "conv.h"
+
+enum { D = 6, PLANES = D * D, OUT = 4, TAPS = 3 };
+#define CACHE 1179648            /* bytes of a thread's second-level cache that may hold what is used again and again */
+#define WHOLE 64                 /* elements that a part of the scratch is rounded up to */
+#define FLAGS up(FN_MAX_THREADS, WHOLE)
+
+typedef struct {
+    const fn_t *x;               /* (N,H,W,I), channels side by side */
+    fn_t *y;                     /* (N,P,Q,O), channels side by side; of the weight's gradient: dy, read */
+    fn_t *w;                     /* element (o,i,r,s) at o*w_o + i*w_i + r*w_r + s*w_s; or dw, written */
+    const fn_t *bias;            /* (O) or null */
+    int64_t x_n, x_h, x_w, y_n, y_h, y_w, w_o, w_i, w_r, w_s;
+    int64_t N, H, W, I, P, Q, O;
+    int64_t top, left;           /* output (p,q) begins at input (p - top, q - left) */
+    int64_t relu;
+} filtering;
+
+static inline filtering forward_of(const fn_conv_args *a) {
+    return (filtering){.x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .x_n = a->x_n, .x_h = a->x_h,
+                       .x_w = a->x_w,
+                       .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * 9, .w_i = 9, .w_r = 3,
+                       .w_s = 1, .N = a->N, .H = a->H, .W = a->W, .I = a->C, .P = a->P, .Q = a->Q, .O = a->K,
+                       .top = a->pad_h, .left = a->pad_w, .relu = a->act == FN_ACT_RELU};
+}
+static inline int plain(const fn_conv_args *a) {
+    return a->R == TAPS && a->S == TAPS && a->G == 1 && a->stride_h == 1 && a->stride_w == 1 && a->dil_h == 1 &&
+           a->dil_w == 1;
+}
+
+/* ---- the transforms of six, four and three numbers, a vector of channels each ------------------------------------ */
+
+/* B' d */
+FN_INLINE void spread_x(vec *v, const vec *d) {
+    const vec e = d[3] - d[1], f = d[4] - d[2];
+    const vec c1 = v_set1((fn_t)1.5), c2 = v_set1(2), c3 = v_set1((fn_t)2.5), c4 = v_set1((fn_t)0.5);
+    v[0] = v_fma(c1, e, d[0] + d[4]) - c2 * d[2];
+    v[1] = v_fma(c3, d[3], d[4] - d[1]) + c4 * d[2];
+    v[2] = v_fma(c4, d[3], d[4] + d[1]) - c3 * d[2];
+    v[3] = v_fma(c2, e, f);
+    v[4] = f - c4 * e;
+    v[5] = v_fma(c1, f, d[1] + d[5]) - c2 * d[3];
+}
+
+/* G w, 6 of 3, and F dy, 6 of 4 */
+FN_INLINE void spread_taps(vec *v, const vec *w, const int taps) {
+    const vec third = v_set1((fn_t)(1.0 / 3)), even = third * (w[0] + w[2]), odd = taps == 4 ? w[1] + w[3] : w[1];
+    const vec c0 = v_set1((fn_t)(-16.0 / 15)), c1 = v_set1((fn_t)(-8.0 / 15)), c2 = v_set1((fn_t)(-4.0 / 15));
+    const vec e0 = v_set1((fn_t)(1.0 / 15)), e1 = v_set1((fn_t)(-2.0 / 15)), e2 = v_set1((fn_t)(4.0 / 15));
+    v[0] = w[0];
+    v[1] = v_fma(third, odd, even);
+    v[2] = third * odd - even;
+    v[3] = v_fma(c2, w[2], v_fma(c1, w[1], c0 * w[0]));
+    v[4] = v_fma(e2, w[2], v_fma(e1, w[1], e0 * w[0]));
+    if (taps == 4) v[3] = v_fma(e1, w[3], v[3]), v[4] = v_fma(c1, w[3], v[4]);
+    v[5] = w[taps - 1];
+}
+
+/* A' m, 4 of 6, and E' m, 3 of 6 */
+FN_INLINE void gather(vec *y, const vec *m, const int outputs) {
+    const vec sum = m[1] + m[2], difference = m[1] - m[2];
+    const vec half = v_set1((fn_t)0.5), two = v_set1(2), quarter = v_set1((fn_t)0.25), four = v_set1(4);
+    y[0] = (m[0] + sum) + (m[3] + m[4]);
+    y[1] = v_fma(half, m[3], difference) - two * m[4];
+    y[2] = v_fma(four, m[4], v_fma(quarter, m[3], sum));
+    if (outputs == 3) y[2] += m[5];
+    else y[3] = v_fma(v_set1((fn_t)0.125), m[3], difference + m[5]) - v_set1(8) * m[4];
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------------------- */
+
+static inline int64_t tiles_of(const filtering *g) { return g->N * over(g->P, OUT) * over(g->Q, OUT); }
+
+/* Where tile t begins in y. */
+static inline void place(const filtering *g, int64_t t, int64_t *n, int64_t *row, int64_t *column) {
+    const int64_t across = over(g->Q, OUT), down = over(g->P, OUT);
+    *column = t % across * OUT, *row = t / across % down * OUT, *n = t / (across * down);
+}
+
+/* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. */
+FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros,
+                           int64_t from, int64_t count) {
+    for (int64_t t = 0; t < count; t++, at++) {
+        int64_t n, row, column;
+        const fn_t *x[D][D];
+        place(g, from + t, &n, &row, &column);
+        for (int64_t a = 0; a < D; a++)
+            for (int64_t b = 0; b < D; b++) {
+                const int64_t h = row - g->top + a, w = column - g->left + b;
+                const int inside = h >= 0 && h < g->H && w >= 0 && w < g->W;
+                x[a][b] = inside ? g->x + n * g->x_n + h * g->x_h + w * g->x_w : zeros;
+            }
+        fn_t *to = v + at / per * per * g->I + at % per * FN_VL;
+        for (int64_t i = 0; i < g->I; i += FN_VL, to += per * FN_VL) {
+            UNROLL for (int a = D - OUT; a < D; a++)         /* what the next tile shares with no earlier one */
+                UNROLL for (int b = D - OUT; b < D; b++) __builtin_prefetch(x[a][b] + i + OUT * g->x_w);
+            vec half[D][D];
+            UNROLL for (int b = 0; b < D; b++) {
+                vec d[D], s[D];
+                UNROLL for (int a = 0; a < D; a++) d[a] = v_load(x[a][b] + i);
+                spread_x(s, d);
+                UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
+            }
+            UNROLL for (int a = 0; a < D; a++) {
+                vec s[D];
+                spread_x(s, half[a]);
+                UNROLL for (int b = 0; b < D; b++) v_store(to + (a * D + b) * plane, s[b]);
+            }
+        }
+    }
+}
+
+/* Has no thread met a NaN? Their flags lie at the scratch's beginning. */
+FN_SHARED int all_finite(fn_t *flags, fn_t odd, fn_team t) {
+    flags[t.rank] = odd == 0;
+    fn_barrier(t);
+    for (int i = 0; i < t.size; i++)
+        if (!flags[i]) return 0;
+    return 1;
+}
+
+int FN_NAME(winograd_pays)(const filtering *g);
+#endif

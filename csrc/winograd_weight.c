@@ -1,0 +1,203 @@
+/* The gradient of a 3x3 filter's weights by minimal filtering, F(3x3, 4x4); winograd.c has the formula.
+ *
+ *   dU[plane] = sum over tiles of V[plane] Z[plane]',   dw = E' dU E,   V = B' d B,   Z = F dy F' */
+#include "winograd.h"
+
+#define LARGE_BYTES 41943040     /* of transformed tiles that lie in memory at a time, where no cache holds dU */
+#define LEAST_TILES 8            /* of fewer the direct form's sums are more than four times as accurate */
+#define AHEAD 32                 /* tiles of V that are fetched ahead */
+#define NEAR 128                 /* tiles whose Z stays in the nearest cache while rows of V pass */
+#if defined(__AVX512F__)
+#define ROWS (FN_VL < 8 ? FN_VL : 8)
+#else
+#define ROWS (FN_VL < 4 ? FN_VL : 4)
+#endif
+
+/* Tiles come in chunks. If there is one, threads share blocks of dU and turn each to dw at once; else all of dU is kept. */
+typedef struct {
+    int64_t tiles, panels, chunks, chunk;
+    int64_t few;                                 /* tiles of a sum in registers */
+    int64_t wide, deep, across, blocks;          /* panels and input channels of a block of dU; blocks of a row of them */
+    int64_t v_plane, z_plane, u_plane;           /* elements from plane to plane */
+} plan;
+
+static plan plan_of(const filtering *g) {
+    plan p = {.tiles = tiles_of(g), .panels = over(g->O, FN_NR)};
+    const int64_t O = p.panels * FN_NR, tile = PLANES * SIZE * (g->I + O), u = PLANES * SIZE * g->I * O;
+    p.wide = u > CACHE ? least(p.panels, 2) : 1;
+    p.deep = least(g->I, most(FN_VL, CACHE / (PLANES * SIZE * FN_NR * 2) / FN_VL * FN_VL));
+    p.across = over(g->I, p.deep);
+    p.blocks = over(p.panels, p.wide) * p.across;
+    p.few = u > CACHE ? 64 : 32;
+    /* bytes moved: all of dU to and fro for each small chunk, or V and Z for each row or column of blocks */
+    const int64_t small = most(p.few, u > CACHE ? 0 : CACHE / tile);
+    const int64_t by_small = u > CACHE ? 2 * u * over(p.tiles, small) : 0;
+    const int64_t by_all = p.tiles * tile * (2 + (over(p.panels, p.wide) + p.across) / 2);
+    p.chunk = by_small < by_all ? small : most(p.few, LARGE_BYTES / tile);
+    p.chunks = over(p.tiles, p.chunk);
+    p.chunk = over(p.tiles, p.chunks);
+    p.v_plane = p.chunk * g->I + FN_VL;
+    p.z_plane = p.panels * p.chunk * FN_NR + FN_VL;
+    p.u_plane = (p.deep + 1) * FN_NR;
+    return p;
+}
+
+/* Z[plane][panel][t][FN_NR] = F dy F' for tiles [from, from + count), at place `at` of their chunk */
+static void transform_dy(const filtering *g, const plan *p, fn_t *z, int64_t at, int64_t from, int64_t count) {
+    for (int64_t t = 0; t < count; t++) {
+        int64_t n, row, column;
+        place(g, from + t, &n, &row, &column);
+        const fn_t *const y = g->y + n * g->y_n + row * g->y_h + column * g->y_w;
+        const int64_t rows = least(OUT, g->P - row), columns = least(OUT, g->Q - column);
+        for (int64_t o = 0; o < g->O; o += FN_VL) {
+            UNROLL for (int a = 0; a < OUT; a++)
+                UNROLL for (int b = 0; b < OUT; b++) __builtin_prefetch(y + a * g->y_h + (b + OUT) * g->y_w + o);
+            vec half[D][OUT];
+            fn_t *const to = z + (o / FN_NR * p->chunk + at + t) * FN_NR + o % FN_NR;
+            UNROLL for (int b = 0; b < OUT; b++) {
+                vec d[OUT], s[D];
+                UNROLL for (int a = 0; a < OUT; a++)
+                    d[a] = a < rows && b < columns ? v_load(y + a * g->y_h + b * g->y_w + o) : v_zero();
+                spread_taps(s, d, OUT);
+                UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
+            }
+            UNROLL for (int a = 0; a < D; a++) {
+                vec s[D];
+                spread_taps(s, half[a], OUT);
+                UNROLL for (int b = 0; b < D; b++) v_store(to + (a * D + b) * p->z_plane, s[b]);
+            }
+        }
+    }
+}
+
+/* dU[ROWS][FN_NR] (+)= V' Z over `count` tiles, `few` at a time, so that the roundings of long sums stay small. */
+static void add_tiles(fn_t *du, const fn_t *v, const fn_t *z, int64_t count, int64_t few, int first) {
+    for (int64_t at = 0, end; at < count; at = end, first = 0) {
+        vec acc[ROWS][2];
+        end = least(count, at + few);
+        UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = v_zero();
+        for (int64_t t = at; t < end; t++) {
+            const vec z0 = v_load(z + t * FN_NR), z1 = v_load(z + t * FN_NR + FN_VL);
+            __builtin_prefetch(v + (t + AHEAD) * FN_VL);
+            UNROLL for (int r = 0; r < ROWS; r++) {
+                const vec s = v_set1(v[t * FN_VL + r]);
+                acc[r][0] = v_fma(s, z0, acc[r][0]), acc[r][1] = v_fma(s, z1, acc[r][1]);
+            }
+        }
+        UNROLL for (int r = 0; r < ROWS; r++)
+            UNROLL for (int l = 0; l < 2; l++) {
+                fn_t *const to = du + r * FN_NR + l * FN_VL;
+                v_store(to, first ? acc[r][l] : v_load(to) + acc[r][l]);
+            }
+    }
+}
+
+/* Plane q of block j of dU, the block at `du`, from a chunk of `count` tiles */
+static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v, const fn_t *z, int64_t j, int64_t q,
+                     int64_t count, int first) {
+    const int64_t i0 = j % p->across * p->deep, i1 = least(g->I, i0 + p->deep);
+    const int64_t k0 = j / p->across * p->wide, k1 = least(p->panels, k0 + p->wide);
+    for (int64_t k = k0; k < k1; k++) {
+        const fn_t *const z_k = z + q * p->z_plane + k * p->chunk * FN_NR;
+        fn_t *const to = du + ((k - k0) * PLANES + q) * p->u_plane;
+        for (int64_t at = 0; at < count; at += NEAR)
+            for (int64_t i = i0; i < i1; i += ROWS)
+                add_tiles(to + (i - i0) * FN_NR, v + q * p->v_plane + (i / FN_VL * p->chunk + at) * FN_VL + i % FN_VL,
+                          z_k + at * FN_NR, least(NEAR, count - at), p->few, first && !at);
+    }
+}
+
+/* dw = E' dU E of block j, dU[panel][plane][i][FN_NR] */
+static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int64_t j, vec *odd) {
+    const int64_t i0 = j % p->across * p->deep, i1 = least(g->I, i0 + p->deep);
+    const int64_t o0 = j / p->across * p->wide * FN_NR, o1 = least(g->O, o0 + p->wide * FN_NR);
+    for (int64_t o = o0; o < o1; o += FN_VL)
+        for (int64_t i = i0; i < i1; i++) {
+            const fn_t *const at = du + (o - o0) / FN_NR * PLANES * p->u_plane + (i - i0) * FN_NR + o % FN_NR;
+            fn_t *const to = g->w + o * g->w_o + i * g->w_i;
+            vec half[TAPS][D], w[9];
+            UNROLL for (int b = 0; b < D; b++) {
+                vec d[D], s[TAPS];
+                UNROLL for (int a = 0; a < D; a++) d[a] = v_load(at + (a * D + b) * p->u_plane);
+                gather(s, d, TAPS);
+                UNROLL for (int a = 0; a < TAPS; a++) half[a][b] = s[a];
+            }
+            UNROLL for (int a = 0; a < TAPS; a++) {
+                gather(w + a * TAPS, half[a], TAPS);
+                UNROLL for (int b = 0; b < TAPS; b++) odd[b] += w[a * TAPS + b] * v_zero();
+            }
+            UNROLL for (int s = 0; s < 9; s += FN_PIECE) {       /* the last taps overlap */
+                const int first = s + FN_PIECE > 9 ? 9 - FN_PIECE : s;
+                vec turned[FN_PIECE];
+                UNROLL for (int q = 0; q < FN_PIECE; q++) turned[q] = w[first + q];
+                v_transpose_pieces(turned);
+                v_store_turned(to + first, g->w_o, turned);
+            }
+        }
+}
+
+/* Scratch of all: a flag for each thread, zeros, V and Z of a chunk, dU of all blocks or of one for each thread. */
+static int64_t v_room(const plan *p) { return up(PLANES * p->v_plane, WHOLE); }
+static int64_t z_room(const plan *p) { return up(PLANES * p->z_plane, WHOLE); }
+static int64_t u_room(const plan *p) { return up(p->wide * PLANES * p->u_plane, WHOLE); }
+
+static int64_t room(const filtering *g, int threads) {
+    const plan p = plan_of(g);
+    const int64_t blocks = p.chunks > 1 ? p.blocks : threads;
+    return SIZE * (FLAGS + up(g->I, WHOLE) + v_room(&p) + z_room(&p) + blocks * u_room(&p));
+}
+
+static int correlate(const filtering *g, void *work, fn_team t) {
+    const plan p = plan_of(g);
+    fn_t *const flags = work, *const zeros = flags + FLAGS, *const v = zeros + up(g->I, WHOLE);
+    fn_t *const z = v + v_room(&p), *const du = z + z_room(&p), *const own = du + t.rank * u_room(&p);
+    vec odd[TAPS] = {v_zero(), v_zero(), v_zero()};
+    int64_t lo, hi;
+    if (t.rank == 0) memset(zeros, 0, g->I * SIZE);
+    fn_barrier(t);
+    for (int64_t c = 0; c < p.chunks; c++) {
+        const int64_t from = p.tiles * c / p.chunks, count = p.tiles * (c + 1) / p.chunks - from;
+        fn_share(count, 1, t, &lo, &hi);
+        transform_x(g, v, p.v_plane, p.chunk, lo, zeros, from + lo, hi - lo);
+        transform_dy(g, &p, z, lo, from + lo, hi - lo);
+        fn_barrier(t);
+        if (p.chunks == 1) break;
+        fn_share(p.blocks * PLANES, 1, t, &lo, &hi);
+        for (int64_t j = lo; j < hi; j++)
+            multiply(g, &p, du + j / PLANES * u_room(&p), v, z, j / PLANES, j % PLANES, count, c == 0);
+        fn_barrier(t);
+    }
+    fn_share(p.blocks, 1, t, &lo, &hi);
+    for (int64_t j = lo; j < hi; j++) {
+        if (p.chunks == 1)
+            for (int64_t q = 0; q < PLANES; q++) multiply(g, &p, own, v, z, j, q, p.tiles, 1);
+        transform_dw(g, &p, p.chunks == 1 ? own : du + j * u_room(&p), j, odd);
+    }
+    return all_finite(flags, v_sum(odd[0] + odd[1] + odd[2]), t);
+}
+
+static filtering weights_of(const fn_conv_args *a) {
+    filtering g = forward_of(a);
+    g.y = (fn_t *)a->dy, g.y_n = a->dy_n, g.y_h = a->dy_h, g.y_w = a->dy_w, g.w = a->dw;
+    return g;
+}
+
+static int chosen(const fn_conv_args *a, const filtering *g) {
+    return a->dw && plain(a) && a->x_c == 1 && a->dy_c == 1 && tiles_of(g) >= LEAST_TILES && FN_NAME(winograd_pays)(g);
+}
+
+FN_WORK(winograd_bwd_w) {
+    const fn_conv_args *a = args;
+    const filtering g = weights_of(a);
+    const int64_t direct = FN_NAME(conv2d_bwd_w_work)(a, threads);
+    return chosen(a, &g) ? most(direct, room(&g, threads)) : direct;
+}
+FN_KERNEL(winograd_bwd_w) {
+    fn_conv_args a = *(const fn_conv_args *)args;
+    const filtering g = weights_of(&a);
+    if (chosen(&a, &g)) {
+        if (correlate(&g, a.work, t)) a.dw = 0;
+        fn_barrier(t);
+    }
+    if (a.dw || a.db) FN_NAME(conv2d_bwd_w)(&a, t);
+}
