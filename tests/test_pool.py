@@ -1,10 +1,10 @@
-"""csrc/pool.c, the checked calls over it, pooling functions (ops/pool.py) and layers (nn/pooling.py)."""
+"""csrc/pool.h: what max_pool.c and avg_pool.c have in common, the checked calls over them, pooling functions (ops/pool.py) and layers (nn/pooling.py)."""
 import numpy as np
 import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, machine, same_bits
+from check import THREADS, compare, laid_images, machine, same_bits
 from fastnn import _core, kernels, nn
 from fastnn.nn import functional as F
 
@@ -18,8 +18,8 @@ def pick(rng, *choices):
 
 def tapped(n, k, stride, pad, dilation, ceil_mode):
     """Is there a window, and has each a tap inside?"""
-    lines = ref._lines(n, k, stride, pad, dilation, ceil_mode)
-    return lines and all(len(ref._inside(line, n)) for line in lines)
+    lines = ref.pooling._lines(n, k, stride, pad, dilation, ceil_mode)
+    return lines and all(len(ref.pooling._inside(line, n)) for line in lines)
 
 
 class Config:
@@ -54,17 +54,6 @@ class Config:
             self.x[...] = -np.inf
 
 
-def laid(a, layout):
-    """Row-major, channels last, or every other element of something larger."""
-    if layout == 1:
-        a = np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    elif layout == 2:
-        around = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
-        around[tuple(slice(1, None, 2) for _ in a.shape)] = a
-        a = around[tuple(slice(1, None, 2) for _ in a.shape)]
-    return fastnn.from_numpy(a)
-
-
 def pool_of(kind, library):
     return getattr(library, {"max": "max_pool2d", "avg": "avg_pool2d", "adaptive": "adaptive_avg_pool2d"}[kind])
 
@@ -86,12 +75,12 @@ def test_as_pytorch(torch, kind, dtype):
         for isa in _core.isas():
             what = f"{kind} {c.shape} {c.options} layouts {c.layouts} {dtype} {isa}"
             with machine(isa, THREADS[seed % 4]):
-                leaf = laid(x, c.layouts[0]).requires_grad_()
+                leaf = laid_images(x, c.layouts[0]).requires_grad_()
                 y = pool_of(kind, F)(leaf, **c.options, **indices)
                 if indices:
                     y, k = y
                     compare(k, where.numpy(), "int64", what=what)
-                y.backward(laid(dy, c.layouts[1]))
+                y.backward(laid_images(dy, c.layouts[1]))
             compare(y, want.detach().numpy(), dtype, tol=0 if indices else 8, bound=sizes[0], what=what)
             compare(leaf.grad, theirs.grad.numpy(), dtype, tol=8, bound=sizes[1], what=what)
 
@@ -169,21 +158,6 @@ def test_lines(torch):
 
 # ---- values ----------------------------------------------------------------------------------------------------------
 
-def test_what_wins():
-    """Of equals the first, of NaN the last, -inf where there is nothing larger; zeros are equals."""
-    inf, nan = float("inf"), float("nan")
-    for layout in (lambda x: x, _core.nhwc):
-        for isa in _core.isas():
-            for row, where in (([1, 3, 3, 2], 1), ([nan, 5, nan, 7], 2), ([-inf] * 4, 0), ([0., -0., 0., -0.], 0), ([-inf, nan, inf, inf], 1), ([2, inf, inf, 1], 1)):
-                with machine(isa):
-                    x = fastnn.tensor([row] * 20, dtype=fastnn.float32).view(1, 20, 1, 4)           # a vector of channels and more
-                    y, k = F.max_pool2d(layout(x.clone()), (1, 4), return_indices=True)
-                    assert set(k.view(-1).tolist()) == {where}
-                    same_bits(y.reshape(20), x[0, :, 0, where])
-                    y, k = F.max_pool2d(layout(x.view(1, 1, 1, 80)), (1, 4), return_indices=True)
-                    assert k.view(-1).tolist() == [where + 4 * i for i in range(20)]
-
-
 def test_nan_stays_where_it_is():
     """NaN in x spoils an average only of its window; NaN in dy reaches only the element that won."""
     x = fastnn.ones(1, 2, 6, 40)
@@ -217,8 +191,10 @@ def test_layers(torch):
     assert where.view(-1).tolist() == [5, 7, 13, 15]
 
 
-@pytest.mark.parametrize("kind, options", [("max", {"kernel_size": 3, "stride": 2, "padding": 1}), ("max", {"kernel_size": (1, 2), "dilation": 2, "ceil_mode": True}),
-                                           ("avg", {"kernel_size": 3, "padding": 1, "count_include_pad": False}), ("avg", {"kernel_size": 2, "divisor_override": 3}),
+@pytest.mark.parametrize("kind, options", [("max", {"kernel_size": 3, "stride": 2, "padding": 1}),
+                                           ("max", {"kernel_size": (1, 2), "dilation": 2, "ceil_mode": True}),
+                                           ("avg", {"kernel_size": 3, "padding": 1, "count_include_pad": False}),
+                                           ("avg", {"kernel_size": 2, "divisor_override": 3}),
                                            ("adaptive", {"output_size": (2, 3)})])
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 def test_numpy_doors(kind, options, dtype):

@@ -1,0 +1,186 @@
+/* Average pooling over fn_pool2d_args, see pool.h:
+ *
+ *   y[p,q] = sum of x over the window / count        dx[h,w] = sum of dy[p,q] / count over the windows that hold (h,w)
+ *
+ * adaptive: the window of p is floor(p H / P) .. ceil((p + 1) H / P) */
+#include "pool.h"
+
+/* ---- forward -------------------------------------------------------------------------------------------- */
+
+FN_INLINE fn_t divisor_of(const fn_pool2d_args *a, window u, window v) { return (fn_t)(a->divisor ? a->divisor : u.count * v.count); }
+
+/* n vectors of the channels of one output pixel */
+FN_INLINE void avg_pixel(fn_t *y, const fn_t *x, int64_t nr, int64_t ns, int64_t down, int64_t right, fn_t divisor, int m, int n) {
+    vec acc[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    for (int64_t r = 0; r < nr; r++)
+        for (int64_t s = 0; s < ns; s++)
+            for (int k = 0; k < n; k++) acc[k] += v_get(x + r * down + s * right + k * FN_VL, m);
+    for (int k = 0; k < n; k++) v_put(y + k * FN_VL, acc[k] / v_set1(divisor), m);
+}
+static void avg_pixels(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, fn_t *y, int64_t q, int64_t end, int64_t C) {
+    const int64_t down = a->W * C, nr = u.to - u.from;
+    x += (u.lo + u.from) * down;
+    for (; q < end; q++) {
+        const window v = window_of(across, q);
+        const int64_t ns = v.to - v.from;
+        const fn_t *const p = x + (v.lo + v.from) * C, divisor = divisor_of(a, u, v);
+        fn_t *const o = y + q * C;
+        int64_t c = 0;
+        for (; c + 4 * FN_VL <= C; c += 4 * FN_VL) {
+            if (nr == 2 && ns == 2) avg_pixel(o + c, p + c, 2, 2, down, C, divisor, FN_VL, 4);
+            else avg_pixel(o + c, p + c, nr, ns, down, C, divisor, FN_VL, 4);
+        }
+        VECTORS(C - c, avg_pixel(o + c + i, p + c + i, nr, ns, down, C, divisor, m, 1););
+    }
+}
+
+FN_INLINE void avg_row_inside(const fn_pool2d_args *a, window u, range in, int64_t S, fn_t divisor, const fn_t *x, fn_t *y, int kind) {
+    const int64_t W = a->W, sw = a->sw;
+    x += u.lo * W + in.first * sw - a->pw;
+    VECTORS(in.end - in.first, {
+        vec acc = v_zero();
+        for (int64_t r = u.from; r < u.to; r++) {
+            const fn_t *const p = x + r * W + i * sw;
+            if (kind != TWO) for (int64_t s = 0; s < S; s++) acc += v_every(p + s, sw, m, kind);
+            else for (int64_t s = 0; s < S; s += 2) {
+                const pair v = v_pairs(p + s, m, s + 1 == S);
+                acc += v.even;
+                if (s + 1 < S) acc += v.odd;
+            }
+        }
+        v_put(y + in.first + i, acc / v_set1(divisor), m);
+    });
+}
+/* n numbers in a row */
+static fn_t sum_of(const fn_t *x, int64_t n) {
+    vec acc[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    int64_t k = 0;
+    for (; k + 4 * FN_VL <= n; k += 4 * FN_VL)
+        for (int j = 0; j < 4; j++) acc[j] += v_load(x + k + j * FN_VL);
+    VECTORS(n - k, acc[0] += v_get(x + k + i, m););
+    return v_sum((acc[0] + acc[1]) + (acc[2] + acc[3]));
+}
+static void avg_row(const fn_pool2d_args *a, const axis *across, range in, window u, const fn_t *x, fn_t *y) {
+    const window v = window_of(across, in.first);
+    const fn_t divisor = divisor_of(a, u, v);
+    if (a->Q == 1 && v.to - v.from == a->W) {                /* the rows of the window follow one another */
+        y[0] = sum_of(x + (u.lo + u.from) * a->W, (u.to - u.from) * a->W) / divisor;
+        return;
+    }
+    if (in.first) avg_pixels(a, across, u, x, y, 0, in.first, 1);
+    if (a->sw == 2 && a->S == 2) avg_row_inside(a, u, in, 2, divisor, x, y, TWO);
+    else if (a->sw == 2 && a->S == 3) avg_row_inside(a, u, in, 3, divisor, x, y, TWO);
+    else if (a->sw == 2) avg_row_inside(a, u, in, a->S, divisor, x, y, TWO);
+    else if (a->sw == 1) avg_row_inside(a, u, in, a->S, divisor, x, y, ONE);
+    else avg_row_inside(a, u, in, a->S, divisor, x, y, ANY);
+    if (in.end < a->Q) avg_pixels(a, across, u, x, y, in.end, a->Q, 1);
+}
+
+FN_KERNEL(avg_pool2d_fwd) {
+    const fn_pool2d_args *a = args;
+    const axis down = rows_of(a), across = columns_of(a);
+    const range in = whole_windows(&across);
+    const int64_t C = a->last ? a->C : 1, P = a->P, Q = a->Q;
+    if (Q == 0) return;
+    ROWS(a, P, {
+        const window u = window_of(&down, row);
+        const fn_t *const x = (const fn_t *)a->x + plane * a->H * a->W * C;
+        fn_t *const y = (fn_t *)a->y + i * Q * C;
+        if (a->last) avg_pixels(a, &across, u, x, y, 0, Q, C);
+        else avg_row(a, &across, in, u, x, y);
+    });
+}
+
+/* ---- backward ------------------------------------------------------------------------------------------- */
+
+/* The sum of m lanes of dy over windows of different sizes, each divided by its own. dy is at the first of them. */
+static __attribute__((noinline)) vec avg_weighted(const fn_pool2d_args *a, const axis *down, const axis *across, holders u, holders v, const fn_t *dy,
+                                                  int64_t step, int m) {
+    vec acc = v_zero();
+    for (int64_t i = 0; i < u.n; i++)
+        for (int64_t j = 0; j < v.n; j++)
+            acc += v_get(dy + (i * a->Q + j) * step, m) / v_set1((fn_t)(window_of(down, u.at + i).count * window_of(across, v.at + j).count));
+    return acc;
+}
+/* The shares of one input pixel: m channels (step C from window to window), or m columns whose windows are neighbours (step 1).
+ * dy is at the first row of windows; sums of windows of one size are scaled once, by `by`, which is 0 if they differ. */
+FN_INLINE fn_t share_of(const fn_pool2d_args *a, holders u, holders v) {
+    const int64_t count = a->divisor ? a->divisor : u.count * v.count;
+    return count ? 1 / (fn_t)count : 0;
+}
+FN_INLINE vec avg_gather(const fn_pool2d_args *a, const axis *down, const axis *across, holders u, holders v, int64_t nu, int64_t nv, fn_t by,
+                         const fn_t *dy, int64_t step, int m) {
+    vec acc = v_zero();
+    dy += v.at * step;
+    if (by == 0) return avg_weighted(a, down, across, u, v, dy, step, m);
+    for (int64_t i = 0; i < nu; i++)
+        for (int64_t j = 0; j < nv; j++) acc += v_get(dy + (i * a->Q + j) * step, m);
+    return acc * v_set1(by);
+}
+static void avg_pixels_bwd(const fn_pool2d_args *a, const axis *down, const axis *across, const holders *columns, holders u, fn_t *dx, const fn_t *dy,
+                           int64_t w, int64_t end, int64_t C) {
+    for (; w < end; w++) {
+        const holders v = columns[w];
+        const fn_t by = share_of(a, u, v);
+        fn_t *const d = dx + w * C;
+        if (C == 1) v_store_n(d, avg_gather(a, down, across, u, v, u.n, v.n, by, dy, 1, 1), 1);
+        else if (u.n == 1 && v.n == 1) VECTORS(C, v_put(d + i, avg_gather(a, down, across, u, v, 1, 1, by, dy + i, C, m), m););
+        else if (u.n == 1 && v.n == 2) VECTORS(C, v_put(d + i, avg_gather(a, down, across, u, v, 1, 2, by, dy + i, C, m), m););
+        else if (u.n == 2 && v.n == 1) VECTORS(C, v_put(d + i, avg_gather(a, down, across, u, v, 2, 1, by, dy + i, C, m), m););
+        else VECTORS(C, v_put(d + i, avg_gather(a, down, across, u, v, u.n, v.n, by, dy + i, C, m), m););
+    }
+}
+/* S is 2 or 3, or 0: any. Where it is told and kind is TWO, even columns have S - 1 windows in each of nu rows, odd ones 1. */
+FN_INLINE void avg_row_inside_bwd(const fn_pool2d_args *a, const axis *down, const axis *across, const holders *columns, range in, holders u, int64_t nu,
+                                  int64_t S, fn_t *dx, const fn_t *dy, int kind) {
+    const holders *const v = columns + in.first;
+    const int64_t sw = a->sw;
+    const fn_t by = share_of(a, u, v[0]);
+    dx += in.first;
+    VECTORS((in.end - in.first) / sw, {
+        if (kind == ONE) v_put(dx + i, avg_gather(a, down, across, u, v[0], nu, v[0].n, by, dy + i, 1, m), m);
+        else if (kind == TWO) {
+            const vec even = avg_gather(a, down, across, u, v[0], nu, S ? S - 1 : v[0].n, by, dy + i, 1, m);
+            v_put_pairs(dx + 2 * i, even, avg_gather(a, down, across, u, v[1], nu, S ? 1 : v[1].n, by, dy + i, 1, m), m);
+        } else for (int64_t f = 0; f < sw; f++) {
+            fn_t lane[FN_VL];
+            v_store(lane, avg_gather(a, down, across, u, v[f], nu, v[f].n, by, dy + i, 1, m));
+            for (int l = 0; l < m; l++) dx[(i + l) * sw + f] = lane[l];
+        }
+    });
+}
+static void avg_row_bwd(const fn_pool2d_args *a, const axis *down, const axis *across, const holders *columns, range in, holders u, fn_t *dx, const fn_t *dy) {
+    const int64_t W = a->W;
+    if (a->Q == 1 && columns[0].n && columns[W - 1].n) {     /* one window over the whole row: one value */
+        avg_pixels_bwd(a, down, across, columns, u, dx, dy, 0, 1, 1);
+        const vec same = v_set1(dx[0]);
+        VECTORS(W, v_put(dx + i, same, m););
+        return;
+    }
+    if (in.first) avg_pixels_bwd(a, down, across, columns, u, dx, dy, 0, in.first, 1);
+    if (a->sw == 2 && a->S == 2 && u.n == 1) avg_row_inside_bwd(a, down, across, columns, in, u, 1, 2, dx, dy, TWO);
+    else if (a->sw == 2 && a->S == 3 && u.n == 1) avg_row_inside_bwd(a, down, across, columns, in, u, 1, 3, dx, dy, TWO);
+    else if (a->sw == 2 && a->S == 3 && u.n == 2) avg_row_inside_bwd(a, down, across, columns, in, u, 2, 3, dx, dy, TWO);
+    else if (a->sw == 2) avg_row_inside_bwd(a, down, across, columns, in, u, u.n, 0, dx, dy, TWO);
+    else if (a->sw == 1) avg_row_inside_bwd(a, down, across, columns, in, u, u.n, 0, dx, dy, ONE);
+    else avg_row_inside_bwd(a, down, across, columns, in, u, u.n, 0, dx, dy, ANY);
+    if (in.end < W) avg_pixels_bwd(a, down, across, columns, u, dx, dy, in.end, W, 1);
+}
+
+FN_WORK(avg_pool2d_bwd) { return held_bytes(args, threads); }
+FN_KERNEL(avg_pool2d_bwd) {
+    const fn_pool2d_args *a = args;
+    const axis down = rows_of(a), across = columns_of(a);
+    const range in = inputs_of(&across, whole_windows(&across));
+    const int64_t C = a->last ? a->C : 1, H = a->H, W = a->W;
+    holders *const of = (holders *)a->work + t.rank * (H + W);
+    const held rows = held_in(&down, of), columns = held_in(&across, of + H);
+    ROWS(a, H, {
+        const holders u = rows.of[row];
+        fn_t *const dx = (fn_t *)a->dx + i * W * C;
+        const fn_t *const dy = (const fn_t *)a->dy + (plane * a->P + u.at) * a->Q * C;
+        if (!u.n) memset(dx, 0, (size_t)(W * C) * sizeof(fn_t));
+        else if (a->last) avg_pixels_bwd(a, &down, &across, columns.of, u, dx, dy, 0, W, C);
+        else avg_row_bwd(a, &down, &across, columns.of, in, u, dx, dy);
+    });
+}

@@ -1,0 +1,361 @@
+/* Max pooling over fn_pool2d_args, see pool.h:
+ *
+ *   y[p,q] = x at the tap that is largest: the first of equals, the last NaN if there is any; tap[p,q] = r S + s
+ *   dx[h,w] = sum of dy[p,q] over the windows whose tap lies there, by rising p, then q */
+#include "pool.h"
+
+enum { BYTES, WORDS };                       /* how taps are saved: uint8, int32 */
+
+/* ---- taps ------------------------------------------------------------------------------------------------ */
+
+/* Bytes as lanes of integers, and back. A compiler's own conversion goes lane by lane. */
+FN_INLINE mask m_bytes(const uint8_t *p, int m) {
+#if defined(__AVX512F__)
+    const __m128i b = m == FN_VL && FN_DT == 0 ? _mm_loadu_si128((const __m128i *)p) : _mm_maskz_loadu_epi8((__mmask16)((1u << m) - 1), p);
+    return (mask)(FN_DT == 0 ? _mm512_cvtepu8_epi32(b) : _mm512_cvtepu8_epi64(b));
+#elif defined(__AVX2__)
+    uint8_t b[8] = {0};
+    if (m == FN_VL) memcpy(b, p, FN_VL);
+    else for (int i = 0; i < m; i++) b[i] = p[i];
+    const __m128i v = _mm_loadl_epi64((const __m128i *)b);
+    return (mask)(FN_DT == 0 ? _mm256_cvtepu8_epi32(v) : _mm256_cvtepu8_epi64(v));
+#else
+    mask v = {0};
+    for (int i = 0; i < m; i++) v[i] = p[i];
+    return v;
+#endif
+}
+FN_INLINE void m_put_bytes(uint8_t *p, mask v, int m) {
+#if defined(__AVX512F__)
+    const __m128i b = FN_DT == 0 ? _mm512_cvtepi32_epi8((__m512i)v) : _mm512_cvtepi64_epi8((__m512i)v);
+    if (m == FN_VL && FN_DT == 0) _mm_storeu_si128((__m128i *)p, b);
+    else _mm_mask_storeu_epi8(p, (__mmask16)((1u << m) - 1), b);
+#elif defined(__AVX2__)
+    const __m256i low = FN_DT == 0 ? _mm256_setr_epi32(0x0c080400, -1, -1, -1, -1, 0x0c080400, -1, -1)
+                                   : _mm256_setr_epi32((int)0xffff0800, -1, -1, -1, (int)0x0800ffff, -1, -1, -1);
+    const __m256i each = _mm256_shuffle_epi8((__m256i)v, low);
+    const uint64_t b = (uint64_t)_mm_cvtsi128_si64(_mm_or_si128(_mm256_castsi256_si128(each), _mm256_extracti128_si256(each, 1)));
+    if (m == FN_VL) memcpy(p, &b, FN_VL);
+    else for (int i = 0; i < m; i++) p[i] = (uint8_t)(b >> 8 * i);
+#else
+    for (int i = 0; i < m; i++) p[i] = (uint8_t)v[i];
+#endif
+}
+
+FN_INLINE mask taps_get(const void *tap, int64_t at, int m, int kept) {
+    if (kept == BYTES) return m_bytes((const uint8_t *)tap + at, m);
+    mask v = {0};
+    for (int i = 0; i < m; i++) v[i] = ((const int32_t *)tap)[at + i];
+    return v;
+}
+FN_INLINE void taps_put(void *tap, int64_t at, mask v, int m, int kept) {
+    if (kept == BYTES) m_put_bytes((uint8_t *)tap + at, v, m);
+    else for (int i = 0; i < m; i++) ((int32_t *)tap)[at + i] = (int32_t)v[i];
+}
+FN_INLINE int64_t tap_at(const void *tap, int64_t at, int kept) {
+    return kept == BYTES ? ((const uint8_t *)tap)[at] : ((const int32_t *)tap)[at];
+}
+
+/* v takes the place of best where it is larger or NaN. */
+FN_INLINE void contend(vec *best, mask *which, vec v, int64_t tap) {
+#if defined(__AVX512F__) && FN_DT == 0
+    const __mmask16 k = _mm512_cmp_ps_mask((__m512)v, (__m512)*best, _CMP_GT_OQ) | _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+    *best = (vec)_mm512_mask_mov_ps((__m512)*best, k, (__m512)v);
+    *which = (mask)_mm512_mask_mov_epi32((__m512i)*which, k, _mm512_set1_epi32((int)tap));
+#elif defined(__AVX512F__)
+    const __mmask8 k = _mm512_cmp_pd_mask((__m512d)v, (__m512d)*best, _CMP_GT_OQ) | _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_UNORD_Q);
+    *best = (vec)_mm512_mask_mov_pd((__m512d)*best, k, (__m512d)v);
+    *which = (mask)_mm512_mask_mov_epi64((__m512i)*which, k, _mm512_set1_epi64(tap));
+#else
+    const mask k = (v > *best) | m_nan(v);
+    *best = v_select(k, v, *best);
+    *which = (k & m_set1((fn_i)tap)) | (~k & *which);
+#endif
+}
+
+/* acc + v where which is tap. */
+FN_INLINE vec add_where(vec acc, vec v, mask which, int64_t tap) {
+#if defined(__AVX512F__) && FN_DT == 0
+    return (vec)_mm512_mask_add_ps((__m512)acc, _mm512_cmpeq_epi32_mask((__m512i)which, _mm512_set1_epi32((int)tap)), (__m512)acc, (__m512)v);
+#elif defined(__AVX512F__)
+    return (vec)_mm512_mask_add_pd((__m512d)acc, _mm512_cmpeq_epi64_mask((__m512i)which, _mm512_set1_epi64(tap)), (__m512d)acc, (__m512d)v);
+#else
+    return acc + (vec)((which == m_set1((fn_i)tap)) & (mask)v);
+#endif
+}
+
+/* ---- few channels: 2x2 windows side by side, n pixels to a vector -------------------------------------------- */
+
+typedef struct {
+    int64_t n;                               /* 0: not of this kind */
+    mask even, odd;                          /* where the left and right pixels of n windows lie in two vectors of x */
+    mask low, high;                          /* and where those two vectors lie in the left and right ones */
+} few;
+static few few_of(const fn_pool2d_args *a) {
+    few f = {0};
+#if defined(__AVX512F__)
+    const int64_t C = a->C;
+    if (!a->last || 2 * C > FN_VL || a->R != 2 || a->S != 2 || a->sh != 2 || a->sw != 2 || a->ph || a->pw || a->dh != 1 || a->dw != 1 || 2 * a->P > a->H ||
+        2 * a->Q > a->W)
+        return f;
+    f.n = FN_VL / C;
+    for (int64_t l = 0; l < FN_VL; l++) {
+        f.even[l] = (fn_i)(l / C * 2 * C + l % C), f.odd[l] = f.even[l] + (fn_i)C;
+        const int64_t at[2] = {l, l + FN_VL};
+        for (int i = 0; i < 2; i++) {
+            const int64_t lane = at[i] / (2 * C) * C + at[i] % C + (at[i] / C % 2 ? FN_VL : 0);
+            if (i) f.high[l] = (fn_i)lane;
+            else f.low[l] = (fn_i)lane;
+        }
+    }
+#else
+    (void)a;
+#endif
+    return f;
+}
+/* Lane l is lane i[l] of a and b end to end. */
+FN_INLINE vec v_pick(vec a, mask i, vec b) {
+#if defined(__AVX512F__) && FN_DT == 0
+    return (vec)_mm512_permutex2var_ps((__m512)a, (__m512i)i, (__m512)b);
+#elif defined(__AVX512F__)
+    return (vec)_mm512_permutex2var_pd((__m512d)a, (__m512i)i, (__m512d)b);
+#else
+    (void)i;
+    return a + b;
+#endif
+}
+FN_INLINE vec v_get_most(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : n > 0 ? v_load_n(p, (int)n) : v_zero(); }
+
+/* A row of outputs at `at`; x is the upper row of their windows. */
+static void max_few(const fn_pool2d_args *a, const few *f, const fn_t *x, int64_t at) {
+    const int64_t C = a->C, lanes = f->n * C;
+    for (int64_t q = 0, rest = a->Q * C; rest > 0; q += lanes, rest -= lanes) {
+        const int m = (int)(rest < lanes ? rest : lanes);
+        vec best = v_set1((fn_t)-INFINITY);
+        mask which = m_set1(0);
+        for (int r = 0; r < 2; r++) {
+            const fn_t *const p = x + r * a->W * C + 2 * q;
+            const vec u = v_get_most(p, 2 * m), v = v_get_most(p + FN_VL, 2 * m - FN_VL);
+            contend(&best, &which, v_pick(u, f->even, v), 2 * r);
+            contend(&best, &which, v_pick(u, f->odd, v), 2 * r + 1);
+        }
+        v_store_n((fn_t *)a->y + at + q, best, m);
+        taps_put(a->tap, at + q, which, m, BYTES);
+    }
+}
+/* Row r of two that the row of windows at `at` holds. */
+static void max_few_bwd(const fn_pool2d_args *a, const few *f, fn_t *dx, int64_t at, int64_t r) {
+    const int64_t C = a->C, lanes = f->n * C;
+    for (int64_t q = 0, rest = a->Q * C; rest > 0; q += lanes, rest -= lanes) {
+        const int m = (int)(rest < lanes ? rest : lanes);
+        const vec dy = v_load_n((const fn_t *)a->dy + at + q, m);
+        const mask which = taps_get(a->tap, at + q, m, BYTES);
+        const vec left = add_where(v_zero(), dy, which, 2 * r), right = add_where(v_zero(), dy, which, 2 * r + 1);
+        v_put(dx + 2 * q, v_pick(left, f->low, right), 2 * m < FN_VL ? 2 * m : FN_VL);
+        if (2 * m > FN_VL) v_store_n(dx + 2 * q + FN_VL, v_pick(left, f->high, right), 2 * m - FN_VL);
+    }
+    memset(dx + 2 * a->Q * C, 0, (size_t)((a->W - 2 * a->Q) * C) * sizeof(fn_t));
+}
+
+/* ---- forward -------------------------------------------------------------------------------------------- */
+
+/* One output pixel of C channels: x and tap0 at the first of its nr x ns taps. */
+FN_INLINE void max_pixel(fn_t *y, void *tap, int64_t at, const fn_t *x, int64_t tap0, int64_t nr, int64_t ns, int64_t down, int64_t right, int64_t S,
+                         int64_t C, int kept) {
+    VECTORS(C, {
+        vec best = v_set1((fn_t)-INFINITY);
+        mask which = m_set1((fn_i)tap0);
+        for (int64_t r = 0; r < nr; r++)
+            for (int64_t s = 0; s < ns; s++) contend(&best, &which, v_get(x + r * down + s * right + i, m), tap0 + r * S + s);
+        v_put(y + at + i, best, m);
+        taps_put(tap, at + i, which, m, kept);
+    });
+}
+/* Outputs q..end of a row from `at` on; x is the plane. */
+FN_INLINE void max_pixels(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end, int64_t C, int kept) {
+    const int64_t S = a->S, down = a->dh * a->W * C, right = a->dw * C, nr = u.to - u.from;
+    const int made = kept == BYTES && C != 1;
+    fn_t *const y = a->y;
+    x += (u.lo + u.from * a->dh) * a->W * C;
+    for (; q < end; q++) {
+        const window v = window_of(across, q);
+        const int64_t ns = v.to - v.from, tap0 = u.from * S + v.from, o = at + q * C;
+        const fn_t *const p = x + (v.lo + v.from * a->dw) * C;
+        if (made && nr == 2 && ns == 2) max_pixel(y, a->tap, o, p, tap0, 2, 2, down, right, S, C, kept);
+        else if (made && nr == 3 && ns == 3) max_pixel(y, a->tap, o, p, tap0, 3, 3, down, right, S, C, kept);
+        else max_pixel(y, a->tap, o, p, tap0, nr, ns, down, right, S, C, kept);
+    }
+}
+static __attribute__((noinline)) void max_border(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end,
+                                                 int kept) {
+    max_pixels(a, across, u, x, at, q, end, 1, kept);
+}
+
+/* Outputs of a row that have whole windows. dw is 1 if kind is TWO. */
+FN_INLINE void max_row_inside(const fn_pool2d_args *a, window u, range in, int64_t S, const fn_t *x, int64_t at, int kept, int kind) {
+    const int64_t W = a->W, sw = a->sw, dw = a->dw, dh = a->dh, ahead = kind == TWO && u.lo + a->R + a->sh <= a->H ? a->sh : 0;
+    fn_t *const y = (fn_t *)a->y + at;
+    x += u.lo * W + in.first * sw - a->pw;
+    VECTORS(in.end - in.first, {
+        vec best = v_set1((fn_t)-INFINITY);
+        mask which = m_set1((fn_i)(u.from * S));
+        for (int64_t r = 0; r < ahead; r++) {                /* rows that the next windows will want: 10 to 15 % on large planes */
+            __builtin_prefetch(x + (a->R + r) * W + i * sw);
+            __builtin_prefetch(x + (a->R + r) * W + i * sw + FN_VL);
+        }
+        for (int64_t r = u.from; r < u.to; r++) {
+            const fn_t *const p = x + r * dh * W + i * sw;
+            if (kind != TWO) for (int64_t s = 0; s < S; s++) contend(&best, &which, v_every(p + s * dw, sw, m, kind), r * S + s);
+            else for (int64_t s = 0; s < S; s += 2) {
+                const pair v = v_pairs(p + s, m, s + 1 == S);
+                contend(&best, &which, v.even, r * S + s);
+                if (s + 1 < S) contend(&best, &which, v.odd, r * S + s + 1);
+            }
+        }
+        v_put(y + in.first + i, best, m);
+        taps_put(a->tap, at + in.first + i, which, m, kept);
+    });
+}
+FN_INLINE void max_row(const fn_pool2d_args *a, const axis *across, range in, window u, const fn_t *x, int64_t at, int kept) {
+    const int two = a->sw == 2 && a->dw == 1;
+    if (in.first) max_border(a, across, u, x, at, 0, in.first, kept);
+    if (kept == BYTES && two && a->S == 2) max_row_inside(a, u, in, 2, x, at, kept, TWO);
+    else if (kept == BYTES && two && a->S == 3) max_row_inside(a, u, in, 3, x, at, kept, TWO);
+    else if (kept == BYTES && two) max_row_inside(a, u, in, a->S, x, at, kept, TWO);
+    else if (kept == BYTES && a->sw == 1) max_row_inside(a, u, in, a->S, x, at, kept, ONE);
+    else max_row_inside(a, u, in, a->S, x, at, kept, ANY);
+    if (in.end < a->Q) max_border(a, across, u, x, at, in.end, a->Q, kept);
+}
+
+/* h W + w for the outputs of a row from `at` on, C to a pixel. */
+static void flat_row(const fn_pool2d_args *a, window u, int64_t at, int64_t C, int kept) {
+    for (int64_t q = 0; q < a->Q; q++)
+        for (int64_t c = 0; c < C; c++, at++) {
+            const int64_t tap = tap_at(a->tap, at, kept);
+            a->flat[at] = (u.lo + tap / a->S * a->dh) * a->W + q * a->sw - a->pw + tap % a->S * a->dw;
+        }
+}
+
+FN_INLINE void max_forward(const fn_pool2d_args *a, fn_team t, int kept) {
+    const axis down = rows_of(a), across = columns_of(a);
+    const range in = whole_windows(&across);
+    const int64_t C = a->last ? a->C : 1, P = a->P, Q = a->Q;
+    const few f = few_of(a);
+    ROWS(a, P, {
+        const window u = window_of(&down, row);
+        const fn_t *const x = (const fn_t *)a->x + plane * a->H * a->W * C;
+        const int64_t at = i * Q * C;
+        if (f.n) max_few(a, &f, x + 2 * row * a->W * C, at);
+        else if (a->last) max_pixels(a, &across, u, x, at, 0, Q, C, kept);
+        else max_row(a, &across, in, u, x, at, kept);
+        if (a->flat) flat_row(a, u, at, C, kept);
+    });
+}
+FN_KERNEL(max_pool2d_fwd) {
+    const fn_pool2d_args *a = args;
+    if (a->R * a->S <= 256) max_forward(a, t, BYTES);
+    else max_forward(a, t, WORDS);
+}
+
+/* ---- backward ------------------------------------------------------------------------------------------- */
+
+/* One input pixel of C channels in nu x nv windows, the first at `at` with tap0. */
+FN_INLINE void max_pixel_bwd(fn_t *dx, const fn_t *dy, const void *tap, int64_t at, int64_t tap0, int64_t nu, int64_t nv, int64_t down, int64_t right,
+                             int64_t tap_down, int64_t tap_right, int64_t C, int kept) {
+    VECTORS(C, {
+        vec acc = v_zero();
+        for (int64_t u = 0; u < nu; u++)
+            for (int64_t v = 0; v < nv; v++) {
+                const int64_t k = at + u * down + v * right + i;
+                acc = add_where(acc, v_get(dy + k, m), taps_get(tap, k, m, kept), tap0 - u * tap_down - v * tap_right);
+            }
+        v_put(dx + i, acc, m);
+    });
+}
+/* Columns w..end of a row of dx, which the windows from row u.at on hold; `at` is that row in dy. */
+FN_INLINE void max_pixels_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w, int64_t end, int64_t C, int kept) {
+    const int64_t S = a->S, down = rows.hop * a->Q * C, right = columns.hop * C, tap_down = rows.tap_hop * S, tap_right = columns.tap_hop;
+    const int made = kept == BYTES && C != 1;
+    const fn_t *const dy = a->dy;
+    const void *const tap = a->tap;
+    for (; w < end; w++) {
+        const holders v = columns.of[w];
+        const int64_t k = at + v.at * C, tap0 = u.tap * S + v.tap;
+        fn_t *const d = dx + w * C;
+        if (made && u.n == 1 && v.n == 1) max_pixel_bwd(d, dy, tap, k, tap0, 1, 1, down, right, tap_down, tap_right, C, kept);
+        else if (made && u.n == 1 && v.n == 2) max_pixel_bwd(d, dy, tap, k, tap0, 1, 2, down, right, tap_down, tap_right, C, kept);
+        else if (made && u.n == 2 && v.n == 1) max_pixel_bwd(d, dy, tap, k, tap0, 2, 1, down, right, tap_down, tap_right, C, kept);
+        else if (made && u.n == 2 && v.n == 2) max_pixel_bwd(d, dy, tap, k, tap0, 2, 2, down, right, tap_down, tap_right, C, kept);
+        else max_pixel_bwd(d, dy, tap, k, tap0, u.n, v.n, down, right, tap_down, tap_right, C, kept);
+    }
+}
+static __attribute__((noinline)) void max_border_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w,
+                                                     int64_t end, int kept) {
+    max_pixels_bwd(a, rows, columns, u, dx, at, w, end, 1, kept);
+}
+
+/* The sums of columns w, w + sw, w + 2 sw, ..., m of them: v is w's, and each next one is held by the next windows. */
+FN_INLINE vec max_gather(const fn_pool2d_args *a, held rows, held columns, holders u, holders v, int64_t nu, int64_t nv, int64_t at, int m, int kept) {
+    const int64_t down = rows.hop * a->Q, tap0 = u.tap * a->S + v.tap, tap_down = rows.tap_hop * a->S;
+    vec acc = v_zero();
+    at += v.at;
+    for (int64_t i = 0; i < nu; i++)
+        for (int64_t j = 0; j < nv; j++) {
+            const int64_t k = at + i * down + j * columns.hop;
+            acc = add_where(acc, v_get((const fn_t *)a->dy + k, m), taps_get(a->tap, k, m, kept), tap0 - i * tap_down - j * columns.tap_hop);
+        }
+    return acc;
+}
+/* S is 2 or 3, or 0: any. Where it is told and kind is TWO, even columns have S - 1 windows, odd ones 1. */
+FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, int64_t nu, int64_t S, fn_t *dx, int64_t at,
+                                  int kept, int kind) {
+    const holders *const v = columns.of + in.first;
+    const int64_t sw = a->sw;
+    dx += in.first;
+    VECTORS((in.end - in.first) / sw, {
+        if (kind == ONE) v_put(dx + i, max_gather(a, rows, columns, u, v[0], nu, v[0].n, at + i, m, kept), m);
+        else if (kind == TWO) {
+            const vec even = max_gather(a, rows, columns, u, v[0], nu, S ? S - 1 : v[0].n, at + i, m, kept);
+            v_put_pairs(dx + 2 * i, even, max_gather(a, rows, columns, u, v[1], nu, S ? 1 : v[1].n, at + i, m, kept), m);
+        } else for (int64_t f = 0; f < sw; f++) {
+            fn_t lane[FN_VL];
+            v_store(lane, max_gather(a, rows, columns, u, v[f], nu, v[f].n, at + i, m, kept));
+            for (int l = 0; l < m; l++) dx[(i + l) * sw + f] = lane[l];
+        }
+    });
+}
+FN_INLINE void max_row_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, fn_t *dx, int64_t at, int kept) {
+    const int two = kept == BYTES && a->sw == 2, made = two && a->dw == 1;
+    if (in.first) max_border_bwd(a, rows, columns, u, dx, at, 0, in.first, kept);
+    if (made && a->S == 2 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 2, dx, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 3, dx, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 2) max_row_inside_bwd(a, rows, columns, in, u, 2, 3, dx, at, kept, TWO);
+    else if (two) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, TWO);
+    else if (kept == BYTES && a->sw == 1) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, ONE);
+    else max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, ANY);
+    if (in.end < a->W) max_border_bwd(a, rows, columns, u, dx, at, in.end, a->W, kept);
+}
+
+FN_WORK(max_pool2d_bwd) { return held_bytes(args, threads); }
+FN_INLINE void max_backward(const fn_pool2d_args *a, fn_team t, int kept) {
+    const axis down = rows_of(a), across = columns_of(a);
+    const range in = inputs_of(&across, (range){0, a->Q});
+    const int64_t C = a->last ? a->C : 1, H = a->H, W = a->W, Q = a->Q;
+    holders *const of = (holders *)a->work + t.rank * (H + W);
+    const held rows = held_in(&down, of), columns = held_in(&across, of + H);
+    const few f = few_of(a);
+    ROWS(a, H, {
+        const holders u = rows.of[row];
+        fn_t *const dx = (fn_t *)a->dx + i * W * C;
+        const int64_t at = (plane * a->P + u.at) * Q * C;
+        if (!u.n) memset(dx, 0, (size_t)(W * C) * sizeof(fn_t));
+        else if (f.n) max_few_bwd(a, &f, dx, at, u.tap);
+        else if (a->last) max_pixels_bwd(a, rows, columns, u, dx, at, 0, W, C, kept);
+        else max_row_bwd(a, rows, columns, in, u, dx, at, kept);
+    });
+}
+FN_KERNEL(max_pool2d_bwd) {
+    const fn_pool2d_args *a = args;
+    if (a->R * a->S <= 256) max_backward(a, t, BYTES);
+    else max_backward(a, t, WORDS);
+}

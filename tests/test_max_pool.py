@@ -1,0 +1,45 @@
+"""csrc/max_pool.c: which tap wins, and windows side by side; test_pool.py has what both pools have in common."""
+import numpy as np
+import pytest
+
+import fastnn
+from check import THREADS, machine, same_bits
+from fastnn import _core
+from fastnn.nn import functional as F
+
+
+def test_what_wins():
+    """Of equals the first, of NaN the last, -inf where there is nothing larger; zeros are equals."""
+    inf, nan = float("inf"), float("nan")
+    for layout in (lambda x: x, _core.nhwc):
+        for isa in _core.isas():
+            for row, where in (([1, 3, 3, 2], 1), ([nan, 5, nan, 7], 2), ([-inf] * 4, 0), ([0., -0., 0., -0.], 0),
+                               ([-inf, nan, inf, inf], 1), ([2, inf, inf, 1], 1)):
+                with machine(isa):
+                    x = fastnn.tensor([row] * 20, dtype=fastnn.float32).view(1, 20, 1, 4)           # a vector of channels and more
+                    y, k = F.max_pool2d(layout(x.clone()), (1, 4), return_indices=True)
+                    assert set(k.view(-1).tolist()) == {where}
+                    same_bits(y.reshape(20), x[0, :, 0, where])
+                    y, k = F.max_pool2d(layout(x.view(1, 1, 1, 80)), (1, 4), return_indices=True)
+                    assert k.view(-1).tolist() == [where + 4 * i for i in range(20)]
+
+
+@pytest.mark.parametrize("C", range(1, 10))
+def test_few_channels_last_as_row_major(C):
+    """2x2 windows side by side in a vector give the bits of the row-major form: ties, NaN, odd rows and columns that no window holds."""
+    rng = np.random.default_rng(C)
+    for shape in ((2, C, 4, 4), (3, C, 7, 9), (1, C, 2, 3), (2, C, 28, 28)):
+        x = rng.integers(-3, 4, shape).astype("float32")
+        x[rng.random(shape) < 0.05] = np.nan
+        for dtype in ("float32", "float64"):
+            for isa in _core.isas():
+                for threads in THREADS:
+                    with machine(isa, threads):
+                        rows = fastnn.tensor(x.astype(dtype), requires_grad=True)
+                        last = _core.nhwc(rows.detach()).requires_grad_()
+                        for leaf in (rows, last):
+                            y, leaf.where = F.max_pool2d(leaf, 2, return_indices=True)
+                            y.backward(fastnn.arange(y.numel(), dtype=y.dtype).reshape(y.shape))
+                            leaf.y = y.detach()
+                        for name in ("y", "where", "grad"):
+                            same_bits(getattr(last, name).contiguous(), getattr(rows, name))
