@@ -237,3 +237,120 @@ def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilati
     if need_weight or need_bias:
         call(FN_OP_winograd_bwd_w if _filters(&a, winograd) else FN_OP_conv2d_bwd_w, x.dtype_, &a, sizeof(a), _conv_ns(&a))
     return dw, db
+
+
+# ---- transposed ----------------------------------------------------------------------------------------------------------
+# The passes of a convolution, swapped. Letters are those of that convolution: input (N,K,P,Q), weight (K,C/groups,R,S), output (N,C,H,W).
+
+cdef int _transposed_fill(str name, fn_conv_args *a, TensorBase x, TensorBase w, stride, padding, output_padding, groups, dilation, bint line) except -1:
+    """Sizes and options of the transposed convolution of x (N,K,P,Q) with w (K,C/groups,R,S), checked."""
+    cdef int64_t more_h = 0, more_w
+    cdef str letters = "(C_in,C_out/groups,S)" if line else "(C_in,C_out/groups,R,S)"
+    if x.ndim != 4 or w.ndim != 4:
+        raise RuntimeError(f"{name}: input (N,C_in,P,Q)={shape_of(x)} and weight (C_in,C_out/groups,R,S)={shape_of(w)} need four dimensions")
+    _conv_types(name, x, w)
+    a.N, a.K, a.P, a.Q = x.shape_[0], x.shape_[1], x.shape_[2], x.shape_[3]
+    a.R, a.S = w.shape_[2], w.shape_[3]
+    cdef str both = f"{name}: input (N,C_in,{'L' if line else 'P,Q'})={_sizes(x, line)}, weight {letters}={_sizes(w, line)}"
+    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
+        raise TypeError(f"{name}: groups must be an int, got {groups!r}")
+    if groups < 1 or groups > (<int64_t>1 << 40):
+        raise RuntimeError(f"non-positive groups is not supported: {name}: groups={groups}")
+    a.G = groups
+    a.C = w.shape_[1] * a.G
+    _pair(name, "stride", stride, line, 1, &a.stride_h, &a.stride_w)
+    _pair(name, "padding", padding, line, 0, &a.pad_h, &a.pad_w)
+    _pair(name, "output_padding", output_padding, line, 0, &more_h, &more_w)
+    _pair(name, "dilation", dilation, line, 1, &a.dil_h, &a.dil_w)
+    if a.K != w.shape_[0]:
+        raise RuntimeError(f"{both}: input has C_in={a.K}, but weight needs {w.shape_[0]}")
+    if a.K % a.G:
+        raise RuntimeError(f"{both} has C_in={a.K}, which groups={a.G} does not divide")
+    if a.K == 0 or a.C == 0 or a.R == 0 or a.S == 0 or a.P == 0 or a.Q == 0:
+        raise RuntimeError(f"{both}: all sizes but the batch need to be 1 or more")
+    if more_h >= max(a.stride_h, a.dil_h) and not line or more_w >= max(a.stride_w, a.dil_w):
+        raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got output_padding={output_padding}, stride={stride}, "
+                           f"dilation={dilation}: {both}")
+    if a.R > (<int64_t>1 << 40) // a.dil_h or a.S > (<int64_t>1 << 40) // a.dil_w or a.P > (<int64_t>1 << 40) // a.stride_h \
+            or a.Q > (<int64_t>1 << 40) // a.stride_w:
+        raise RuntimeError(f"{both}: stride={stride}, dilation={dilation}: the output is too large")
+    a.H = (a.P - 1) * a.stride_h - 2 * a.pad_h + a.dil_h * (a.R - 1) + (0 if line else more_h) + 1
+    a.W = (a.Q - 1) * a.stride_w - 2 * a.pad_w + a.dil_w * (a.S - 1) + more_w + 1
+    if a.H < 1 or a.W < 1:
+        inside, out = (f"({a.K} x {a.Q})", f"({a.C} x {a.W})") if line else (f"({a.K} x {a.P} x {a.Q})", f"({a.C} x {a.H} x {a.W})")
+        raise RuntimeError(f"Given input size per channel: {inside}. Calculated output size per channel: {out}. Output size is too small: {both}, "
+                           f"padding={padding}")
+    return 0
+
+
+cdef TensorBase _transposed_dy(str name, fn_conv_args *a, TensorBase dy, bint filters):
+    """The output's gradient, which takes the place of a convolution's input."""
+    if dy.ndim != 4 or dy.shape_[0] != a.N or dy.shape_[1] != a.C or dy.shape_[2] != a.H or dy.shape_[3] != a.W:
+        raise RuntimeError(f"{name} backward: dy {shape_of(dy)} does not fit the output {(a.N, a.C, a.H, a.W)}")
+    if filters:
+        dy = nhwc(dy)
+    _conv_x(a, dy)
+    return dy
+
+
+def conv_transpose2d(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, bint line=False,
+                     bint winograd=True):
+    """y (N,C_out,H,W), channels-last, of x (N,C_in,P,Q) and w (C_in,C_out/groups,R,S), b (C_out) or None."""
+    cdef fn_conv_args a
+    cdef TensorBase y
+    cdef str name = "conv_transpose1d" if line else "conv_transpose2d"
+    memset(&a, 0, sizeof(a))
+    _transposed_fill(name, &a, x, w, stride, padding, output_padding, groups, dilation, line)
+    if b is not None:
+        if b.ndim != 1 or b.shape_[0] != a.C:
+            raise RuntimeError(f"{name}: weight (C_in,C_out/groups,{'S' if line else 'R,S'})={_sizes(w, line)} with groups={a.G} needs a bias of shape "
+                               f"({a.C},), but got bias {shape_of(b)}")
+        if b.dtype_ != x.dtype_:
+            raise RuntimeError(f"{name}: Input type ({DTYPE_NAMES[x.dtype_]}) and bias type ({DTYPE_NAMES[b.dtype_]}) should be the same")
+    if _filters(&a, winograd):
+        x = nhwc(x)
+    w = dense(w)
+    y = empty_nhwc(x.dtype_, a.N, a.C, a.H, a.W)
+    a.dy_n, a.dy_c, a.dy_h, a.dy_w = x.stride_[0], x.stride_[1], x.stride_[2], x.stride_[3]
+    a.dx, a.dy, a.w = fresh(y), rd(x), rd(w)
+    if not y.numel_:
+        return y
+    call(FN_OP_winograd_bwd_x if _filters(&a, winograd) else FN_OP_conv2d_bwd_x, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+    if b is not None:
+        add(y, view(b, (a.C, 1, 1)), y)
+    return y
+
+
+def conv_transpose2d_bwd_x(TensorBase dy, TensorBase w, TensorBase x, stride=1, padding=0, output_padding=0, groups=1, dilation=1, bint line=False,
+                           bint winograd=True):
+    """dx like x (N,C_in,P,Q), channels-last: the convolution of dy."""
+    cdef fn_conv_args a
+    cdef TensorBase dx
+    cdef str name = "conv_transpose1d" if line else "conv_transpose2d"
+    memset(&a, 0, sizeof(a))
+    _transposed_fill(name, &a, x, w, stride, padding, output_padding, groups, dilation, line)
+    dy = _transposed_dy(name, &a, dy, _filters(&a, winograd))
+    w = dense(w)
+    dx = empty_nhwc(dy.dtype_, a.N, a.K, a.P, a.Q)
+    a.y, a.x, a.w = fresh(dx), rd(dy), rd(w)
+    if dx.numel_:
+        call(FN_OP_winograd_fwd if _filters(&a, winograd) else FN_OP_conv2d_fwd, dy.dtype_, &a, sizeof(a), _conv_ns(&a))
+    return dx
+
+
+def conv_transpose2d_bwd_w(TensorBase dy, TensorBase x, TensorBase w, stride=1, padding=0, output_padding=0, groups=1, dilation=1, bint line=False,
+                           bint winograd=True):
+    """dw like w (C_in,C_out/groups,R,S), row-major."""
+    cdef fn_conv_args a
+    cdef TensorBase dw
+    cdef str name = "conv_transpose1d" if line else "conv_transpose2d"
+    memset(&a, 0, sizeof(a))
+    _transposed_fill(name, &a, x, w, stride, padding, output_padding, groups, dilation, line)
+    dy = _transposed_dy(name, &a, dy, _filters(&a, winograd))
+    if _filters(&a, winograd):
+        x = nhwc(x)
+    dw = empty(x.dtype_, 4, w.shape_)
+    a.dy_n, a.dy_c, a.dy_h, a.dy_w = x.stride_[0], x.stride_[1], x.stride_[2], x.stride_[3]
+    a.dw, a.x, a.dy = fresh(dw), rd(dy), rd(x)
+    call(FN_OP_winograd_bwd_w if _filters(&a, winograd) else FN_OP_conv2d_bwd_w, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+    return dw

@@ -1,4 +1,4 @@
-"""Conv1d and Conv2d.
+"""Conv1d and Conv2d, ConvTranspose1d and ConvTranspose2d.
 
 Start values are PyTorch's: weight and bias uniform in +-1/sqrt(C/groups R S), which is what kaiming_uniform_(a=sqrt(5)) gives.
 """
@@ -17,7 +17,7 @@ _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 class _Conv(Module):
     """Sizes, options and parameters of a convolution over `dims` dimensions."""
 
-    dims = 0
+    dims, output_padding = 0, ()
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
                  padding_mode="zeros", device=None, dtype=None):
@@ -41,7 +41,7 @@ class _Conv(Module):
         self.kernel_size, self.stride, self.dilation = (self._each(v) for v in (kernel_size, stride, dilation))
         self.padding = padding if isinstance(padding, str) else self._each(padding)
         self.padding_mode = padding_mode
-        self.weight = Parameter(empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype))
+        self.weight = Parameter(empty(*self._channels(), *self.kernel_size, device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(empty(out_channels, device=device, dtype=dtype))
         else:
@@ -50,6 +50,10 @@ class _Conv(Module):
 
     def _each(self, value):
         return tuple(value) if isinstance(value, (tuple, list)) else (value,) * self.dims
+
+    def _channels(self):
+        """Of the weight: what it makes, what it takes of one group."""
+        return self.out_channels, self.in_channels // self.groups
 
     def reset_parameters(self):
         """Draw start values anew."""
@@ -65,6 +69,8 @@ class _Conv(Module):
             parts.append(f"padding={self.padding}")
         if self.dilation != (1,) * self.dims:
             parts.append(f"dilation={self.dilation}")
+        if any(self.output_padding):
+            parts.append(f"output_padding={self.output_padding}")
         if self.groups != 1:
             parts.append(f"groups={self.groups}")
         if self.bias is None:
@@ -120,3 +126,82 @@ class Conv2d(_Conv):
     def forward_relu(self, input):
         """relu of forward's result, in the same pass: what Sequential calls where a ReLU follows."""
         return conv2d_relu(input, self.weight, self.bias, (self.stride, self.padding, self.dilation, self.groups))
+
+
+class _ConvTranspose(_Conv):
+    """The same of a transposed convolution."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True, dilation=1,
+                 padding_mode="zeros", device=None, dtype=None):
+        if padding_mode != "zeros":
+            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype)
+        self.output_padding = self._each(output_padding)
+
+    def _channels(self):
+        return self.in_channels, self.out_channels // self.groups
+
+    def _padded_to(self, input, output_size):
+        """The output_padding that leads to output_size."""
+        if output_size is None:
+            return self.output_padding
+        lead, sizes = input.dim() - self.dims, list(output_size)
+        sizes = sizes[lead:] if len(sizes) == lead + self.dims else sizes
+        if len(sizes) != self.dims:
+            raise ValueError(f"ConvTranspose{self.dims}D: for {input.dim()}D input, output_size must have {self.dims} or {lead + self.dims} elements "
+                             f"(got {len(sizes)})")
+        least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, s, p, d, k in zip(input.shape[lead:], self.stride, self.padding, self.dilation, self.kernel_size)]
+        most = [n + s - 1 for n, s in zip(least, self.stride)]
+        if any(not low <= n <= high for low, n, high in zip(least, sizes, most)):
+            raise ValueError(f"requested an output size of {sizes}, but valid sizes range from {least} to {most} (for an input of {input.shape[2:]})")
+        return tuple(n - low for n, low in zip(sizes, least))
+
+    def forward(self, input, output_size=None):
+        return self._convolve(input, self.weight, self.bias, self.stride, self.padding, self._padded_to(input, output_size), self.groups, self.dilation)
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """Transposed convolution of lines: see `fastnn.nn.functional.conv_transpose1d`. Arguments as `ConvTranspose2d`.
+
+    Shape:
+        input (N,C_in,L) or (C_in,L), output (N,C_out,W) or (C_out,W), weight (C_in,C_out/groups,S), bias (C_out).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.ConvTranspose1d(16, 33, 3, stride=2)(fastnn.zeros(20, 16, 50)).shape
+        fastnn.Size([20, 33, 101])
+    """
+
+    dims = 1
+    _convolve = staticmethod(F.conv_transpose1d)
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """Transposed convolution of images: see `fastnn.nn.functional.conv_transpose2d`.
+
+    Args:
+        in_channels, out_channels: C_in and C_out.
+        kernel_size: R and S, a number or one each; stride, padding, output_padding, dilation likewise.
+        groups: divides C_in and C_out.
+        bias: bool, False leaves b out.
+        padding_mode: 'zeros'.
+        device, dtype: where and as what the parameters are made.
+
+    Shape:
+        input (N,C_in,P,Q) or (C_in,P,Q), output (N,C_out,H,W) or (C_out,H,W), channels-last in memory, weight (C_in,C_out/groups,R,S),
+        bias (C_out). Start values as of Conv2d, with the C_out/groups R S weights of an input channel for the bound.
+        forward(input, output_size): output_size (H, W) chooses among those that the stride allows, in place of output_padding.
+
+    Errors: ValueError for options that do not fit each other, or an output_size out of reach.
+
+    Example:
+        >>> import fastnn
+        >>> up = fastnn.nn.ConvTranspose2d(8, 4, 3, stride=2, padding=1)
+        >>> up(fastnn.zeros(2, 8, 16, 16)).shape
+        fastnn.Size([2, 4, 31, 31])
+        >>> up(fastnn.zeros(2, 8, 16, 16), output_size=(32, 32)).shape
+        fastnn.Size([2, 4, 32, 32])
+    """
+
+    dims = 2
+    _convolve = staticmethod(F.conv_transpose2d)

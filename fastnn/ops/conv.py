@@ -5,7 +5,7 @@ from . import shape
 from .promote import tensor_only
 
 
-def _checked(name, input, weight, bias, spatial):
+def _checked(name, input, weight, bias, spatial, letters=None):
     """The operands are tensors of the right number of dimensions; is the input without a batch?"""
     for x, argument in ((input, "input"), (weight, "weight"), (bias, "bias")):
         if x is not None or argument != "bias":
@@ -13,7 +13,7 @@ def _checked(name, input, weight, bias, spatial):
     if input.dim() not in (spatial + 1, spatial + 2):
         raise RuntimeError(f"Expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}")
     if weight.dim() != spatial + 2:
-        letters = "(K,C/groups,R,S)" if spatial == 2 else "(K,C/groups,S)"
+        letters = letters or ("(K,C/groups,R,S)" if spatial == 2 else "(K,C/groups,S)")
         raise RuntimeError(f"{name}: weight {letters} needs {spatial + 2} dimensions, got {tuple(weight.shape)}")
     return input.dim() == spatial + 1
 
@@ -121,6 +121,73 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return shape.squeeze(y, 0) if alone else y
 
 
+# ---- transposed --------------------------------------------------------------------------------------------------------
+
+def _transposed(input, weight, bias, options, line):
+    """The passes of a convolution swapped: input's gradient is forward here, and the reverse."""
+    y = _core.conv_transpose2d(input, weight, bias, *options, line=line)
+    return attach(y, _transposed_backward, (input, weight, bias), (input, weight), (options, line))
+
+
+def _transposed_backward(node, dy):
+    (x, w), (options, line), (need_x, need_w, need_b) = node.saved, node.meta, node.needs
+    dx = _core.conv_transpose2d_bwd_x(dy, w, x, *options, line=line) if need_x else None
+    dw = _core.conv_transpose2d_bwd_w(dy, x, w, *options, line=line) if need_w else None
+    return dx, dw, _core.sum_(dy, (0, 2, 3)) if need_b else None
+
+
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """y[n,c,h,w] = bias[c] + sum over k,p,q,r,s of weight[k,c,r,s] input[n,k,p,q], where p stride - padding + r dilation = h, q and s likewise:
+
+    the gradient of `conv2d` with this weight with respect to its input.
+
+    Args:
+        input: (N,C_in,P,Q), or (C_in,P,Q) without a batch; any strides.
+        weight: (C_in,C_out/groups,R,S).
+        bias: (C_out) or None.
+        stride, padding, dilation: those of that convolution; a number, or one for rows and one for columns.
+        output_padding: rows and columns added below and to the right, less than stride or dilation.
+        groups: divides C_in.
+
+    Returns: (N,C_out,H,W), channels-last in memory, H = (P - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1, W likewise.
+
+    Errors: RuntimeError for shapes, sizes or options that do not fit; TypeError for what is not a tensor or a number.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.conv_transpose2d(fastnn.ones(1, 1, 2, 2), fastnn.ones(1, 1, 2, 2))
+        tensor([[[[1., 2., 1.],
+                  [2., 4., 2.],
+                  [1., 2., 1.]]]])
+    """
+    options = stride, padding, output_padding, groups, dilation
+    if _checked("conv_transpose2d", input, weight, bias, 2, "(C_in,C_out/groups,R,S)"):
+        return shape.squeeze(_transposed(shape.unsqueeze(input, 0), weight, bias, options, False), 0)
+    return _transposed(input, weight, bias, options, False)
+
+
+def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """y[n,c,w] = bias[c] + sum over k,q,s of weight[k,c,s] input[n,k,q], where q stride - padding + s dilation = w; `conv_transpose2d` over one row.
+
+    Args:
+        input: (N,C_in,L), or (C_in,L) without a batch. weight: (C_in,C_out/groups,S). Others as `conv_transpose2d`.
+
+    Returns: (N,C_out,W), row-major.
+
+    Errors: as `conv_transpose2d`.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.conv_transpose1d(fastnn.tensor([[1., 2.]]), fastnn.tensor([[[1., 1., 1.]]]), stride=2)
+        tensor([[1., 1., 3., 2., 2.]])
+    """
+    alone = _checked("conv_transpose1d", input, weight, bias, 1, "(C_in,C_out/groups,S)")
+    x = shape.unsqueeze(shape.unsqueeze(input, 0) if alone else input, 2)
+    y = _transposed(x, shape.unsqueeze(weight, 2), bias, (stride, padding, output_padding, groups, dilation), True)
+    y = shape.contiguous(shape.squeeze(y, 2))
+    return shape.squeeze(y, 0) if alone else y
+
+
 METHODS = ()
-FUNCTIONS = ("conv1d", "conv2d")
+FUNCTIONS = ("conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
 INPLACE = ()
