@@ -59,6 +59,21 @@ def uniform_into(TensorBase x, double low, double high, generator=None):
     return _draw(FN_OP_uniform, x, &a, generator, 0.7)
 
 
+def uniform_each(int64_t n, generator=None):
+    """n numbers evenly from [0, 1), float64, each with a count of its own: what n draws of one number give, one after another."""
+    cdef fn_random_args a
+    cdef TensorBase x = empty(FN_F64, 1, &n)
+    cdef double *y = <double *>fresh(x)
+    cdef int64_t i
+    memset(&a, 0, sizeof(a))
+    a.s2, a.n = 1, 1
+    for i in range(n):
+        a.y = y + i
+        take_count(_generator(generator), &a.rng, &a.offset)
+        call(FN_OP_uniform, FN_F64, &a, sizeof(a), 0)
+    return x
+
+
 def normal_into(TensorBase x, double mean, double std, generator=None):
     """x = mean + std times normal numbers."""
     cdef fn_random_args a

@@ -10,6 +10,7 @@ import pytest
 import fastnn
 from fastnn import cli
 from fastnn.train import command as train_command
+from test_datasets_cifar import make as make_cifar
 from test_mnist import make
 
 COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,images_per_second,seconds"
@@ -127,6 +128,30 @@ def test_published_files(tmp_path, monkeypatch, capsys, data, folder, model):
     assert parameters(out) == parameters(tmp_path / "whole") and curves(out) == curves(tmp_path / "whole")
     os.rename(root, tmp_path / "moved")
     assert cli.main(["train", "--resume", "--data", data, "--model", model, "--epochs", "4", "--root", "moved", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("model", ["resnet20", "lenet", "mlp", "vgg"])
+def test_cifar10(tmp_path, capsys, model):
+    """With crops and flips of the training part, the same after a resume."""
+    make_cifar(tmp_path, n=5)
+    args = ["train", "--data", "cifar10", "--root", str(tmp_path), "--model", model, "--batch-size", "10", "--quiet", "--out"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert cli.main([*args, str(whole), "--epochs", "2"]) == 0
+    assert "% on 5 held-out images after 2 epochs" in capsys.readouterr().out and len(curves(whole)) == 3
+    assert cli.main([*args, str(parts), "--epochs", "1"]) == cli.main([*args, str(parts), "--epochs", "2", "--resume"]) == 0
+    assert parameters(parts) == parameters(whole) and curves(parts) == curves(whole)
+
+
+@pytest.mark.parametrize("model", ["resnet20", "vgg"])
+def test_small_images_go_through_large_models(tmp_path, model):
+    assert cli.main(["train", "--model", model, "--epochs", "1", "--batch-size", "512", "--quiet", "--out", str(tmp_path)]) == 0
+
+
+def test_a_part_of_cifar10_is_named_as_such(tmp_path, capsys):
+    make_cifar(tmp_path, n=3)
+    os.unlink(tmp_path / "cifar-10-batches-bin" / "data_batch_5.bin")
+    assert cli.main(["train", "--data", "cifar10", "--root", str(tmp_path), "--epochs", "1", "--quiet", "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.startswith("fastnn train: CIFAR10: data_batch_5.bin missing in ")
 
 
 def test_missing_or_damaged_files(tmp_path, capsys):

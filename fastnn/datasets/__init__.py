@@ -1,5 +1,6 @@
 """Datasets by name."""
+from .cifar import CIFAR10, CIFAR100
 from .digits import Digits
 from .mnist import MNIST, FashionMNIST
 
-__all__ = ["Digits", "FashionMNIST", "MNIST"]
+__all__ = ["CIFAR10", "CIFAR100", "Digits", "FashionMNIST", "MNIST"]

@@ -91,7 +91,14 @@ class Digits(Dataset):
     def _gatherer(self):
         if self.target_transform is not None:
             return None
-        images, targets, apply = self._images, self.targets, lambda x: x
+        images, targets, apply = self._images, self.targets, None
         if self.transform is not None:
             images, apply = from_numpy(_bytes(self.data)), on_batches(self.transform)
-        return apply and (lambda index: [apply(take(images, (index,))), take(targets, (index,))])
+            if apply is None:
+                return None
+
+        def gather(index):
+            batch = take(images, (index,))
+            return [apply(batch) if apply else batch, take(targets, (index,))]
+        gather.random = apply is not None and apply.random
+        return gather

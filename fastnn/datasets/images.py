@@ -1,8 +1,10 @@
 """Labelled images that lie in memory: what image datasets have in common."""
 import functools
 
+import numpy as np
+
 from .._core import take
-from ..ops.create import uint8
+from ..ops.create import from_numpy
 from ..tensor import Tensor
 from ..transforms.batches import on_batches
 from ..utils.data import Dataset
@@ -22,11 +24,12 @@ class Images(Dataset):
     """Base of datasets of images and their classes.
 
     Attributes:
-        data: uint8 tensor (N, H, W) or (N, H, W, C). targets: int64 tensor (N).
+        data: uint8 tensor or array (N, H, W) or (N, H, W, C). targets: int64 tensor (N) or a list of ints.
         transform: called with an image: of Pillow's where that is installed, else a uint8 array (H, W) or (H, W, C).
         target_transform: called with the class, an int.
 
-    A DataLoader takes whole batches with ToTensor, or with ToTensor and Normalize, as the transform: the same bits.
+    A DataLoader takes whole batches where the transform is ToTensor, or Compose of crops, flips, frames and grey, then ToTensor, then
+    Normalize: the same bits.
     """
 
     def __init__(self, data, targets, transform=None, target_transform=None):
@@ -37,7 +40,7 @@ class Images(Dataset):
         return len(self.data)
 
     def __getitem__(self, index):
-        image, target = self.data[index].numpy().copy(), int(self.targets[index])
+        image, target = np.array(self.data[index]), int(self.targets[index])
         image = image if _picture() is None else _picture()(image)
         return (image if self.transform is None else self.transform(image),
                 target if self.target_transform is None else self.target_transform(target))
@@ -46,10 +49,17 @@ class Images(Dataset):
         apply = on_batches(self.transform)
         if apply is None or self.target_transform is not None:
             return None
-        if not all(isinstance(t, Tensor) for t in (self.data, self.targets)) or self.data.dtype != uint8:
+        data, targets = (t.numpy() if isinstance(t, Tensor) else t for t in (self.data, self.targets))
+        if isinstance(targets, list) and all(type(target) is int for target in targets):
+            targets = np.array(targets, np.int64)
+        if not all(isinstance(a, np.ndarray) for a in (data, targets)) or data.dtype != np.uint8 or targets.dtype != np.int64:
             return None
-        data, targets = self.data, self.targets
-        return lambda index: [apply(take(data, (index,))), take(targets, (index,))]
+        data, targets = from_numpy(data), from_numpy(targets)
+
+        def gather(index):
+            return [apply(take(data, (index,))), take(targets, (index,))]
+        gather.random = apply.random
+        return gather
 
     def _details(self):
         """Lines of the repr between the count and the transforms."""

@@ -3,6 +3,7 @@ import argparse
 import math
 import os
 import sys
+import warnings
 
 import fastnn
 from .._core import get_isa, get_num_threads
@@ -25,27 +26,56 @@ def _digits(config, download):
     return Digits(train=True), Digits(train=False)
 
 
-def _published(name):
+def _published(name, moved=None):
+    """`moved` gives what is done to training images before they become tensors."""
     def load(config, download):
         from fastnn import datasets
-        from fastnn.transforms import ToTensor
+        from fastnn.transforms import Compose, ToTensor
+        training = Compose([*moved(), ToTensor()]) if moved else ToTensor()
         try:
-            return [getattr(datasets, name)(config["root"], train, ToTensor(), download=download)
-                    for train in (True, False)]
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always", UserWarning)
+                found = [getattr(datasets, name)(config["root"], train, training if train else ToTensor(), download=download)
+                         for train in (True, False)]
         except (RuntimeError, ValueError) as error:
             said = str(error).replace("download=True", "--download")
             raise Failure(f"train --root {config['root']}: {said}") from None
+        for warning in said:
+            print(f"fastnn train: {warning.message}", file=sys.stderr)
+        return found
     return load
 
 
-def _lenet(side):
+def _crops_and_flips():
+    from fastnn.transforms import RandomCrop, RandomHorizontalFlip
+    return RandomCrop(32, padding=4), RandomHorizontalFlip()
+
+
+def _lenet(channels, side):
     from fastnn.models import LeNet
-    return LeNet(1, 10, side)
+    return LeNet(channels, 10, side)
 
 
-def _mlp(side):
+def _mlp(channels, side):
     from fastnn.models import MLP
-    return MLP([side * side, 256, 128, 10], dropout=0.2)
+    return MLP([channels * side * side, 256, 128, 10], dropout=0.2)
+
+
+def _resnet20(channels, side):
+    from fastnn.models import resnet20
+    return resnet20(in_channels=channels)
+
+
+def _vgg(channels, side):
+    """VGG-11, with as many poolings as the image has halves."""
+    from fastnn.models import VGG
+    from fastnn.models.vgg import CONFIGURATIONS
+    cfg, left = [], side
+    for entry in CONFIGURATIONS["vgg11"]:
+        if entry != "M" or left > 1:
+            cfg.append(entry)
+            left //= 2 if entry == "M" else 1
+    return VGG(cfg, in_channels=channels, image_size=side)
 
 
 def _optimizer(name, parameters, lr):
@@ -54,12 +84,13 @@ def _optimizer(name, parameters, lr):
     return {"adam": fastnn.optim.Adam, "adamw": fastnn.optim.AdamW}[name](parameters, lr=lr)
 
 
-DATA = {                                 # name: (training and held-out part, height and width, epochs)
-    "digits": (_digits, 8, 40),
-    "mnist": (_published("MNIST"), 28, 5),
-    "fashion-mnist": (_published("FashionMNIST"), 28, 10),
+DATA = {                                 # name: (training and held-out part, (channels, height and width), epochs)
+    "digits": (_digits, (1, 8), 40),
+    "mnist": (_published("MNIST"), (1, 28), 5),
+    "fashion-mnist": (_published("FashionMNIST"), (1, 28), 10),
+    "cifar10": (_published("CIFAR10", _crops_and_flips), (3, 32), 30),
 }
-MODELS = {"lenet": _lenet, "mlp": _mlp}
+MODELS = {"lenet": _lenet, "mlp": _mlp, "resnet20": _resnet20, "vgg": _vgg}
 
 
 def _positive(kind):
@@ -84,9 +115,9 @@ def add_options(parser):
     add = parser.add_argument
     add("--data", choices=list(DATA), help="the images to learn (default digits: 1,797 of 8x8, shipped with fastnn)")
     add("--root", metavar="DIR",
-        help="folder with the files of mnist and fashion-mnist (default FASTNN_DATA, else data)")
+        help="folder with the files of the other sets (default FASTNN_DATA, else data)")
     add("--download", action="store_true", help="fetch files that are missing there")
-    add("--model", choices=list(MODELS), help="the network (default lenet; mlp: 256 and 128 hidden units, dropout 0.2)")
+    add("--model", choices=list(MODELS), help="the network (default lenet; mlp: 256 and 128 hidden units, dropout 0.2; vgg: VGG-11)")
     add("--epochs", type=_positive(int), metavar="N",
         help=f"passes over the training images (default {', '.join(f'{name} {d[2]}' for name, d in DATA.items())})")
     add("--batch-size", type=_positive(int), help="images in a step (default 64)", metavar="N")
@@ -146,13 +177,13 @@ def train(args):
     from fastnn import nn
     from fastnn.utils.data import DataLoader
     config, out, checkpoint = _configuration(args)
-    load, side, _ = DATA[config["data"]]
+    load, image, _ = DATA[config["data"]]
     train_set, val_set = load(config, args.download)
     os.makedirs(out, exist_ok=True)
     if args.threads:
         fastnn.set_num_threads(args.threads)
     fastnn.manual_seed(config["seed"])
-    model = MODELS[config["model"]](side)
+    model = MODELS[config["model"]](*image)
     optimizer = _optimizer(config["optimizer"], model.parameters(), config["lr"])
     callbacks = [Checkpoint(checkpoint, resume=args.resume, steps=args.checkpoint_steps, extra=config),
                  _Falling(config["lr"]), History(os.path.join(out, "history.csv"))]
@@ -182,7 +213,7 @@ def _pictures(run, out, shown=40):
         with fastnn.no_grad():
             predicted = fastnn.cat([run.model(x).argmax(1) for x, _ in run.validation]).tolist()
         data = run.validation.dataset
-        targets = data.targets.tolist()
+        targets = [int(target) for target in data.targets]
         wrong = [i for i, (p, t) in enumerate(zip(predicted, targets)) if p != t]
         chosen = wrong[:shown // 2] + [i for i in range(len(targets)) if predicted[i] == targets[i]]
         chosen = chosen[:shown]

@@ -89,15 +89,20 @@ class Normalize:
             raise TypeError(f"Normalize: img should be of a real type, got {tensor.dtype} {_shape(tensor)}")
         if tensor.dim() < 3:
             raise ValueError(f"Normalize: img should be (..., C, H, W), got {_shape(tensor)}")
-        mean, std = (self._channels(name, tensor) for name in ("mean", "std"))
-        if not std.all():
-            raise ValueError(f"Normalize: std should not be zero as {tensor.dtype}, got {self.std}")
+        mean, std = self._constants(tensor)
         return (tensor if self.inplace else tensor.clone()).sub_(mean).div_(std)
 
     forward = __call__
 
+    def _constants(self, tensor):
+        """(mean, std) as tensors that are broadcast over (..., C, H, W)."""
+        mean, std = (self._channels(name, tensor) for name in ("mean", "std"))
+        if not std.all():
+            raise ValueError(f"Normalize: std should not be zero as {tensor.dtype}, got {self.std}")
+        return mean, std
+
     def _channels(self, name, tensor):
-        """mean or std as a tensor that is broadcast over (..., C, H, W)."""
+        """One of them."""
         values = as_tensor(getattr(self, name), dtype=tensor.dtype)
         if values.dim() > 1 or (values.dim() == 1 and values.shape[0] not in (1, tensor.shape[-3])):
             raise RuntimeError(f"Normalize: img (..., C, H, W)={_shape(tensor)} has C={tensor.shape[-3]}, "
@@ -106,3 +111,16 @@ class Normalize:
 
     def __repr__(self):
         return f"Normalize(mean={self.mean}, std={self.std})"
+
+
+def normalizer(step):
+    """Normalize `step` for batches that nobody else holds: in place, its constants made once."""
+    made = {}
+
+    def apply(batch):
+        key = batch.dtype, batch.shape[1]
+        if key not in made:
+            made[key] = step._constants(batch)
+        mean, std = made[key]
+        return batch.sub_(mean).div_(std)
+    return apply

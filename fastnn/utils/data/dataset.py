@@ -1,7 +1,8 @@
 """Datasets: samples by index, or one after another.
 
 A dataset that lies in memory as tensors may define `_gatherer()`: a function from indices (int64, 1-d) to a collated
-batch, or None. The loader then makes a batch by one gather per tensor, without touching single samples.
+batch, or None. The loader then makes a batch by one gather per tensor, without touching single samples. The function's
+attribute `random`, if there is one, says that it draws random numbers.
 """
 import bisect
 import math
@@ -107,7 +108,11 @@ class Subset(Dataset):
         if gather is None:
             return None
         places = from_numpy(np.array(self.indices, dtype=np.int64).reshape(-1))
-        return lambda index: gather(take(places, (index,)))
+
+        def gather_places(index):
+            return gather(take(places, (index,)))
+        gather_places.random = getattr(gather, "random", False)
+        return gather_places
 
 
 class ConcatDataset(Dataset):

@@ -1,6 +1,6 @@
 """DataLoader: batches of a dataset, in memory by one gather per tensor, else sample by sample, here or in workers."""
 import weakref
-from itertools import islice
+from itertools import count, islice
 
 from ..._core import Generator, default_generator, slice_dim
 from ...ops.random import randint
@@ -126,7 +126,11 @@ class DataLoader:
             order = self._source.order(g)
             if self.batch_sampler is not None and self.collate_fn is default_collate and self.worker_init_fn is None:
                 gather = gatherer_of(self.dataset)
-        return self._count(self._fetched(order, g, skip) if gather is None else self._gathered(gather, order, skip))
+        if gather is None:
+            return self._count(self._fetched(order, g, skip))
+        if getattr(gather, "random", False):
+            gather = _numbered(gather, self._seed(g), skip)
+        return self._count(self._gathered(gather, order, skip))
 
     def _count(self, batches):
         """Passes batches on and keeps the account of them that state_dict gives."""
@@ -146,8 +150,12 @@ class DataLoader:
         for lo in range(skip * size, n - size + 1 if self.batch_sampler.drop_last else n, size):
             yield gather(slice_dim(order, 0, lo, min(lo + size, n), 1))
 
+    def _seed(self, g):
+        """Of the random numbers that the epoch's samples draw."""
+        return int(randint(0, 1 << 62, (1,), generator=g).item())
+
     def _fetched(self, order, g, skip):
-        seed = int(randint(0, 1 << 62, (1,), generator=g).item())
+        seed = self._seed(g)
         batched = self.batch_sampler is not None
         if self.stream:
             fetch = FetchStream(self.dataset, self.collate_fn, self.batch_size, self.drop_last)
@@ -202,6 +210,13 @@ class DataLoader:
             g.set_state(tuple(state["generator"]))
         self._resume = None if state["start"] is None else (tuple(state["start"]), state["taken"])
         self._start, self._taken = self._resume or (None, 0)
+
+
+def _numbered(gather, seed, skip):
+    """gather with the random numbers that each batch's samples would draw; `skip` is the number of the first."""
+    from .workers import fetch_with
+    numbers = count(skip)
+    return lambda index: fetch_with(seed, next(numbers), gather, index)
 
 
 def _behind(batches, skip):
