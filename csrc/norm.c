@@ -1,12 +1,13 @@
 /* Normalisation over fn_norm_args: x is (N, C, inner), and each channel has a mean and a variance of its n = N inner elements.
  *
- *   batch_norm   mean = sum x / n    var = sum (x - mean)^2 / n    rstd = 1 / sqrt(var + eps)    u = (x - mean) rstd    y = act(u w + b)
+ *   batch_norm   mean = sum x / n    var = sum (x - mean)^2 / n    rstd = 1 / sqrt(var + eps)    u = (x - mean) rstd    y = act(u w + b + r)
  *                db = sum dy         dw = sum dy u                 dx = w rstd (dy - (db + u dw) / n)
  *   eval         mean and var are the running ones, and dx = w rstd dy
  *
- * where dy counts as 0 if act is relu and y <= 0. Computed, with m the mean rounded to x's type and d = mean - m:
+ * where r is the residual, if there is one, and dy counts as 0 if act is relu and y <= 0. Computed, with m the mean rounded to x's type
+ * and d = mean - m:
  *
- *   y = act((x - m) s + t)           s = w rstd         t = b - d s
+ *   y = act((x - m) s + t + r)       s = w rstd         t = b - d s
  *   dx = (x - m) q + dy s + r        q = -s rstd dw / n      r = -s db / n - d q
  *
  * so that a mean that is large beside the deviations costs no digits.
@@ -204,7 +205,7 @@ ONCE void channel_stats(const fn_norm_args *a, const plan *p, int64_t c, int64_t
     }
 }
 
-/* ---- y = act((x - m) s + t) -------------------------------------------------------------------------------------- */
+/* ---- y = act((x - m) s + t + r) ---------------------------------------------------------------------------------- */
 
 /* m, s, t of channels c..c+n. */
 ONCE void terms_y(const fn_norm_args *a, int64_t c, int64_t n, terms *k) {
@@ -224,49 +225,55 @@ ONCE void spread(fn_t *v, int64_t n, int64_t inner, int64_t fold) {
     for (int64_t f = 1; f < fold; f++) memcpy(v + f * n * inner, v, (size_t)(n * inner) * sizeof *v);
 }
 
-FN_INLINE vec normal(const int relu, vec x, vec m, vec s, vec t) {
-    const vec y = v_fma(x - m, s, t);
+/* r: the residual's place, or x's again where there is none. */
+FN_INLINE vec normal(const int relu, const int more, vec x, vec m, vec s, vec t, vec r) {
+    const vec u = v_fma(x - m, s, t), y = more ? u + r : u;
     return relu ? v_relu(y) : y;
 }
-FN_INLINE void row_y(const int relu, fn_t *y, const fn_t *x, int64_t w, const terms *k) {
+FN_INLINE void row_y(const int relu, const int more, fn_t *y, const fn_t *x, const fn_t *r, int64_t w, const terms *k) {
     int64_t j = 0;
     for (; j + FN_VL <= w; j += FN_VL)
-        v_store(y + j, normal(relu, v_load(x + j), v_load(k->m + j), v_load(k->s + j), v_load(k->t + j)));
+        v_store(y + j, normal(relu, more, v_load(x + j), v_load(k->m + j), v_load(k->s + j), v_load(k->t + j), v_load(r + j)));
     if (j == w) return;
     const int n = (int)(w - j);
-    v_store_n(y + j, normal(relu, v_load_n(x + j, n), v_load_n(k->m + j, n), v_load_n(k->s + j, n), v_load_n(k->t + j, n)), n);
+    v_store_n(y + j, normal(relu, more, v_load_n(x + j, n), v_load_n(k->m + j, n), v_load_n(k->s + j, n), v_load_n(k->t + j, n),
+                            v_load_n(r + j, n)), n);
 }
-FN_INLINE void line_y(const int relu, fn_t *y, const fn_t *x, int64_t len, const terms *k) {
+FN_INLINE void line_y(const int relu, const int more, fn_t *y, const fn_t *x, const fn_t *r, int64_t len, const terms *k) {
     const vec m = v_set1(k->m[0]), s = v_set1(k->s[0]), t = v_set1(k->t[0]);
     int64_t i = 0;
-    for (; i + FN_VL <= len; i += FN_VL) v_store(y + i, normal(relu, v_load(x + i), m, s, t));
-    if (i < len) v_store_n(y + i, normal(relu, v_load_n(x + i, (int)(len - i)), m, s, t), (int)(len - i));
+    for (; i + FN_VL <= len; i += FN_VL) v_store(y + i, normal(relu, more, v_load(x + i), m, s, t, v_load(r + i)));
+    const int n = (int)(len - i);
+    if (n) v_store_n(y + i, normal(relu, more, v_load_n(x + i, n), m, s, t, v_load_n(r + i, n)), n);
 }
-FN_INLINE void unit_y(const int relu, const fn_norm_args *a, const plan *p, block b) {
+FN_INLINE void unit_y(const int relu, const int more, const fn_norm_args *a, const plan *p, block b) {
     fn_t *const y = a->y;
-    const fn_t *const x = a->x;
+    const fn_t *const x = a->x, *const r = more ? a->residual : a->x;
     terms k;
     terms_y(a, b.c0, b.c1 - b.c0, &k);
     if (!p->fold) {
         for (int64_t i = b.n0; i < b.n1; i++) {
             const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
-            line_y(relu, y + at, x + at, b.i1 - b.i0, &k);
+            line_y(relu, more, y + at, x + at, r + at, b.i1 - b.i0, &k);
         }
         return;
     }
     const grid g = grid_of(a, p, b);
     fn_t *const each[] = {k.m, k.s, k.t};
     for (int j = 0; j < 3; j++) spread(each[j], b.c1 - b.c0, a->inner, p->fold);
-    for (int64_t i = 0; i < g.rows; i++) row_y(relu, y + g.at + i * g.ld, x + g.at + i * g.ld, g.w, &k);
-    if (g.rest) row_y(relu, y + g.at + g.rows * g.ld, x + g.at + g.rows * g.ld, g.rest, &k);
+    for (int64_t i = 0, at = g.at; i < g.rows; i++, at += g.ld) row_y(relu, more, y + at, x + at, r + at, g.w, &k);
+    const int64_t at = g.at + g.rows * g.ld;
+    if (g.rest) row_y(relu, more, y + at, x + at, r + at, g.rest, &k);
 }
 static void write_y(const fn_norm_args *a, const plan *p, fn_team t) {
     int64_t lo, hi;
     fn_share(p->units, 1, t, &lo, &hi);
     for (int64_t u = hi - 1; u >= lo; u--) {
         const block b = block_at(a, p, u);
-        if (a->act == FN_ACT_RELU) unit_y(1, a, p, b);
-        else unit_y(0, a, p, b);
+        if (a->act == FN_ACT_RELU && a->residual) unit_y(1, 1, a, p, b);
+        else if (a->act == FN_ACT_RELU) unit_y(1, 0, a, p, b);
+        else if (a->residual) unit_y(0, 1, a, p, b);
+        else unit_y(0, 0, a, p, b);
     }
 }
 

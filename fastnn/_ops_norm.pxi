@@ -17,6 +17,7 @@ cdef extern from "args.h":
         const void *w
         const void *b
         const void *dy
+        const void *residual
         int64_t N, C, inner, act, train
         double momentum, eps
 
@@ -55,8 +56,8 @@ cdef int _check_per_channel(str name, TensorBase x, TensorBase t) except -1:
 
 
 def batch_norm(TensorBase x, TensorBase running_mean, TensorBase running_var, TensorBase w, TensorBase b, bint train, double momentum, double eps,
-               TensorBase tracked=None, int act=0):
-    """(y, x, stats): y = act((x - mean) / sqrt(var + eps) w + b), x as the kernel took it and the statistics for backward.
+               TensorBase tracked=None, int act=0, TensorBase residual=None):
+    """(y, x, stats): y = act((x - mean) / sqrt(var + eps) w + b + residual), x as the kernel took it and the statistics for backward.
 
     train: mean and var are the batch's and move the running ones by momentum, by 1 / tracked if that is below 0; tracked, one int64, is counted
     up. Else they are the running ones. y lies in memory as x was taken."""
@@ -103,6 +104,12 @@ def batch_norm(TensorBase x, TensorBase running_mean, TensorBase running_var, Te
             a.running_mean, a.running_var = <void *>rd(mean), <void *>rd(var)
     if train and tracked is not None:
         a.tracked = <int64_t *>wr(tracked)
+    if residual is not None:
+        if not same_shape(residual, x) or residual.dtype_ != x.dtype_:
+            raise RuntimeError(f"batch_norm: the residual {shape_of(residual)} of {DTYPE_NAMES[residual.dtype_]} does not fit the input {shape_of(x)} of "
+                               f"{DTYPE_NAMES[x.dtype_]}")
+        residual = in_layout_of(residual, x)
+        a.residual = rd(residual)
     call(FN_OP_batch_norm_fwd if train else FN_OP_batch_norm_eval, x.dtype_, &a, sizeof(a), 200 + (3 if train else 2) * x.numel_ * itemsize[x.dtype_] * _BYTE_NS)
     if train and mean is not running_mean:
         copy_into(running_mean, mean)

@@ -4,7 +4,7 @@
     Conv2d, ReLU, MaxPool2d                    relu after the pooling, on a quarter of the numbers or less
 
 Only modules of exactly these types, without hooks, whose forward is their class's. In other containers and in a forward of one's own
-nothing is joined.
+nothing is joined, but by a captured step.
 """
 from .._core import enter_module
 from . import functional as F

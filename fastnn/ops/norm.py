@@ -205,7 +205,8 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
     C, count = input.shape[1], input.shape[2:].numel()
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != (C,):
-            raise RuntimeError(f"{name} should contain {C} elements not {t.numel()}: instance_norm: input (N,C,...)={tuple(input.shape)}, {name} (C)={tuple(t.shape)}")
+            raise RuntimeError(f"{name} should contain {C} elements not {t.numel()}: "
+                               f"instance_norm: input (N,C,...)={tuple(input.shape)}, {name} (C)={tuple(t.shape)}")
         if t is not None and t.dtype is not input.dtype:
             raise RuntimeError(f"mixed dtype (CPU): all inputs must share same datatype: instance_norm: input is {input.dtype.name}, {name} is {t.dtype.name}")
     y, stats = _grouped(input, C, weight, bias, eps) if C else (input, None)
