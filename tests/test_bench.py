@@ -1,9 +1,11 @@
 """The benchmarks, without timing: each workload means the same in every form and a wrong one is found (the tables of
-fastnn/bench/workloads: conv.py, gemm.py, loader.py, norm.py, pool.py, steps.py, jax_step.py, numpy_step.py); a whole run at
-small size; reports, the picture, the command."""
+fastnn/bench/workloads: attention.py, conv.py, elementwise.py, gemm.py, loader.py, norm.py, optim.py, pool.py, steps.py, and the
+other libraries' steps: jax_step.py, numpy_step.py, sklearn_step.py, thinc_step.py); a whole run at small size; reports, pictures,
+the command."""
 import copy
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def test_forms_agree_and_wrong_results_are_found(name):
     assert any(v for group in found["fastnn"] for v in group)
     other = copy.copy(work)
     other.seed += 1                              # the same work on other data
-    with pytest.raises(harness.BenchError, match=f"{name.split()[0]}.*: numpy computes"):
+    with pytest.raises(harness.BenchError, match=f"{re.escape(name.split()[0])}.*: numpy computes"):
         harness.agree(name, {**found, "numpy": computed(other, "fastnn")["fastnn"]}, work.check)
     for i in range(len(found["fastnn"])):        # a digit of one result, and what is not a number
         for wrong in (lambda v: v * (1 + 20 * work.check) + 1e-30, lambda v: float("nan")):
@@ -51,7 +53,39 @@ def test_forms_agree_and_wrong_results_are_found(name):
 def test_pytorch_computes_the_same(family, torch):
     for name in FAMILIES[family]:
         work = WORKLOADS[name].small()
-        harness.agree(name, computed(work, "fastnn", "torch", "torch_cl"), work.check)
+        found = computed(work, "fastnn", "torch", "torch_cl", "torch_foreach")
+        assert len(found) > 1
+        harness.agree(name, found, work.check)
+
+
+@pytest.mark.parametrize("library", ["sklearn", "thinc"])
+def test_other_networks_compute_the_same(library):
+    pytest.importorskip(library)
+    names = [name for name in FAMILIES["mlp"] if WORKLOADS[name].form(library)]
+    assert len(names) > 5
+    for name in names:
+        work = WORKLOADS[name].small()
+        harness.agree(name, computed(work, "fastnn", library), work.check)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet20 32x32 b1 sgd-m", "conv 3x3 g32 128->128 28x28 n16", "maxpool 3x3/2 16x64x112x112",
+                                  "batchnorm+relu 16x64x112x112", "embedding 10000x512 32x128", "gemm 1024x700x512 a bt",
+                                  "adamw 25.6M clipped"])
+def test_jax_computes_the_same(name):
+    pytest.importorskip("jax")
+    work = WORKLOADS[name].small()
+    harness.agree(name, computed(work, "fastnn", "jax"), work.check)
+
+
+def test_workloads_are_many_and_their_sizes_small():
+    assert len(WORKLOADS) >= 45 and len(WORKLOADS) == sum(map(len, FAMILIES.values()))
+    for name, work in WORKLOADS.items():
+        small = work.small()
+        assert type(small) is type(work) and small.flops < 2e7 and small.bytes < 1e7, name
+        assert {"fastnn", "torch"} <= {*work.twins} or {"fastnn", "torch_cl"} <= {*work.twins}, name
+        brought = getattr(work, "channels_last", False)
+        assert brought == getattr(small, "channels_last", False) and brought == name.endswith(" nhwc"), name
 
 
 def test_a_wrong_layer_is_found(monkeypatch):
@@ -69,11 +103,30 @@ def test_agree_counts_results():
         harness.agree("w", {"fastnn": [[1.0], [2.0]], "jax": [[1.0]]}, 1e-4)
 
 
+def test_a_peer_with_other_numbers_is_left_out_but_not_all():
+    right, off = [[1.0, 2.0]], [[1.0, 2.1]]
+    results = {"fastnn": right, "fastnn_captured": right, "torch": right, "torch_compile": off}
+    found = harness.wrong("w", results, 1e-4)
+    assert list(found) == ["torch_compile"] and "torch_compile computes [1.0, 2.1] as result 0, fastnn [1.0, 2.0]" in found["torch_compile"]
+    assert harness.wrong("w", {"fastnn": right}, 1e-4) == {}
+    for wrong in ({"torch": off}, {"fastnn_captured": off}):
+        with pytest.raises(harness.BenchError, match="2.1"):
+            harness.wrong("w", {**results, **wrong}, 1e-4)
+
+
 def test_fingerprint_sees_order():
     import numpy as np
     a = np.arange(6.0).reshape(2, 3)
     b = workload.fingerprint(a.T)
     assert workload.fingerprint(a)[0] == pytest.approx(b[0]) and abs(workload.fingerprint(a)[1] - b[1]) > 1e-3
+    long = np.ones((3, workload._PERIOD), np.float32)
+    marks = []
+    for i in range(3):                           # the same change in any stretch
+        other = long.copy()
+        other[i, 7] = 2
+        marks.append(workload.fingerprint(other))
+    assert marks[0][0] == pytest.approx((3 * workload._PERIOD + 3) ** 0.5) and len({round(p, 3) for _, p in marks}) == 3
+    assert any(v != v for v in workload.fingerprint(np.array([1.0, np.nan])))
 
 
 def test_flops_and_bytes():
@@ -85,7 +138,43 @@ def test_flops_and_bytes():
     lenet = 2 * 28 * 28 * 25 * 6 + 3 * (10 * 10 * 25 * 6 * 16 + 400 * 120 + 120 * 84 + 84 * 10)
     assert WORKLOADS["lenet 28x28 b64 sgd-m"].flops == 2 * 64 * lenet
     for name, work in WORKLOADS.items():
-        assert work.bytes > 0 and (work.flops > 0) == (FAMILY_OF[name] not in ("pool", "norm", "loader")), name
+        counted = FAMILY_OF[name] not in ("pool", "norm", "elementwise", "optim", "loader")
+        assert work.bytes > 0 and (work.flops > 0) == counted, name
+    assert WORKLOADS["conv 3x3 depthwise 512 14x14 n32"].flops == 3 * 2 * 32 * 14 * 14 * 512 * 9
+    assert WORKLOADS["conv 20x5/2 1->32 161x700 n4"].P == (71, 348)
+    assert WORKLOADS["resnet20 32x32 b1 sgd-m"].flops == 2 * (3 * 40_551_040 - 442_368)           # the first: no dx
+    assert WORKLOADS["adamw 25.6M clipped"].bytes == 9 * 4 * 25_600_000
+
+
+def test_our_model_is_the_network_of_the_list():
+    work = WORKLOADS["resnet20 32x32 b1 sgd-m"]
+    plain = copy.copy(work)
+    plain.model = None
+    harness.agree("resnet", {"fastnn": computed(work, "fastnn")["fastnn"], "list": computed(plain, "fastnn")["fastnn"]}, work.check)
+
+
+def test_the_least_time():
+    limits = {"fma_gflops": 100.0, "copy_gbs": 10.0}
+    assert calibrate.least_seconds(1e9, 2e8, limits) == (0.02, "copy")
+    assert calibrate.least_seconds(1e10, 2e8, limits) == (0.1, "fma")
+    assert calibrate.least_seconds(0, 1e6, limits) == (0.0, None)            # caches may hold it
+
+
+class Paced:
+    """A worker that takes so long for each call."""
+
+    def __init__(self, library, *seconds):
+        self.library, self.seconds, self.asked = library, seconds, 0
+
+    def ask(self, **command):
+        self.asked += 1
+        return {"seconds": self.seconds[(self.asked - 1) % len(self.seconds)], "limits": {}}
+
+
+def test_who_is_far_behind_sits_out():
+    ours, *theirs = Paced("fastnn", 2.0, 1.0), Paced("torch", 7.0), Paced("jax", 8.1), Paced("numpy", 41.0)
+    times, _ = harness.rounds_of([ours, *theirs], 5, 0)
+    assert [w.asked for w in (ours, *theirs)] == [5, 5, 3, 1] and times["jax"] == [8.1] * 3
 
 
 def test_steps_keep_their_weights_after_the_result():
@@ -115,14 +204,14 @@ def test_limits():
 def found():
     """A whole run: processes of their own, two families."""
     said = []
-    result = harness.run(harness.available(["numpy"]), [1], ["mlp-tiny 16-32-32-4 b32 adam", "batchnorm 64x128x28x28"], 3, 0.001,
+    result = harness.run(harness.available(["numpy"])[0], [1], ["mlp-tiny 16-32-32-4 b32 adam", "batchnorm 64x128x28x28"], 3, 0.001,
                          small=True, say=said.append)
     return {**result, "said": "\n".join(said)}
 
 
-def made(ours, theirs, name="gemm 256", threads=1):
+def made(ours, theirs, name="gemm 256", threads=1, flops=1):
     """A row with known times."""
-    base = {"workload": name, "family": "gemm", "threads": threads, "flops": 1, "bytes": 1, "gflops": 1.0, "gbs": None,
+    base = {"workload": name, "family": "gemm", "threads": threads, "flops": flops, "bytes": 1, "gflops": 1.0, "gbs": None,
             "share_of_fma_peak": 0.5, "share_of_bandwidth": None, "share_of_limit": 0.5}
     times = {"fastnn": ours, **theirs}
     seconds = {k: sorted(v)[len(v) // 2] for k, v in times.items()}
@@ -146,8 +235,10 @@ def test_reports(found, tmp_path):
     again = json.loads(json.dumps({k: v for k, v in found.items() if k != "said"}))
     text = report.markdown(again)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 8 and len({row.count("|") for row in rows[:4]}) == 1 and "geometric mean" in text
-    assert len({row.count("|") for row in rows[4:]}) == 1 and all(row in text.split("## First calls")[1] for row in rows[4:])
+    table, middle, calls = rows[:4], rows[4:-4], rows[-4:]
+    assert len({row.count("|") for row in table}) == 1 and "geometric mean" in middle[0] and len(middle) == 2 + 3
+    assert len({row.count("|") for row in calls}) == 1 and all(row in text.split("## First calls")[1] for row in calls)
+    assert "## Not there" not in text
     (tmp_path / "README.md").write_text(f"a\n{report.MARKS[0]}\nold\n{report.MARKS[1]}\nb\n")
     for _ in range(2):
         report.write_readme(again, tmp_path / "README.md")
@@ -160,24 +251,64 @@ def test_reports(found, tmp_path):
     assert "1.0x faster than before, 2 rows" in report.changes(again, again)
 
 
-def test_summary_takes_the_better_pytorch_and_counts_clear_rounds():
-    rows = [made([1.0, 1.0, 1.0], {"torch": [4.0, 4.0, 4.0], "torch_cl": [2.0, 2.0, 2.0]}, "a"),
-            made([1.0, 1.0, 3.0], {"torch": [2.0, 2.0, 2.0]}, "b"), made([2.0, 2.0, 2.0], {"torch": [1.0, 1.0, 1.0]}, "c")]
-    text = report.summary({"rows": rows})
-    assert text == ("- 1 thread against torch or torch-cl, the faster: geometric mean 1.3x (eager 1.3x) of 3; "
-                    "wins 2 (1 in every round), losses 1 (1 in every round): c 0.50x.")
+def test_summary_takes_the_better_pytorch_and_tells_noise():
+    rows = [made([1.0, 1.0, 1.0], {"torch": [4.0, 4.0, 4.0], "torch_cl": [2.0, 2.0, 2.0]}, "a", flops=2e8),
+            made([1.0, 1.0, 3.0], {"torch": [2.0, 2.0, 2.0]}, "b"), made([2.0, 2.0, 2.0], {"torch": [1.0, 1.0, 1.0]}, "c"),
+            made([1.0, 1.0, 1.0], {"torch": [1.5, 1.5, 0.5], "torch_cl": [9.0]}, "d", flops=0)]
+    lines = report.summary({"rows": rows}).splitlines()
+    assert [line for line in lines if line.startswith("| 1 |")] == [
+        "| 1 | torch | 4 | all | 1.3x | 1.3x | 1.8x | 0.50x | 1 | 2 | 1 |",
+        "| 1 | torch | 1 | above 0.1 GFLOP | 2.0x | 2.0x | 2.0x | 2.0x | 1 | 0 | 0 |",
+        "| 1 | torch | 2 | small | 1.0x | 1.0x | 1.2x | 0.50x | 0 | 1 | 1 |",
+        "| 1 | torch | 1 | memory | 1.5x | 1.5x | 1.5x | 1.5x | 0 | 1 | 0 |"]
+    assert "fastest of torch, torch-cl." in lines[-3] and lines[-1] == "- Slower than torch, 1 thread: c 0.50x (lost)."
+    assert sum(line.startswith("| 1 |") for line in report.summary({"rows": rows}, split=()).splitlines()) == 1
+
+
+def test_a_round_of_theirs_that_wins_is_no_win_of_ours():
+    row = made([1.0, 1.0, 1.1], {"torch": [1.5, 1.5, 1.5], "torch_compile": [1.0, 1.9, 1.9]})
+    assert report.best(row, "torch") == "torch" and report.outcome(row, "torch") == "level"
 
 
 def test_changes_names_what_is_gone():
     old = {"rows": [made([2.0], {"torch": [4.0]}), made([1.0], {}, "gone")]}
     text = report.changes(old, {"rows": [made([1.0], {"torch": [4.0]}), made([1.0], {}, "fresh")]})
-    assert "| gemm 256 | 1 | 2,000,000 | 1,000,000 | 2.0x | 2.0x | 4.0x | 1.0x |" in text and "Only before: gone (1 thread)." in text
+    assert "| gemm 256 | 1 | 2,000,000 | 1,000,000 | 2.0x | 2.0x | 4.0x | 1.0x |  |" in text and "Only before: gone (1 thread)." in text
+    assert "| 1.0x | yes |" in report.changes(old, old)
+
+
+def test_what_is_absent_is_told_with_its_reason(monkeypatch):
+    """A peer that breaks down leaves its cell empty; we may not."""
+    def broken(self):
+        raise RuntimeError("no compiler\nmore")
+    monkeypatch.setattr(workload.Layer, "numpy", broken)
+    monkeypatch.setattr(workload.Layer, "make", lambda self, twin: broken(self))
+    lines = [json.dumps({"prepare": "linear 1024->1024 m8", "small": True})]
+    assert [*worker.serve("numpy", 1, lines)] == [{"failed": "RuntimeError: no compiler"}]
+    with pytest.raises(RuntimeError, match="no compiler"):
+        [*worker.serve("fastnn", 1, lines)]
+    rows = [{**made([1.0], {}, name), "failed": {"torch_compile": "RuntimeError: no compiler"}} for name in "ab"]
+    text = report.absent({"rows": rows, "left_out": {"thinc": "ModuleNotFoundError: No module named 'thinc'"}})
+    assert text.splitlines() == ["- thinc: left out. ModuleNotFoundError: No module named 'thinc'",
+                                 "- torch-compile: RuntimeError: no compiler At a (1 thread), b (1 thread)."]
+
+
+def test_available(monkeypatch):
+    monkeypatch.setitem(harness.DISTRIBUTIONS, "nothing", "nothing")
+    found, left_out = harness.available(["numpy", "nothing"])
+    assert list(found) == ["numpy"] and "No module named 'nothing'" in left_out["nothing"]
+    assert harness.DISTRIBUTIONS.keys() >= harness.PEERS.keys()
+    assert {v for variants in harness.PEERS.values() for v in variants} <= report.NAMES.keys() == plot.COLORS.keys()
 
 
 def test_plot(found, tmp_path):
     pytest.importorskip("matplotlib")
     plot.plot(found, tmp_path / "bench.png")
-    assert (tmp_path / "bench.png").read_bytes()[1:4] == b"PNG"
+    plot.plot(found, tmp_path / "pictures")
+    pictures = [tmp_path / "bench.png", *(tmp_path / "pictures").iterdir()]
+    assert {p.name for p in pictures} == {"bench.png", "mlp.png", "norm.png"} and all(p.read_bytes()[1:4] == b"PNG" for p in pictures)
+    row = {"flops": 4e9, "bytes": 1e9, "round_limits": {"fma_gflops": [90.0, 100.0, 200.0], "copy_gbs": [10.0, 10.0, 10.0]}}
+    assert plot.limit_rate(row, "flops") == pytest.approx(40)
 
 
 def test_command(found, tmp_path, capsys):

@@ -1,7 +1,8 @@
-"""Every library in its own process, turn by turn; results are compared before they are timed.
+"""Every library in its own process, turn by turn; results are compared before they are timed, and a peer whose numbers are
+its own is left out of the row.
 
 A figure is the median over rounds, a ratio the median of the rounds' ratios, a share of the machine's peak the median
-of the rounds' shares, each against the peak measured within that timing.
+of the rounds' shares, each against the peak measured within that timing. Who is far behind sits the rest out.
 """
 import argparse
 import json
@@ -16,12 +17,16 @@ from pathlib import Path
 import fastnn
 
 from . import report
+from .calibrate import least_seconds
 from .workloads import FAMILY_OF, WORKLOADS
 
-PEERS = {"torch": ("torch", "torch_cl"), "torch-compile": ("torch_compile",), "jax": ("jax",), "numpy": ("numpy",)}
+PEERS = {"torch": ("torch", "torch_cl", "torch_foreach"), "torch-compile": ("torch_compile",), "jax": ("jax",),
+         "numpy": ("numpy",), "sklearn": ("sklearn",), "thinc": ("thinc",)}
+DISTRIBUTIONS = {"torch": "torch", "torch-compile": "torch", "jax": "jax", "numpy": "numpy", "sklearn": "scikit-learn",
+                 "thinc": "thinc"}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTNN_NUM_THREADS")
 HOME = Path(fastnn.__file__).resolve().parent.parent
-STREAMS = 32 << 20         # bytes; traffic below that may stay in caches, and the copy speed is no limit to it
+FAR = {1: 20, 3: 4}        # after so many rounds, who is so many times slower than our slowest need not show more
 
 
 class BenchError(Exception):
@@ -41,16 +46,23 @@ class Worker:
         self.process = subprocess.Popen([sys.executable, "-m", "fastnn.bench.worker", library, str(threads)], env=env,
                                         text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def ask(self, **command):
+    def tell(self, **command):
+        self.command = command
         try:
             self.process.stdin.write(json.dumps(command) + "\n")
             self.process.stdin.flush()
-            line = self.process.stdout.readline()
         except BrokenPipeError:
-            line = ""
+            pass                                 # it ended; answer() says so
+
+    def answer(self):
+        line = self.process.stdout.readline()
         if not line:
-            raise BenchError(f"{self.library}: the worker ended with code {self.process.wait()} at {command}")
+            raise BenchError(f"{self.library}: the worker ended with code {self.process.wait()} at {self.command}")
         return json.loads(line)
+
+    def ask(self, **command):
+        self.tell(**command)
+        return self.answer()
 
     def close(self):
         self.process.stdin.close()
@@ -78,6 +90,25 @@ def agree(name, results, tolerance):
                 raise BenchError(f"{name}: {library} computes {a} as result {i}, fastnn {b}")
 
 
+def wrong(name, results, tolerance):
+    """{peer: what it computes} of those that differ from us, while another agrees with us.
+
+    Raises:
+        BenchError: our own forms differ, or nobody agrees with us.
+    """
+    found = {}
+    for library in results:
+        try:
+            agree(name, {"fastnn": results["fastnn"], library: results[library]}, tolerance)
+        except BenchError as error:
+            if library.startswith("fastnn"):
+                raise
+            found[library] = f"other numbers than the rest. {error}"
+    if found and len(found) == sum(not library.startswith("fastnn") for library in results):
+        raise BenchError("; ".join(found.values()))
+    return found
+
+
 def processor():
     """The processor's name, as the system gives it."""
     try:
@@ -92,64 +123,80 @@ def commit():
 
 
 def available(names):
-    """{peer: version} of those that can be imported."""
-    found = {}
+    """({peer: version} of those that can be imported, {peer: why not} of the others)"""
+    found, left_out = {}, {}
     for name in names:
-        module = name.split("-")[0]
-        done = subprocess.run([sys.executable, "-c", f"import {module}; print({module}.__version__)"],
-                              capture_output=True, text=True)
+        code = (f"import {name.split('-')[0]}; from importlib.metadata import version; "
+                f"print(version('{DISTRIBUTIONS[name]}'))")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         if done.returncode == 0:
             found[name] = done.stdout.strip().splitlines()[-1]
         else:
-            print(f"{name}: not installed, left out", file=sys.stderr)
-    return found
+            left_out[name] = next(iter(done.stderr.strip().splitlines()[-1:]), f"ended with code {done.returncode}")
+    return found, left_out
 
 
-def measure(name, workers, rounds, seconds, small=False):
-    """The row of one workload: check it, then let the workers take turns."""
-    workload = WORKLOADS[name].small() if small else WORKLOADS[name]
-    running, results, first = [], {}, {}
-    for w in workers:
-        answer = w.ask(prepare=name, small=small)
-        if "result" in answer:
-            running.append(w)
-            results[w.library], first[w.library] = answer["result"], answer["first_seconds"]
-    agree(name, results, workload.check)
-    times = {w.library: [] for w in running}
-    limits = {w.library: [] for w in running}
-    for _ in range(rounds):
-        for w in running:
+def rounds_of(workers, rounds, seconds, small=False):
+    """({library: seconds of a call in each round}, {library: limits in each round}), the workers taking turns."""
+    times, limits = ({w.library: [] for w in workers} for _ in range(2))
+    for done in range(rounds):
+        ours = max((t for library, taken in times.items() if library.startswith("fastnn") for t in taken), default=0)
+        for w in workers:
+            if any(done >= n and min(times[w.library]) > far * ours for n, far in FAR.items()):
+                continue
             answer = w.ask(time=seconds, limits=w.library.startswith("fastnn"), small=small)
             times[w.library].append(answer["seconds"])
             limits[w.library].append(answer["limits"])
+    return times, limits
+
+
+def measure(name, workers, rounds, seconds, small=False):
+    """The row of one workload: prepare it side by side, check it, then let the workers take turns."""
+    workload = WORKLOADS[name].small() if small else WORKLOADS[name]
+    running, results, first, failed = [], {}, {}, {}
+    for w in workers:
+        w.tell(prepare=name, small=small)
+    for w in workers:
+        answer = w.answer()
+        if "result" in answer:
+            running.append(w)
+            results[w.library], first[w.library] = answer["result"], answer["first_seconds"]
+        elif "failed" in answer:
+            failed[w.library] = answer["failed"]
+    failed.update(wrong(name, results, workload.check))
+    times, limits = rounds_of([w for w in running if w.library not in failed], rounds, seconds, small)
     form = "fastnn_captured" if "fastnn_captured" in times else "fastnn"
     median = {k: statistics.median(v) for k, v in times.items()}
-    shares = {"fma": [workload.flops / t / 1e9 / l["fma_gflops"] for t, l in zip(times[form], limits[form])],
-              "copy": [workload.bytes / t / 1e9 / l["copy_gbs"] for t, l in zip(times[form], limits[form])]}
+    pairs = [*zip(times[form], limits[form])]
+    shares = {"fma": [workload.flops / t / 1e9 / l["fma_gflops"] for t, l in pairs],
+              "copy": [workload.bytes / t / 1e9 / l["copy_gbs"] for t, l in pairs],
+              "limit": [least_seconds(workload.flops, workload.bytes, l)[0] / t for t, l in pairs]}
     share = {k: statistics.median(v) for k, v in shares.items() if any(v)}
+    middle = {k: statistics.median(l[k] for l in limits[form]) for k in ("fma_gflops", "copy_gbs")}
     theirs = [library for library in times if not library.startswith("fastnn")]
-    bound = max(((v, k) for k, v in share.items() if k == "fma" or workload.bytes >= STREAMS), default=(None, None))
     return {"workload": name, "family": FAMILY_OF[name], "flops": workload.flops, "bytes": workload.bytes, "form": form,
             "seconds": median, "best": {k: min(v) for k, v in times.items()}, "rounds": times, "first_seconds": first,
+            "failed": failed,
             "gflops": workload.flops / median[form] / 1e9 or None, "gbs": workload.bytes / median[form] / 1e9 or None,
             "share_of_fma_peak": share.get("fma"), "share_of_bandwidth": share.get("copy"),
-            "share_of_limit": bound[0], "limit": bound[1],
-            "round_limits": {k: [l[k] for l in limits[form]] for k in ("fma_gflops", "copy_gbs")},
+            "share_of_limit": share.get("limit"), "limit": least_seconds(workload.flops, workload.bytes, middle)[1],
+            "round_limits": {k: [l[k] for l in limits[form]] for k in middle},
             "ratio": {f"{a}/{p}": statistics.median(y / x for x, y in zip(times[a], times[p]))
                       for a in ("fastnn", "fastnn_captured") if a in times for p in theirs}}
 
 
-def run(peers, threads, names, rounds=9, seconds=0.1, small=False, say=print):
+def run(peers, threads, names, rounds=5, seconds=0.05, small=False, say=print, left_out=None):
     """The report of a whole run: {'fastnn': version, ..., 'limits': {threads: ...}, 'rows': [...]}.
 
     Args:
         peers: {name: version}. threads: numbers. names: of workloads. small: the workloads' small twins, for tests.
-        say: takes lines of the table as they become known.
+        say: takes lines of the table as they become known. left_out: {peer: why}, kept with the report.
     """
-    found = {"fastnn": fastnn.__version__, "commit": commit(), "peers": peers, "machine": processor(),
-             "cores": os.cpu_count(), "python": platform.python_version(), "rounds": rounds, "seconds": seconds,
-             "limits": {}, "rows": []}
+    found = {"fastnn": fastnn.__version__, "commit": commit(), "peers": peers, "left_out": left_out or {},
+             "machine": processor(), "cores": os.cpu_count(), "python": platform.python_version(), "rounds": rounds,
+             "seconds": seconds, "limits": {}, "rows": []}
     libraries = ["fastnn", "fastnn_captured"] + [library for p in peers for library in PEERS[p]]
+    libraries = [l for l in libraries if l == "fastnn" or any(WORKLOADS[name].form(l) for name in names)]
     columns = report.Columns(libraries)
     for number in threads:
         workers = []
@@ -197,17 +244,18 @@ def _names(text):
 def add_options(parser):
     add = parser.add_argument
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    add("--peers", type=_peers, default="torch,jax,numpy", metavar="LIST", help="of torch (eager, contiguous and "
-        "channels-last), torch-compile, jax, numpy (default %(default)s, those that are installed)")
+    add("--peers", type=_peers, default=",".join(PEERS), metavar="LIST", help="of torch (eager, contiguous and "
+        "channels-last), torch-compile, jax, numpy, sklearn, thinc (default all, those that are installed)")
     add("--threads", type=_numbers, default=f"{cores},1" if cores > 1 else "1", metavar="LIST",
         help="default %(default)s")
     add("--only", type=_names, default="", metavar="REGEX", help="workloads whose name has it, or whose family it is")
-    add("--rounds", type=int, default=9, metavar="N", help="turns of each library (default %(default)s)")
-    add("--seconds", type=float, default=0.1, metavar="S", help="of a turn, at least (default %(default)s)")
+    add("--rounds", type=int, default=5, metavar="N", help="turns of each library (default %(default)s); who is far behind takes fewer")
+    add("--seconds", type=float, default=0.05, metavar="S", help="of a turn, at least (default %(default)s)")
     add("--load", metavar="FILE", help="run nothing, take the results of an earlier --json")
     add("--json", metavar="FILE", help="write the results")
     add("--markdown", metavar="FILE", help="write tables and summary")
-    add("--plot", metavar="FILE", help="draw a picture for each family, the limits as lines (needs matplotlib)")
+    add("--plot", metavar="FILE", help="draw each family, the limit as a line: a file, or a folder of pictures "
+        "(needs matplotlib)")
     add("--compare", metavar="FILE", help="show what changed since the results of an earlier --json")
 
 
@@ -230,13 +278,15 @@ def main(options):
         found = json.loads(Path(options.load).read_text())
         say(report.tables(found))
     else:
-        peers = available(options.peers)
+        peers, left_out = available(options.peers)
         say(f"fastnn {fastnn.__version__}, {', '.join(f'{n} {v}' for n, v in peers.items())}, "
             f"Python {platform.python_version()}, {processor()}\n")
-        found = run(peers, options.threads, options.only, options.rounds, options.seconds, say=say)
+        found = run(peers, options.threads, options.only, options.rounds, options.seconds, say=say,
+                    left_out=left_out)
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
     say(report.summary(found))
+    say(report.absent(found))
     if options.markdown:
         Path(options.markdown).write_text(report.markdown(found))
     if earlier:

@@ -4,8 +4,12 @@ import re
 import statistics
 
 NAMES = {"fastnn": "eager", "fastnn_captured": "captured", "torch": "torch", "torch_cl": "torch-cl",
-         "torch_compile": "torch-compile", "jax": "jax", "numpy": "numpy"}
-VARIANTS = {"torch": ("torch", "torch_cl", "torch_compile"), "jax": ("jax",), "numpy": ("numpy",)}
+         "torch_compile": "torch-compile", "torch_foreach": "torch-foreach", "jax": "jax", "numpy": "numpy",
+         "sklearn": "sklearn", "thinc": "thinc"}
+VARIANTS = {"torch": ("torch", "torch_cl", "torch_compile", "torch_foreach"), "jax": ("jax",), "numpy": ("numpy",),
+            "sklearn": ("sklearn",), "thinc": ("thinc",)}
+GROUPS = {"all": lambda row: True, "above 0.1 GFLOP": lambda row: row["flops"] > 1e8,
+          "small": lambda row: 0 < row["flops"] <= 1e8, "memory": lambda row: not row["flops"]}
 MARKS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
@@ -25,10 +29,12 @@ def ratio(row, peer, ours=None):
     return row["ratio"][f"{ours or form(row)}/{found}"] if found else None
 
 
-def clear(row, peer):
-    """Does every round of one side beat every round of the other?"""
-    ours, theirs = row["rounds"][form(row)], row["rounds"][best(row, peer)]
-    return max(ours) < min(theirs) or max(theirs) < min(ours)
+def outcome(row, peer):
+    """'won' if our slowest round beats the fastest of theirs in any variant, 'lost' if our fastest is slower than the
+    slowest of their best variant, else 'level': the difference is within the noise of this run."""
+    ours, found = row["rounds"][form(row)], best(row, peer)
+    fastest = min(min(row["rounds"][v]) for v in VARIANTS[peer] if v in row["rounds"])
+    return "won" if max(ours) < fastest else "lost" if max(row["rounds"][found]) < min(ours) else "level"
 
 
 def mean(values):
@@ -95,25 +101,41 @@ def tables(found):
                      for n in threads_of(found))
 
 
-def summary(found):
-    """For each thread count and peer: the geometric mean, how many wins, which losses."""
-    lines = []
+def summary(found, split=tuple(VARIANTS)):
+    """For each thread count and peer: means, medians, rows won, level and lost, of all rows and, for the peers in `split`,
+    by size; then the rows where we are slower."""
+    lines = [heading(["threads", "against", "rows", "of", "geometric mean", "eager", "median", "least", "won", "level", "lost"])]
+    behind = []
     for n in threads_of(found):
         for peer in VARIANTS:
-            rows = [row for row in found["rows"] if row["threads"] == n and best(row, peer)]
-            if not rows:
-                continue
-            won = [row for row in rows if ratio(row, peer) >= 1]
-            lost = sorted((row for row in rows if ratio(row, peer) < 1), key=lambda row: ratio(row, peer))
-            sure = lambda rows: f"{sum(clear(row, peer) for row in rows)} in every round"
-            variants = [NAMES[v] for v in VARIANTS[peer] if any(v in row["seconds"] for row in rows)]
-            lines.append(f"- {counted(n)} against {' or '.join(variants)}{', the faster' * (len(variants) > 1)}: "
-                         f"geometric mean {times(mean(ratio(row, peer) for row in rows))} "
-                         f"(eager {times(mean(ratio(row, peer, 'fastnn') for row in rows))}) of {len(rows)}; "
-                         f"wins {len(won)} ({sure(won)}), losses {len(lost)} ({sure(lost)})"
-                         + "".join(f"{': ' if i == 0 else ', '}{row['workload']} {times(ratio(row, peer))}"
-                                   for i, row in enumerate(lost)) + ".")
-    return "\n".join(lines)
+            known = [row for row in found["rows"] if row["threads"] == n and best(row, peer)]
+            for group, belongs in GROUPS.items():
+                rows = [row for row in known if belongs(row)]
+                if not rows or group != "all" and peer not in split:
+                    continue
+                ratios, eager = ([ratio(row, peer, of) for row in rows] for of in (None, "fastnn"))
+                results = [outcome(row, peer) for row in rows]
+                lines.append(line([str(n), peer, str(len(rows)), group, times(mean(ratios)), times(mean(eager)),
+                                   times(statistics.median(ratios)), times(min(ratios)),
+                                   *(str(results.count(r)) for r in ("won", "level", "lost"))]))
+            slower = sorted((ratio(row, peer), row["workload"], outcome(row, peer)) for row in known if ratio(row, peer) < 1)
+            if slower:
+                behind.append(f"- Slower than {peer}, {counted(n)}: "
+                              + ", ".join(f"{name} {times(r)} ({result})" for r, name, result in slower) + ".")
+    variants = ", ".join(NAMES[v] for v in VARIANTS["torch"] if any(v in row["seconds"] for row in found["rows"]))
+    notes = [f"Against torch is against the fastest of {variants}." if variants else "",
+             "Won: our slowest round beats the fastest of theirs; lost: the reverse; level: within the noise of this run."]
+    return "\n".join(["", *lines, "", " ".join(filter(None, notes)), *([""] * bool(behind)), *behind])
+
+
+def absent(found):
+    """Which peers are not there or broke down, and why, in lines."""
+    lines = [f"- {peer}: left out. {why}" for peer, why in found.get("left_out", {}).items()]
+    failures = {}
+    for row in found["rows"]:
+        for library, why in row.get("failed", {}).items():
+            failures.setdefault((NAMES[library], why), []).append(f"{row['workload']} ({counted(row['threads'])})")
+    return "\n".join(lines + [f"- {library}: {why} At {', '.join(at)}." for (library, why), at in failures.items()])
 
 
 def facts(found):
@@ -125,7 +147,8 @@ def facts(found):
 
 
 def first_calls(found):
-    """Milliseconds of the few calls that the result takes: recording and compilation are in them alone."""
+    """Milliseconds of the few calls that the result takes: recording and compilation are in them alone. All libraries
+    prepare at once, so these show the order of size only."""
     used = {library for row in found["rows"] for library in row["seconds"]}
     libraries = [library for library in NAMES if library in used]
     lines = [heading(["workload", "threads", *(f"{NAMES[l]} ms" for l in libraries)])]
@@ -140,26 +163,31 @@ def markdown(found):
     return (f"# fastnn side by side\n\n{facts(found)}\n\n"
             "Microseconds a call, medians of rounds taken turn by turn, every library in its own process. Shares of the FMA "
             "peak and of the copy speed are medians over rounds, each against the limit measured within or around that timing; "
-            "they, and x, are of the captured form where there is one. FLOPs count the direct method.\n\n"
-            f"{tables(found)}\n## Summary\n\n{summary(found)}\n\n## First calls\n\n"
-            f"The calls whose result is compared; capture and compilation are in them.\n\n{first_calls(found)}\n")
+            "they, and x, are of the captured form where there is one. FLOPs count the direct method. Of limit: of "
+            "min(FMA peak, copy speed * flops / byte).\n\n"
+            f"{tables(found)}\n## Summary\n{summary(found)}\n\n## First calls\n\n"
+            f"The few calls whose result is compared; capture and compilation are in them (PyTorch keeps what it compiled on disk "
+            f"for the next run). All libraries take them at once: read the order of size.\n\n{first_calls(found)}\n"
+            + (f"\n## Not there\n\n{absent(found)}\n" if absent(found) else ""))
 
 
 def changes(old, new):
     """Rows that both have: our time and our ratio to PyTorch at its best, before and now. The peer's own change is the
-    machine's."""
+    machine's. Within noise: some round then was as fast as some round now."""
     before = {(row["workload"], row["threads"]): row for row in old["rows"]}
     lines, factors = [heading(["workload", "threads", "before us", "now us", "faster", "x torch before", "x torch now",
-                               "torch's own change"])], []
+                               "torch's own change", "within noise"])], []
     for row in new["rows"]:
         then = before.get((row["workload"], row["threads"]))
         if then is None:
             continue
         ours, peers = [r["seconds"][form(r)] for r in (then, row)], [best(r, "torch") for r in (then, row)]
         factors.append(ours[0] / ours[1])
+        a, b = (r["rounds"][form(r)] for r in (then, row))
+        overlap = min(a) <= max(b) and min(b) <= max(a)
         machine = then["seconds"][peers[0]] / row["seconds"][peers[1]] if all(peers) else None
         lines.append(line([row["workload"], str(row["threads"]), *map(us, ours), times(factors[-1]),
-                           *(times(ratio(r, "torch")) for r in (then, row)), times(machine)]))
+                           *(times(ratio(r, "torch")) for r in (then, row)), times(machine), "yes" * overlap]))
     gone = before.keys() - {(row["workload"], row["threads"]) for row in new["rows"]}
     missing = [f"{name} ({counted(n)})" for name, n in before if (name, n) in gone]
     ending = (f"Geometric mean: {times(mean(factors))} faster than before, {counted(len(factors), 'row')}." if factors
@@ -171,18 +199,19 @@ def readme(found):
     """What the README shows: a row for each workload at the most threads, the ratio to PyTorch on fewest beside it."""
     counts, rows = sorted(threads_of(found)), found["rows"]
     most, fewest = counts[-1], counts[:1] if len(counts) > 1 else []
-    titles = {"fastnn": "fastnn", "fastnn_captured": "captured", "torch": "PyTorch", "torch_cl": "channels-last",
-              "jax": "JAX", "numpy": "NumPy"}
-    libraries = [l for l in titles if any(l in row["seconds"] for row in rows)]
+    ours = {"fastnn": "fastnn", "fastnn_captured": "captured"}
+    theirs = {"torch": "PyTorch", "jax": "JAX", "numpy": "NumPy", "sklearn": "scikit-learn", "thinc": "thinc"}
+    used = [p for p in theirs if any(best(row, p) for row in rows)]
     ratios = {(row["workload"], row["threads"]): times(ratio(row, "torch")).rstrip("x") for row in rows}
     shown = [most, *fewest]
-    lines = [heading(["workload", *(titles[l] for l in libraries), "of limit", *(f"x, {counted(n)}" for n in shown)])]
+    lines = [heading(["workload", *ours.values(), *(theirs[p] for p in used), "of limit", *(f"x, {counted(n)}" for n in shown)])]
     for row in rows:
         if row["threads"] == most:
-            lines.append(line([row["workload"], *(us(row["seconds"].get(l)) for l in libraries),
+            lines.append(line([row["workload"], *(us(row["seconds"].get(l)) for l in ours),
+                               *(us(row["seconds"].get(best(row, p))) for p in used),
                                percent(row["share_of_limit"]), *(ratios.get((row["workload"], n), "") for n in shown)]))
     limits = "; ".join(limits_line(int(n), l).split(", region")[0] for n, l in found["limits"].items())
-    return f"{facts(found)}. {limits}.\n\n" + "\n".join(lines) + f"\n\n{summary(found)}"
+    return f"{facts(found)}. {limits}.\n\n" + "\n".join(lines) + f"\n{summary(found, split=('torch',))}"
 
 
 def write_readme(found, path):

@@ -1,7 +1,8 @@
 """One library in one process: `python -m fastnn.bench.worker LIBRARY THREADS`, commands as JSON lines on standard
 input, answers on standard output.
 
-    {"prepare": name, "small": false}  makes the workload; answers its result and the seconds of the calls it took
+    {"prepare": name, "small": false}  makes the workload; answers its result and the seconds of the calls it took, or that
+                                       it is missing here, or why it failed
     {"time": seconds, "limits": true}  runs it for about that long; answers seconds a call, and the machine's limits as
                                        measured meanwhile (FMA peak) and directly before and after (copy)
     {"machine": true}                  answers limits, cost of a region and of a barrier, instruction set
@@ -12,16 +13,17 @@ import statistics
 import sys
 import time
 
-_COOL = 0.1        # seconds; a team may spin for a while after its last work (OpenBLAS 30 ms): the next library waits for that
+_COOL = 0.05       # seconds; a team may spin for a while after its last work (OpenBLAS 30 ms): the next library waits for that
 
 
 _SLICES = 8        # of a timing, with a look at the FMA peak between them
 _GLANCE = 0.0005   # seconds of such a look
 
 
-def timed(call, seconds, between=lambda: None):
-    """Seconds per call, over about that many seconds in slices; one call before brings back what the caches lost."""
-    call()
+def timed(call, seconds, between=lambda: None, warm=True):
+    """Seconds per call, over about that many seconds in slices; `warm`: one call before brings back what the caches lost."""
+    if warm:
+        call()
     n, spent = 0, 0.0
     for i in range(1, _SLICES + 1):
         between()
@@ -50,11 +52,11 @@ class Limits:
         from fastnn import _core
         self.glances.append(_core.fma_peak(_GLANCE, self.threads))
 
-    def around(self, call, seconds):
+    def around(self, call, seconds, warm=True):
         """(seconds per call, the limits meanwhile)"""
         brief, self.glances = min(0.01, seconds), []
         before = self.copy.measure(brief)
-        spent = timed(call, seconds, self.glance)
+        spent = timed(call, seconds, self.glance, warm)
         return spent, {"fma_gflops": statistics.mean(self.glances), "copy_gbs": (before + self.copy.measure(brief)) / 2}
 
 
@@ -64,6 +66,11 @@ def machine(limits, seconds):
     tries = [limits.measure(seconds) for _ in range(3)]
     return {**{k: max(t[k] for t in tries) for k in tries[0]}, "region_ns": region, "barrier_ns": barrier,
             "isa": _core.get_isa(), "threading": _core.threading_kind()}
+
+
+def said(error):
+    """An error in one line."""
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:200]
 
 
 def serve(library, threads, lines):
@@ -80,11 +87,17 @@ def serve(library, threads, lines):
             if make is None:
                 yield {"missing": True}
                 continue
-            call, result = make()
-            start = time.perf_counter()
-            answer = {"result": result(), "first_seconds": time.perf_counter() - start}
-            if library == "fastnn_captured":     # what is timed may not be what gave the result: two recordings
-                call(), call()
+            warm = True
+            try:
+                call, result = make()
+                start = time.perf_counter()
+                answer = {"result": result(), "first_seconds": time.perf_counter() - start}
+                if library == "fastnn_captured":         # what is timed may not be what gave the result: two recordings
+                    call(), call()
+            except Exception as error:
+                if library.startswith("fastnn"):
+                    raise
+                call, answer = None, {"failed": said(error)}
             yield answer
             continue
         if limits is None and ("machine" in command or command.get("limits")):
@@ -93,9 +106,10 @@ def serve(library, threads, lines):
             yield machine(limits, 0.001 if small else 0.05)
         else:
             if command.get("limits"):
-                seconds, meanwhile = limits.around(call, command["time"])
+                seconds, meanwhile = limits.around(call, command["time"], warm)
             else:
-                seconds, meanwhile = timed(call, command["time"]), {}
+                seconds, meanwhile = timed(call, command["time"], warm=warm), {}
+            warm = seconds < command["time"]             # a call that fills its turn has no use for another
             if threads > 1:
                 time.sleep(_COOL)
             yield {"seconds": seconds, "limits": meanwhile}
@@ -111,8 +125,10 @@ def main():
     elif library.startswith("fastnn"):
         import fastnn
         fastnn.set_num_threads(threads)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)                                # what libraries print is no answer
     for answer in serve(library, threads, sys.stdin):
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

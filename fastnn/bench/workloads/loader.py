@@ -1,4 +1,6 @@
 """Data loading."""
+import importlib
+
 import numpy as np
 
 from .workload import Workload
@@ -6,17 +8,19 @@ from .workload import Workload
 
 class Loader(Workload):
     """A tenth of an epoch: shuffled batches from a TensorDataset of n images of 28x28, float32."""
+    twins = "fastnn", "torch"
 
     def __init__(self, n, batch):
         self.n, self.batch, self.calls = n, batch, -(-n // (10 * batch))
         self.bytes = 2 * 4 * 784 * self.calls * batch
 
-    def small(self):
-        return Loader(300, 16)
+    def small_size(self):
+        return 300, 16
 
-    def _make(self, lib, data):
-        images = lib.from_numpy(self.rng().random((self.n, 784), dtype=np.float32))
-        labels = lib.from_numpy((np.arange(self.n) + self.seed) % 10)
+    def make(self, twin):
+        data = importlib.import_module(f"{twin.lib.__name__}.utils.data")
+        images = twin.tensor(self.rng().random((self.n, 784), dtype=np.float32))
+        labels = twin.tensor((np.arange(self.n) + self.seed) % 10)
         loader = data.DataLoader(data.TensorDataset(images, labels), batch_size=self.batch, shuffle=True)
         box = [iter(loader)]
 
@@ -35,16 +39,6 @@ class Loader(Workload):
                 np.add.at(sums, y.numpy(), x.numpy().mean(1, dtype=np.float64))
             return [sums.tolist()]
         return call, result
-
-    def fastnn(self):
-        import fastnn
-        import fastnn.utils.data
-        return self._make(fastnn, fastnn.utils.data)
-
-    def torch(self):
-        import torch
-        import torch.utils.data
-        return self._make(torch, torch.utils.data)
 
 
 WORKLOADS = {"loader mnist b64 shuffled": Loader(60000, 64)}
