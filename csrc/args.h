@@ -145,8 +145,9 @@ typedef struct {
     const void *x;
     const void *w, *b;           /* (C), or null: 1 and 0; b only where y or act needs it */
     const void *dy;              /* like x */
+    const void *residual;        /* forward: like x, added before act, may be y; or null */
     int64_t N, C, inner;
-    int64_t act;                 /* FN_ACT_NONE or FN_ACT_RELU; backward finds y's sign anew from x */
+    int64_t act;                 /* FN_ACT_NONE or FN_ACT_RELU; backward finds y's sign anew from x, so it knows no residual */
     int64_t train;               /* backward: 1: of fwd; 0: of eval */
     double momentum, eps;        /* fwd: weight of the batch; below 0: 1 / tracked, the mean of all batches */
 } fn_norm_args;
@@ -211,7 +212,30 @@ typedef struct {
     double p;
 } fn_dropout_args;
 
-/* Pooling, see pool.c. Both layouts of logical (N,C,H,W): row-major, or with channels last; all arrays of a call have the same.
+/* Scaled dot product attention, see attention.c. A head is an index of the nb leading dimensions n, whose strides x_b tell where it
+ * begins; within it q is (L, E), k (S, E), v (S, Ev), y (L, Ev), rows of unit stride. dq, dk, dv are like q, k, v. */
+typedef struct {
+    void *work;
+    void *y;                     /* forward written, backward read */
+    void *lse;                   /* (heads, L) dense: log of the row sums of exp, 0 for a row that attends to nothing. Forward written, may be
+                                  * null; backward read */
+    uint64_t *drawn;             /* (2) or null: seed and counter that dropout used. Forward written, backward read */
+    void *dq, *dk, *dv;          /* each may be null */
+    const void *q, *k, *v;
+    const void *dy;
+    const void *mask;            /* (L, S) of any strides, or null */
+    const uint64_t *rng;         /* forward, with dropout: see random */
+    int64_t offset;
+    int64_t nb, n[FN_DIMS];
+    int64_t y_b[FN_DIMS], q_b[FN_DIMS], k_b[FN_DIMS], v_b[FN_DIMS], mask_b[FN_DIMS], dy_b[FN_DIMS], dq_b[FN_DIMS], dk_b[FN_DIMS], dv_b[FN_DIMS];
+    int64_t L, S, E, Ev;
+    int64_t y_l, q_l, k_s, v_s, mask_l, mask_s, dy_l, dq_l, dk_s, dv_s;
+    int64_t mask_bool;           /* 1: uint8, 1 where attended to; 0: reals, added to the scores */
+    int64_t causal;              /* 1: query i sees keys 0..i */
+    double scale, drop;          /* drop: probability, below 1 */
+} fn_attention_args;
+
+/* Pooling, see pool.h. Both layouts of logical (N,C,H,W): row-major, or with channels last; all arrays of a call have the same.
  * Output (p,q) takes the taps (r,s), 0..R-1, 0..S-1, at h = p*sh - ph + r*dh, w = q*sw - pw + s*dw. */
 typedef struct {
     void *work;
@@ -228,6 +252,20 @@ typedef struct {
     int64_t count_pad;           /* average: padding counts in the divisor */
     int64_t divisor;             /* average: what sums are divided by; 0: the window's count */
 } fn_pool2d_args;
+
+/* Resampling of images, see upsample.c. Both layouts of logical (N,C,H,W), as in pooling. */
+enum { FN_UP_NEAREST, FN_UP_EXACT, FN_UP_LINEAR, FN_UP_CORNERS };
+typedef struct {
+    void *work;
+    void *y;                     /* (N,C,P,Q) forward */
+    void *dx;                    /* (N,C,H,W) backward */
+    const void *x;               /* (N,C,H,W) forward */
+    const void *dy;              /* (N,C,P,Q) backward */
+    int64_t N, C, H, W, P, Q;    /* none of the last four is 0 */
+    int64_t last;                /* 1: channels last */
+    int64_t mode;                /* FN_UP_... */
+    double ratio_h, ratio_w;     /* input rows per output row, columns per column; linear: 0 for that of the sizes */
+} fn_upsample_args;
 
 /* Optimizers: nseg segments follow the struct in memory. Group numbers are read through `hyper` when the kernel runs. */
 typedef struct {

@@ -161,7 +161,8 @@ FN_INLINE void rows_dx(const int kind, const fn_layer_norm_args *a, int64_t r0, 
         k[r] = terms_dx(a, r0 + r, n, sum, dot);
     }
     int64_t i = 0;
-#define STRIP(nv, l) strip_dx(kind, nv, l, kind & DX ? dx + i : dx, dy + i, x + i, kind & W ? w + i : w, n, rows, k, kind & DW ? sw + i : sw, kind & DW ? sb + i : sb)
+#define STRIP(nv, l) strip_dx(kind, nv, l, kind & DX ? dx + i : dx, dy + i, x + i, kind & W ? w + i : w, n, rows, k, \
+                              kind & DW ? sw + i : sw, kind & DW ? sb + i : sb)
     for (; i + 4 * FN_VL <= n; i += 4 * FN_VL) STRIP(4, FN_VL);
     for (; i + FN_VL <= n; i += FN_VL) STRIP(1, FN_VL);
     if (i < n) STRIP(1, (int)(n - i));

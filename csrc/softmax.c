@@ -62,8 +62,10 @@ FN_KERNEL(softmax_fwd) {
     }
 }
 
-FN_KERNEL(softmax_bwd) {
-    const fn_softmax_args *a = args;
+/* dx = y (dy - s), s = sum dy y; of log_softmax dx = dy - exp(y) s, s = sum dy */
+FN_INLINE vec added(const int logarithm, vec s, vec dy, vec y) { return logarithm ? s + dy : v_fma(dy, y, s); }
+FN_INLINE vec slope(const int logarithm, vec s, vec dy, vec y) { return logarithm ? dy - v_exp_neg(y) * s : y * (dy - s); }
+FN_INLINE void backward(const int logarithm, const fn_softmax_args *a, fn_team t) {
     const fn_t *const dy = a->x, *const y = a->saved;
     fn_t *const dx = a->y;
     SHARE(a);
@@ -74,21 +76,22 @@ FN_KERNEL(softmax_bwd) {
             const int tail = (int)(n % FN_VL);
             const int64_t full = n - tail;
             vec s = v_zero();
-            for (int64_t i = 0; i < full; i += FN_VL) s = v_fma(v_load(g + i), v_load(p + i), s);
-            if (tail) s = v_fma(v_load_n(g + full, tail), v_load_n(p + full, tail), s);
+            for (int64_t i = 0; i < full; i += FN_VL) s = added(logarithm, s, v_load(g + i), v_load(p + i));
+            if (tail) s = added(logarithm, s, v_load_n(g + full, tail), v_load_n(p + full, tail));
             s = v_set1(v_sum(s));
-            for (int64_t i = 0; i < full; i += FN_VL) v_store(d + i, v_load(p + i) * (v_load(g + i) - s));
-            if (tail) v_store_n(d + full, v_load_n(p + full, tail) * (v_load_n(g + full, tail) - s), tail);
+            for (int64_t i = 0; i < full; i += FN_VL) v_store(d + i, slope(logarithm, s, v_load(g + i), v_load(p + i)));
+            if (tail) v_store_n(d + full, slope(logarithm, s, v_load_n(g + full, tail), v_load_n(p + full, tail)), tail);
         }
     } else {
         for (int64_t u = lo; u < hi; u++) {
             COLUMNS(u);
             vec s = v_zero();
-            for (int64_t i = 0, k = at; i < n; i++, k += inner) s = v_fma(v_get(dy + k, m), v_get(y + k, m), s);
-            for (int64_t i = 0, k = at; i < n; i++, k += inner) v_put(dx + k, v_get(y + k, m) * (v_get(dy + k, m) - s), m);
+            for (int64_t i = 0, k = at; i < n; i++, k += inner) s = added(logarithm, s, v_get(dy + k, m), v_get(y + k, m));
+            for (int64_t i = 0, k = at; i < n; i++, k += inner) v_put(dx + k, slope(logarithm, s, v_get(dy + k, m), v_get(y + k, m)), m);
         }
     }
 }
+FN_KERNEL(softmax_bwd) { backward(0, args, t); }
 
 /* ---- log_softmax ------------------------------------------------------------------------------------------- */
 
@@ -129,33 +132,7 @@ FN_KERNEL(log_softmax_fwd) {
     }
 }
 
-FN_KERNEL(log_softmax_bwd) {
-    const fn_softmax_args *a = args;
-    const fn_t *const dy = a->x, *const y = a->saved;
-    fn_t *const dx = a->y;
-    SHARE(a);
-    if (inner == 1) {
-        for (int64_t r = lo; r < hi; r++) {
-            const fn_t *const p = y + r * n, *const g = dy + r * n;
-            fn_t *const d = dx + r * n;
-            const int tail = (int)(n % FN_VL);
-            const int64_t full = n - tail;
-            vec s = v_zero();
-            for (int64_t i = 0; i < full; i += FN_VL) s += v_load(g + i);
-            if (tail) s += v_load_n(g + full, tail);
-            s = v_set1(v_sum(s));
-            for (int64_t i = 0; i < full; i += FN_VL) v_store(d + i, v_load(g + i) - v_exp_neg(v_load(p + i)) * s);
-            if (tail) v_store_n(d + full, v_load_n(g + full, tail) - v_exp_neg(v_load_n(p + full, tail)) * s, tail);
-        }
-    } else {
-        for (int64_t u = lo; u < hi; u++) {
-            COLUMNS(u);
-            vec s = v_zero();
-            for (int64_t i = 0, k = at; i < n; i++, k += inner) s += v_get(dy + k, m);
-            for (int64_t i = 0, k = at; i < n; i++, k += inner) v_put(dx + k, v_get(dy + k, m) - v_exp_neg(v_get(y + k, m)) * s, m);
-        }
-    }
-}
+FN_KERNEL(log_softmax_bwd) { backward(1, args, t); }
 
 /* ---- logsumexp: an infinite maximum is not taken off ------------------------------------------------------- */
 

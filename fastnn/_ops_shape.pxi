@@ -235,8 +235,8 @@ def can_view(TensorBase x, shape):
     return x.channels_last or _view_strides(x, ndim, n, s)
 
 
-def full(shape, value, dtype kind):
-    """A fresh tensor filled with value; None leaves it as it comes."""
+def full(shape, value, dtype kind, bint last=False):
+    """A fresh tensor filled with value; None leaves it as it comes. last: images (N,C,H,W), channels last."""
     cdef int64_t n[FN_DIMS]
     cdef int i
     if len(shape) > FN_DIMS:
@@ -245,7 +245,7 @@ def full(shape, value, dtype kind):
         if shape[i] > (1 << 62):
             raise RuntimeError(f"shape {tuple(shape)} overflows")
         n[i] = shape[i]
-    cdef TensorBase y = empty(kind.code, len(shape), n)
+    cdef TensorBase y = empty_nhwc(kind.code, n[0], n[1], n[2], n[3]) if last else empty(kind.code, len(shape), n)
     if value is not None:
         fill_into(y, value)
         y.storage.version = 0

@@ -1,8 +1,9 @@
 """Forward and backward of every operation family on NumPy arrays, without autograd: for people who bring their own framework.
 
-The form is `X_forward(inputs..., *, options, out=None)`, which gives y or (y, saved), and `X_backward(dy, saved or forward's inputs..., *, options)`, which gives the
-gradients in argument order. Arrays are float32 or float64 of any strides, all of one type in a call; results are fresh arrays unless `out` is given, which must have the
-result's shape and type. Names and order are permanent.
+The form is `X_forward(inputs..., *, options, out=None)`, which gives y or (y, saved), and
+`X_backward(dy, saved or forward's inputs..., *, options)`, which gives the gradients in argument order. Arrays are float32 or
+float64 of any strides, all of one type in a call; results are fresh arrays unless `out` is given, which must have the result's
+shape and type. Names and order are permanent.
 
 Errors: TypeError for what is not an array of such a type, RuntimeError for shapes that do not fit, both naming what was received.
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from . import _core
 from ._core import Generator, from_numpy
+from .ops.upsample import resampling
 
 _REDUCTIONS = ("none", "mean", "sum")
 _LAYOUTS = ("NCHW", "NHWC")
@@ -121,6 +123,52 @@ def conv2d_backward(dy, x, w, *, stride=1, padding=0, dilation=1, groups=1, layo
     dy, x, w, options = _conv_in(dy, "dy", layout), _conv_in(x, "x", layout), _in(w, "w"), (stride, padding, dilation, groups)
     dw, db = _core.conv2d_bwd_w(dy, x, w.shape, *options, winograd=winograd)
     return _conv_out(_core.conv2d_bwd_x(dy, w, x.shape, *options, winograd=winograd), layout), _out(dw), _out(db)
+
+
+
+def conv_transpose2d_forward(x, w, b=None, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1, layout="NCHW", winograd=True, out=None):
+    """y[n,c,h,w] = b[c] + sum over k,p,q,r,s of w[k,c,r,s] x[n,k,p,q] where p stride - padding + r dilation = h, q and s likewise.
+
+    Args:
+        x: (N,C_in,P,Q), or (N,P,Q,C_in) with layout 'NHWC'. w: (C_in,C_out/groups,R,S) in either. b: (C_out) or None.
+        output_padding: rows and columns added at the end. Others as conv2d_forward.
+
+    Returns: y (N,C_out,H,W), or (N,H,W,C_out), H = (P - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1, W likewise.
+    """
+    _option(layout, _LAYOUTS, "layout")
+    y = _core.conv_transpose2d(_conv_in(x, "x", layout), _in(w, "w"), None if b is None else _in(b, "b"), stride, padding, output_padding, groups,
+                               dilation, winograd=winograd)
+    return _conv_out(y, layout, out)
+
+
+def conv_transpose2d_backward(dy, x, w, *, stride=1, padding=0, output_padding=0, groups=1, dilation=1, layout="NCHW", winograd=True):
+    """The gradients (dx, dw, db) of y = conv_transpose2d_forward(x, w, b); dx like x, dw like w, db (C_out)."""
+    _option(layout, _LAYOUTS, "layout")
+    dy, x, w = _conv_in(dy, "dy", layout), _conv_in(x, "x", layout), _in(w, "w")
+    options = stride, padding, output_padding, groups, dilation
+    dx, dw = (f(dy, *given, *options, winograd=winograd) for f, given in ((_core.conv_transpose2d_bwd_x, (w, x)), (_core.conv_transpose2d_bwd_w, (x, w))))
+    return _conv_out(dx, layout), _out(dw), _out(_core.sum_(dy, (0, 2, 3)))
+
+
+def interpolate_forward(x, *, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, layout="NCHW", out=None):
+    """x resampled to other rows and columns.
+
+    Args:
+        x: (N,C,H,W), or (N,H,W,C) with layout 'NHWC'.
+        mode: 'nearest', 'nearest-exact' or 'bilinear'; the other options as nn.functional.interpolate.
+
+    Returns: (y, saved), y (N,C,P,Q), or (N,P,Q,C).
+    """
+    _option(layout, _LAYOUTS, "layout")
+    x, options = _conv_in(x, "x", layout), resampling(np.shape(x)[1:3] if layout == "NHWC" else np.shape(x)[2:], size, scale_factor, mode,
+                                                      align_corners, recompute_scale_factor)
+    return _conv_out(_core.upsample(x, *options), layout, out), (tuple(x.shape), options, layout)
+
+
+def interpolate_backward(dy, saved):
+    """dx: each dy goes back to the pixels that it was made of by their weights, for the forward that gave `saved`."""
+    shape, options, layout = saved
+    return _conv_out(_core.upsample_backward(_conv_in(dy, "dy", layout), shape, layout == "NHWC", *options), layout)
 
 
 def max_pool2d_forward(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, layout="NCHW", out=None):
@@ -409,6 +457,29 @@ def embedding_backward(dy, x, *, num_embeddings, padding_idx=None):
     if padding_idx is not None:
         _core.fill_into(_core.select(dw, 0, padding_idx), 0)
     return _out(dw)
+
+
+def scaled_dot_product_attention_forward(q, k, v, mask=None, *, causal=False, scale=None, dropout=0.0, seed=0, count=0, out=None):
+    """y = dropout(softmax(scale q k' + mask)) v.
+
+    Args:
+        q: (..., L, E). k: (..., S, E). v: (..., S, Ev). Equal leading dimensions.
+        mask: bool, True where a row of q may attend to one of k, or of q's type, added; broadcast to (..., L, S). Or None.
+        causal: row i of q attends to rows 0..i of k alone. scale: a number, None for 1 / sqrt(E).
+        dropout: the probability of a dropped weight, drawn by Philox from (seed, count).
+
+    Returns: (y, saved), y (..., L, Ev).
+    """
+    q, k, v, mask = _in(q, "q"), _in(k, "k"), _in(v, "v"), None if mask is None else _in(mask, "mask")
+    options = bool(causal), max(q.shape[-1], 1) ** -0.5 if scale is None else scale, dropout
+    y, saved = _core.attention(q, k, v, mask, *options, Generator().set_state((seed, count)))
+    return _out(y, out), (saved, options)
+
+
+def scaled_dot_product_attention_backward(dy, saved):
+    """(dq, dk, dv) for the forward that gave `saved`."""
+    kept, options = saved
+    return tuple(_out(g) for g in _core.attention_backward(_in(dy, "dy"), kept, *options))
 
 
 def softmax_forward(x, *, axis=-1, out=None):

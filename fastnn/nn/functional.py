@@ -5,13 +5,16 @@ import warnings
 from .. import _core
 from .._core import attach, needs_grad
 from ..ops import activation, index, random
-from ..ops.conv import conv1d, conv2d  # noqa: F401
+from ..ops.attention import scaled_dot_product_attention  # noqa: F401
+from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d  # noqa: F401
 from ..ops.create import arange, full_like, int64
 from ..ops.matmul import linear  # noqa: F401
 from ..ops.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm  # noqa: F401
+from ..ops.pad import pad  # noqa: F401
 from ..ops.pool import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d  # noqa: F401
 from ..ops.promote import promote
 from ..ops.shape import broadcast_tensors, unsqueeze
+from ..ops.upsample import interpolate  # noqa: F401
 from ..tensor import _in_place
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -213,6 +216,27 @@ def one_hot(tensor, num_classes=-1):
     elif high >= num_classes:
         raise RuntimeError(f"Class values must be smaller than num_classes. one_hot: num_classes={num_classes}, but the largest class is {high}")
     return _core.cast(_core.eq(unsqueeze(tensor, -1), arange(num_classes)), int64)
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
+    """x / max(|x|_p, eps), the norm taken along `dim`, an int or a tuple.
+
+    Args:
+        input: real, any shape that has dim.
+        out: a tensor to write to; then there is no gradient.
+
+    Errors: IndexError for a dim out of range; RuntimeError for integers.
+
+    Example:
+        >>> import fastnn, fastnn.nn.functional as F
+        >>> F.normalize(fastnn.tensor([[3., 4.], [0., 0.]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    if out is not None and needs_grad(input, out):
+        raise RuntimeError("normalize(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
+    y = input / input.norm(p, dim, True).clamp_min(eps)
+    return y if out is None else out.copy_(y)
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------

@@ -446,12 +446,14 @@ def _masked_fill_backward(node, dy):
 
 # ---- comparison and logic: no gradient -------------------------------------------------------------------------------
 
-def _relation(name, doc, tensors=False):
+def _relation(name, doc, tensors=1):
+    """A function of two operands, so many of which must be tensors."""
     op = getattr(_core, name)
 
     def function(input, other, *, out=None):
-        tensor_only(input, name)
         if tensors:
+            tensor_only(input, name)
+        if tensors == 2:
             tensor_only(other, name, "other")
         if not agree(input, other):
             input, other = promote(name, input, other)
@@ -467,9 +469,9 @@ lt = _relation("lt", "input < other, element by element, as bools.")
 le = _relation("le", "input <= other, element by element, as bools.")
 gt = _relation("gt", "input > other, element by element, as bools.")
 ge = _relation("ge", "input >= other, element by element, as bools.")
-logical_and = _relation("logical_and", "Are both not zero?", tensors=True)
-logical_or = _relation("logical_or", "Is one not zero?", tensors=True)
-logical_xor = _relation("logical_xor", "Is exactly one not zero?", tensors=True)
+logical_and = _relation("logical_and", "Are both not zero?", tensors=2)
+logical_or = _relation("logical_or", "Is one not zero?", tensors=2)
+logical_xor = _relation("logical_xor", "Is exactly one not zero?", tensors=2)
 
 
 def logical_not(input, *, out=None):
@@ -477,21 +479,9 @@ def logical_not(input, *, out=None):
     return _core.logical_not(tensor_only(input, "logical_not"), out)
 
 
-def _bitwise(name, doc):
-    op = getattr(_core, name)
-
-    def function(input, other, *, out=None):
-        if not agree(input, other):
-            input, other = promote(name, input, other)
-        return op(input, other, out)
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    return function
-
-
-bitwise_and = _bitwise("bitwise_and", "Bits set in both; of bools, and.")
-bitwise_or = _bitwise("bitwise_or", "Bits set in one; of bools, or.")
-bitwise_xor = _bitwise("bitwise_xor", "Bits set in exactly one; of bools, exclusive or.")
+bitwise_and = _relation("bitwise_and", "Bits set in both; of bools, and.", tensors=0)
+bitwise_or = _relation("bitwise_or", "Bits set in one; of bools, or.", tensors=0)
+bitwise_xor = _relation("bitwise_xor", "Bits set in exactly one; of bools, exclusive or.", tensors=0)
 
 
 def bitwise_not(input, *, out=None):

@@ -107,7 +107,8 @@ def matmul(input, other, *, out=None):
     if m == 1 and n == 1 and input.shape != other.shape:
         raise RuntimeError(f"inconsistent tensor size, expected tensor {list(input.shape)} and src {list(other.shape)} to have the same number of elements")
     if n == 1 and m > 1 and input.shape[-1] != other.shape[0]:
-        raise RuntimeError(f"matmul: size mismatch, matrices {_sizes(input)} have {input.shape[-1]} columns, but the vector {_sizes(other)} has {other.shape[0]} elements")
+        raise RuntimeError(f"matmul: size mismatch, matrices {_sizes(input)} have {input.shape[-1]} columns, "
+                           f"but the vector {_sizes(other)} has {other.shape[0]} elements")
     if m > 2 and n <= 2 and out is None:                 # one tall matrix
         rows = shape.reshape(input, (math.prod(_sizes(input)[:-1]), input.shape[-1]))
         return shape.view(matmul(rows, other), _sizes(input)[:-1] + _sizes(other)[1:])
@@ -224,7 +225,8 @@ def _letters(equation, operands):
             n = x.dim() - (len(term) - 3)
             term, most = term.replace("...", spare[:n][::-1] if n > 0 else "", 1), builtins.max(most, n)
         if len(term) != x.dim():
-            raise RuntimeError(f"einsum(): the number of subscripts in '{terms[i]}' does not match the number of dimensions of operand {i} of shape {_sizes(x)}")
+            raise RuntimeError(f"einsum(): the number of subscripts in '{terms[i]}' does not match the number of "
+                               f"dimensions of operand {i} of shape {_sizes(x)}")
         terms[i] = term
         own = {}
         for c, n in zip(term, x.shape):

@@ -227,6 +227,15 @@ def _chosen_backward(node, dy):
 _Max, _Min = namedtuple("max", "values indices"), namedtuple("min", "values indices")
 
 
+def _extreme(input, dim, keepdim, other, of_two, of_all, place, made):
+    other = dim if isinstance(dim, _core.TensorBase) else other
+    if other is not None:
+        return of_two(input, other)
+    if dim is None:
+        return of_all(input)
+    return _chosen(tensor_only(input, made.__name__), dim, keepdim, place, made)
+
+
 def max(input, dim=None, keepdim=False, *, other=None):
     """The greatest element; along an int dim a named tuple (values, indices), the first place of several; with a tensor in dim's
     place, `maximum(input, other)`.
@@ -236,12 +245,7 @@ def max(input, dim=None, keepdim=False, *, other=None):
         >>> fastnn.tensor([[1., 5.], [7., 2.]]).max(dim=1).indices
         tensor([1, 0])
     """
-    other = dim if isinstance(dim, _core.TensorBase) else other
-    if other is not None:
-        return maximum(input, other)
-    if dim is None:
-        return _max_all(input)
-    return _chosen(tensor_only(input, "max"), dim, keepdim, _core.argmax, _Max)
+    return _extreme(input, dim, keepdim, other, maximum, _max_all, _core.argmax, _Max)
 
 
 def min(input, dim=None, keepdim=False, *, other=None):
@@ -252,12 +256,7 @@ def min(input, dim=None, keepdim=False, *, other=None):
         >>> fastnn.tensor([3., 1., 2.]).min()
         tensor(1.)
     """
-    other = dim if isinstance(dim, _core.TensorBase) else other
-    if other is not None:
-        return minimum(input, other)
-    if dim is None:
-        return _min_all(input)
-    return _chosen(tensor_only(input, "min"), dim, keepdim, _core.argmin, _Min)
+    return _extreme(input, dim, keepdim, other, minimum, _min_all, _core.argmin, _Min)
 
 
 def argmax(input, dim=None, keepdim=False):

@@ -235,17 +235,22 @@ def tile(input, *dims):
     return repeat(input, (1,) * (input.dim() - len(dims)) + dims)
 
 
+def _sliced(input, place):
+    """place(input), a view; its gradient lies as the input does."""
+    last = input.dim() == 4 and input.shape[1] > 1 and _core.is_nhwc(input)
+    return attach(place(input), _slice_backward, (input,), meta=(tuple(input.shape), input.dtype, last, place))
+
+
 def _slice_backward(node, dy):
-    shape, dtype, place = node.meta
-    dx = _core.full(shape, 0, dtype)
+    shape, dtype, last, place = node.meta
+    dx = _core.full(shape, 0, dtype, last)
     _core.copy_into(place(dx), dy)
     return (dx,)
 
 
 def select(input, dim, index):
     """`input[..., index, ...]`: a view without dimension dim."""
-    return attach(_core.select(input, dim, index), _slice_backward, (input,),
-                  meta=(tuple(input.shape), input.dtype, lambda x: _core.select(x, dim, index)))
+    return _sliced(input, lambda x: _core.select(x, dim, index))
 
 
 def slice_dim(input, dim, start, stop, step=1):
@@ -254,8 +259,7 @@ def slice_dim(input, dim, start, stop, step=1):
     if step <= 0:
         raise ValueError("step must be greater than zero")
     start, stop, _ = builtins.slice(start, stop, step).indices(n)
-    return attach(_core.slice_dim(input, dim, start, stop, step), _slice_backward, (input,),
-                  meta=(tuple(input.shape), input.dtype, lambda x: _core.slice_dim(x, dim, start, stop, step)))
+    return _sliced(input, lambda x: _core.slice_dim(x, dim, start, stop, step))
 
 
 def narrow(input, dim, start, length):
@@ -285,7 +289,7 @@ def diagonal(input, offset=0, dim1=0, dim2=1):
         start = x.storage_offset() + (offset * stride[b] if offset >= 0 else -offset * stride[a]) * (n > 0)
         keep = [d for d in range(len(shape)) if d not in (a, b)]
         return _core.as_strided(x, [shape[d] for d in keep] + [n], [stride[d] for d in keep] + [stride[a] + stride[b]], start)
-    return attach(place(input), _slice_backward, (input,), meta=(tuple(input.shape), input.dtype, place))
+    return _sliced(input, place)
 
 
 def _contiguous_backward(node, dy):

@@ -1,5 +1,5 @@
 """Adagrad."""
-from .optimizer import Optimizer, _check, _check_flags, _check_lr
+from .optimizer import Optimizer, _check_flags, _check_numbers
 
 
 class Adagrad(Optimizer):
@@ -33,11 +33,8 @@ class Adagrad(Optimizer):
 
     def __init__(self, params, lr=1e-2, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10, foreach=None, *,
                  maximize=False, differentiable=False, fused=None):
-        _check_lr(lr)
-        _check("lr_decay value", lr_decay, lr_decay >= 0)
-        _check("weight_decay value", weight_decay, weight_decay >= 0)
-        _check("initial_accumulator_value value", initial_accumulator_value, initial_accumulator_value >= 0)
-        _check("epsilon value", eps, eps >= 0)
+        _check_numbers(lr, lr_decay=lr_decay, weight_decay=weight_decay,
+                       initial_accumulator_value=initial_accumulator_value, eps=eps)
         _check_flags(foreach, fused, differentiable)
         super().__init__(params, dict(lr=lr, lr_decay=lr_decay, eps=eps, weight_decay=weight_decay,
                                       initial_accumulator_value=initial_accumulator_value, foreach=foreach,

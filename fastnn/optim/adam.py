@@ -1,5 +1,5 @@
 """Adam."""
-from .optimizer import Optimizer, _check, _check_flags, _check_lr
+from .optimizer import Optimizer, _check, _check_flags, _check_numbers
 
 
 class Adam(Optimizer):
@@ -34,12 +34,10 @@ class Adam(Optimizer):
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, *, foreach=None,
                  maximize=False, capturable=False, differentiable=False, fused=None, decoupled_weight_decay=False):
-        _check_lr(lr)
-        _check("epsilon value", eps, eps >= 0)
+        _check_numbers(lr, eps=eps, weight_decay=weight_decay)
         betas = tuple(float(b) for b in betas)
         for i in range(2):
             _check(f"beta parameter at index {i}", betas[i], 0 <= betas[i] < 1)
-        _check("weight_decay value", weight_decay, weight_decay >= 0)
         _check_flags(foreach, fused, differentiable)
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
                                       maximize=maximize, foreach=foreach, capturable=capturable,

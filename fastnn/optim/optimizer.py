@@ -274,3 +274,10 @@ def _check_lr(lr):
     if isinstance(lr, _core.TensorBase) and lr.numel() != 1:
         raise ValueError("Tensor lr must be 1-element")
     _check("learning rate", lr, lr >= 0)
+
+
+def _check_numbers(lr, **numbers):
+    """None of them may be negative."""
+    _check_lr(lr)
+    for name, value in numbers.items():
+        _check(f"{'epsilon' if name == 'eps' else name} value", value, value >= 0)

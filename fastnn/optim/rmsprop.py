@@ -1,5 +1,5 @@
 """RMSprop."""
-from .optimizer import Optimizer, _check, _check_flags, _check_lr
+from .optimizer import Optimizer, _check_flags, _check_numbers
 
 
 class RMSprop(Optimizer):
@@ -35,11 +35,7 @@ class RMSprop(Optimizer):
 
     def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, capturable=False,
                  foreach=None, maximize=False, differentiable=False):
-        _check_lr(lr)
-        _check("epsilon value", eps, eps >= 0)
-        _check("momentum value", momentum, momentum >= 0)
-        _check("weight_decay value", weight_decay, weight_decay >= 0)
-        _check("alpha value", alpha, alpha >= 0)
+        _check_numbers(lr, eps=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
         _check_flags(foreach, None, differentiable)
         super().__init__(params, dict(lr=lr, momentum=momentum, alpha=alpha, eps=eps, centered=centered,
                                       weight_decay=weight_decay, capturable=capturable, foreach=foreach,

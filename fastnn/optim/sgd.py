@@ -1,5 +1,5 @@
 """Stochastic gradient descent."""
-from .optimizer import Optimizer, _check, _check_flags, _check_lr
+from .optimizer import Optimizer, _check_flags, _check_numbers
 
 
 class SGD(Optimizer):
@@ -33,9 +33,7 @@ class SGD(Optimizer):
 
     def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False,
                  foreach=None, differentiable=False, fused=None):
-        _check_lr(lr)
-        _check("momentum value", momentum, momentum >= 0)
-        _check("weight_decay value", weight_decay, weight_decay >= 0)
+        _check_numbers(lr, momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         _check_flags(foreach, fused, differentiable)
