@@ -234,6 +234,19 @@ for n, groups in (((7, 6), 2), ((3, 6, 9), 3), ((2, 4, 4, 5), 4), ((3, 6, 3, 11)
              mean=lambda dy, x, w, b, groups=groups, i=which: ref.group_norm_bwd(dy, x, groups, w)[i],
              bound=lambda dy, x, w, *_: np.sum(np.abs(dy)) * (1 + np.abs(w).max()))
 
+# ---- attention -------------------------------------------------------------------------------------------------------
+
+for n, L, S, E, Ev, options in (((2,), 5, 7, 3, 4, {}), ((2, 3), 66, 70, 8, 20, {"is_causal": True}), ((1,), 9, 130, 16, 5, {"scale": 0.3}),
+                                ((), 1, 1, 1, 1, {})):
+    q, k, v, dy = randn(*n, L, E), randn(*n, S, E), randn(*n, S, Ev), randn(*n, L, Ev)
+    attend, said = partial(F.scaled_dot_product_attention, **options), {"causal": options.get("is_causal", False), "scale": options.get("scale")}
+    room = {"layouts": APART, "tol": 24, "threads": (1, 3, 7)}
+    case("attention_fwd", attend, q, k, v, mean=partial(ref.attention_fwd, **said), bound=lambda q, k, v: np.abs(v).max(), grads=(0, 1, 2),
+         grad_tol=3e-5, **room)
+    for which in range(3):
+        case("attention_bwd", partial(grad, attend, which=which), dy, q, k, v, mean=lambda *a, w=which, said=said: ref.attention_bwd(*a, **said)[w],
+             bound=lambda dy, q, k, v: (1 + np.abs(q).max() + np.abs(k).max()) * np.abs(dy).sum((-1, -2)).max() * (1 + np.abs(v).max()), **room)
+
 # ---- pooling ---------------------------------------------------------------------------------------------------------
 
 def max_cases(n, **options):
@@ -268,6 +281,31 @@ avg_cases((1, 3, 7, 38), kernel_size=3, stride=2, padding=1, ceil_mode=True, cou
 avg_cases((1, 70, 4, 5), kernel_size=3, stride=1, padding=1, divisor_override=-2)
 for size in ((1, 1), (3, 5), (5, 9), (2, 3)):
     avg_cases((2, 5, 4, 9), F.adaptive_avg_pool2d, output_size=size)
+
+# ---- resampling ------------------------------------------------------------------------------------------------------
+
+def upsample_cases(n, size, mode, scales=None):
+    """Both operations of one resampling, by a size or by scale factors that come to it."""
+    x, options = randn(*n), {"mode": mode} if mode != "corners" else {"mode": "bilinear", "align_corners": True}
+    meant = {"mode": mode.replace("bi", ""), "scales": scales or (None, None)}
+    fwd, bwd = partial(ref.upsample_fwd, size=size, **meant), partial(ref.upsample_bwd, shape=n, **meant)
+    resample = partial(F.interpolate, **options, **({"scale_factor": scales} if scales else {"size": size}))
+    case("upsample_fwd", resample, x, mean=fwd, bound=lambda x: fwd(np.abs(x)), grads=(0,), same_everywhere=True,
+         tol=24)
+    case("upsample_bwd", partial(grad, resample), randn(n[0], n[1], *size), x, mean=lambda dy, x: bwd(dy), layouts=APART,
+         bound=lambda dy, x: bwd(np.abs(dy)), same_everywhere=True, tol=24)
+
+
+for mode in ("nearest", "nearest-exact", "bilinear", "corners"):
+    upsample_cases((2, 3, 5, 35), (10, 70), mode)
+    upsample_cases((2, 18, 4, 5), (7, 15), mode)
+    upsample_cases((1, 2, 9, 66), (4, 19), mode)
+upsample_cases((1, 2, 6, 20), (6, 50), "bilinear")
+upsample_cases((1, 2, 6, 20), (13, 20), "bilinear")
+upsample_cases((2, 2, 5, 7), (11, 4), "bilinear", (2.3, 0.6))
+upsample_cases((2, 2, 5, 7), (7, 21), "nearest", (1.5, 3.0))
+upsample_cases((1, 3, 1, 1), (6, 40), "bilinear")
+upsample_cases((0, 3, 2, 2), (3, 3), "nearest")
 
 # ---- matrix products -------------------------------------------------------------------------------------------------
 

@@ -88,6 +88,17 @@ def laid_out(array, layout):
     return t, array
 
 
+def laid_images(a, layout):
+    """A tensor over the memory of images (N,C,H,W): 0 row-major, 1 channels last, 2 every other element of something larger."""
+    if layout == 1:
+        a = np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    elif layout == 2:
+        around = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
+        around[tuple(slice(1, None, 2) for _ in a.shape)] = a
+        a = around[tuple(slice(1, None, 2) for _ in a.shape)]
+    return fastnn.from_numpy(a)
+
+
 def wide(a):
     """An operand as its meaning takes it: float64, int64 or bool."""
     if not isinstance(a, np.ndarray):
@@ -113,6 +124,19 @@ def machine(isa=None, threads=None, every_thread=True):
         fastnn.set_num_threads(before[1])
         if every_thread:
             _core.set_work_grains(*before[2])
+
+
+def everywhere(run):
+    """run() on each instruction set and number of threads: the same bits for all threads, nothing written beside the results."""
+    for isa in _core.isas():
+        first = None
+        for n in THREADS:
+            with machine(isa, n):
+                y = [t for t in run() if t is not None]
+            first = first or y
+            same_bits(first, y, f"{isa}, {n} threads")
+            assert all(_core.guard_words_whole(t) for t in y)
+        yield first
 
 
 # ---- gradients -------------------------------------------------------------------------------------------------------
@@ -255,6 +279,7 @@ def _check_gradients(run, tensors, slopes, tol, before, threads, capture, what):
         found = tuple(leaves[i].grad.clone() for i in wanted)
         first = first or found
         same_bits(first, found, f"{what}: {n} threads, gradient")
+        assert all(_core.guard_words_whole(leaves[i].grad) for i in wanted), f"{what}: wrote outside its gradients' memory"
     for (i, (places, want)), g in zip(wanted.items(), first):
         alike = (g.shape, g.dtype) == (leaves[i].shape, leaves[i].dtype)
         assert alike, f"{what}: gradient {i} is {g.dtype} of {tuple(g.shape)}"

@@ -47,7 +47,8 @@ def run(f, c, a, b, k, nv, vl, init=None, at=None, relu=False):
     """C = f of the block: a is any strided (m, k) array, b panels (count or 1, panels, k, nv vl), both with `at` offsets in elements."""
     z = c.itemsize
     offsets = [np.array(o, np.int64) for o in at] if at else [None, None]
-    p = Brgemm(c.ctypes.data, None if init is None else init.ctypes.data, a.ctypes.data, b.ctypes.data, *(None if o is None else o.ctypes.data for o in offsets),
+    p = Brgemm(c.ctypes.data, None if init is None else init.ctypes.data, a.ctypes.data, b.ctypes.data,
+               *(None if o is None else o.ctypes.data for o in offsets),
                a.shape[0], c.shape[1], k, len(at[0]) if at else 1, c.strides[0] // z, 0 if init is None or init.ndim == 1 else init.strides[0] // z,
                a.strides[0] // z, a.strides[1] // z, nv * vl, b.shape[-2] * nv * vl, nv, relu)
     f(ctypes.byref(p))
@@ -107,7 +108,8 @@ def test_batch_of_blocks(build):
     rng, vl, m, k, n = np.random.default_rng(2), lanes(isa, dtype), 15, 7, 5
     a, b = rng.standard_normal((m, n * k)).astype(dtype), rng.standard_normal((n * k, 2 * vl)).astype(dtype)
     order = [3, 0, 4, 1, 2]
-    want = run(f, np.empty((m, 2 * vl), dtype), np.hstack([a[:, i * k:i * k + k] for i in order]), panels(np.vstack([b[i * k:i * k + k] for i in order]), 2 * vl), n * k, 2, vl)
+    want = run(f, np.empty((m, 2 * vl), dtype), np.hstack([a[:, i * k:i * k + k] for i in order]),
+               panels(np.vstack([b[i * k:i * k + k] for i in order]), 2 * vl), n * k, 2, vl)
     got = run(f, np.empty((m, 2 * vl), dtype), a, panels(b, 2 * vl), k, 2, vl, at=([i * k for i in order], [i * k * 2 * vl for i in order]))
     assert got.tobytes() == want.tobytes()
 

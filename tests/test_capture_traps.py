@@ -9,63 +9,7 @@ import pytest
 import fastnn
 from fastnn import CaptureError, nn, optim
 from fastnn.nn import functional as F
-
-
-def bits(t):
-    return t.detach().numpy().tobytes()
-
-
-def data(n=6, rows=16, seed=0, features=12, classes=5):
-    rng = np.random.default_rng(seed)
-    return [(fastnn.tensor(rng.standard_normal((rows, features)).astype(np.float32)), fastnn.tensor(rng.integers(0, classes, rows))) for _ in range(n)]
-
-
-def net(seed=1, dropout=0.0):
-    fastnn.manual_seed(seed)
-    layers = [nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 5)]
-    if dropout:
-        layers.insert(2, nn.Dropout(dropout))
-    return nn.Sequential(*layers)
-
-
-def both(make_step, calls, **options):
-    """Run the same training eagerly and captured: (losses, parameter bits) of both must agree. Returns the captured function."""
-    results = []
-    for captured in (False, True):
-        model, step, extra = make_step()
-        f = fastnn.capture(step, **options) if captured else step
-        losses = [bits(f(*args)) for args in calls(model, extra)]
-        results.append((losses, [bits(p) for p in model.parameters()], [None if p.grad is None else bits(p.grad) for p in model.parameters()]))
-        last = f
-    (l1, p1, g1), (l2, p2, g2) = results
-    assert l1 == l2 and p1 == p2 and g1 == g2
-    return last
-
-
-def trainer(optimizer=lambda p: optim.SGD(p, 0.1, momentum=0.9), dropout=0.0, clip=None):
-    def make():
-        model = net(dropout=dropout)
-        opt = optimizer(model.parameters())
-
-        def step(x, y):
-            opt.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            if clip:
-                nn.utils.clip_grad_norm_(model.parameters(), clip)
-            opt.step()
-            return loss
-        return model, step, opt
-    return make
-
-
-@pytest.mark.parametrize("optimizer", [
-    lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
-    lambda p: optim.SGD(p, 0.1, momentum=0.9, dampening=0.3), lambda p: optim.Adam(p, 1e-2), lambda p: optim.Adam(p, 1e-2, amsgrad=True),
-    lambda p: optim.AdamW(p, 1e-2, weight_decay=0.1)], ids=["sgd", "nesterov", "dampening", "adam", "amsgrad", "adamw"])
-def test_optimizers_from_the_first_step(optimizer):
-    f = both(trainer(optimizer), lambda m, o: data(8))
-    assert f.info()["replays"] >= 4 and f.info()["programs"] == 1
+from steps import bits, both, data, net, trainer
 
 
 def test_dropout_draws_anew_and_like_eager():
@@ -74,19 +18,7 @@ def test_dropout_draws_anew_and_like_eager():
 
 
 def test_random_state_lies_where_no_other_block_does():
-    def make():
-        fastnn.manual_seed(1)
-        model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 5))
-        opt = optim.SGD(model.parameters(), 0.1)
-
-        def step(x, y):
-            opt.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            opt.step()
-            return loss
-        return model, step, opt
-    both(make, lambda m, o: [data(1, rows=n, seed=i)[0] for i, n in enumerate((4, 4, 2, 4, 4, 2, 4, 2, 4))])
+    both(trainer(lambda p: optim.SGD(p, 0.1), dropout=0.5), lambda m, o: [data(1, rows=n, seed=i)[0] for i, n in enumerate((4, 4, 2, 4, 4, 2, 4, 2, 4))])
 
 
 def test_changed_dropout_rate():

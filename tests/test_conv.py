@@ -6,7 +6,7 @@ import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, machine, same_bits
+from check import THREADS, compare, laid_images, machine, same_bits
 from fastnn import _core, kernels, nn
 from fastnn.nn import functional as F
 
@@ -41,17 +41,6 @@ class Config:
         return {k: tuple(map(int, getattr(self, k))) for k in ("stride", "padding", "dilation")} | {"groups": self.groups}
 
 
-def laid(a, layout):
-    """Row-major, channels last, or every other element of something larger."""
-    if layout == 1:
-        a = np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    elif layout == 2:
-        around = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
-        around[tuple(slice(1, None, 2) for _ in a.shape)] = a
-        a = around[tuple(slice(1, None, 2) for _ in a.shape)]
-    return fastnn.from_numpy(a)
-
-
 @pytest.mark.parametrize("block", range(10))
 def test_as_pytorch(torch, block):
     """Forward and all gradients of random convolutions, both types, every instruction set, some number of threads."""
@@ -68,10 +57,10 @@ def test_as_pytorch(torch, block):
             for isa in _core.isas():
                 with machine(isa, THREADS[seed % len(THREADS)]):
                     x, w, b = (a.astype(dtype) for a in c.arrays)
-                    leaves = [laid(x, c.layouts[0]), fastnn.tensor(w), fastnn.tensor(b)]
+                    leaves = [laid_images(x, c.layouts[0]), fastnn.tensor(w), fastnn.tensor(b)]
                     leaves = [t.requires_grad_() for t in leaves]
                     y = F.conv2d(*leaves[:2], leaves[2] if c.bias else None, **c.options())
-                    y.backward(laid(dy.astype(dtype), c.layouts[1]))
+                    y.backward(laid_images(dy.astype(dtype), c.layouts[1]))
                 what, tol = f"configuration {seed} {c.shapes} {c.options()} {isa}", 12 if dtype == np.float32 else 24
                 compare(y, want.detach().numpy(), dtype.__name__, tol, size.detach().numpy(), what)
                 for t, their, s in list(zip(leaves, theirs, sizes))[:3 if c.bias else 2]:
@@ -82,8 +71,10 @@ def test_as_pytorch(torch, block):
 
 LARGE = (((2, 64, 30, 20), (64, 64, 3, 3), {"padding": 1}), ((9, 6, 14, 14), (16, 6, 5, 5), {}), ((9, 1, 28, 28), (6, 1, 5, 5), {"padding": 2}),
          ((2, 3, 61, 63), (40, 3, 7, 7), {"padding": 3, "stride": 2}), ((3, 130, 7, 7), (70, 130, 3, 3), {"padding": 1}),
-         ((2, 70, 40, 33), (70, 1, 3, 3), {"padding": 1, "groups": 70}), ((40, 20, 3, 2), (33, 20, 1, 1), {}), ((1, 5, 300, 4), (3, 5, 9, 1), {"dilation": (4, 1)}),
-         ((2, 4, 200, 40), (6, 4, 3, 3), {"padding": "same"}), ((1, 256, 4, 3), (300, 256, 3, 3), {"padding": 1}), ((1, 3, 16, 1030), (9, 3, 4, 4), {"stride": (4, 3)}))
+         ((2, 70, 40, 33), (70, 1, 3, 3), {"padding": 1, "groups": 70}), ((40, 20, 3, 2), (33, 20, 1, 1), {}),
+         ((1, 5, 300, 4), (3, 5, 9, 1), {"dilation": (4, 1)}),
+         ((2, 4, 200, 40), (6, 4, 3, 3), {"padding": "same"}), ((1, 256, 4, 3), (300, 256, 3, 3), {"padding": 1}),
+         ((1, 3, 16, 1030), (9, 3, 4, 4), {"stride": (4, 3)}))
 
 
 @pytest.mark.parametrize("x_shape, w_shape, options", LARGE, ids=lambda v: str(v).replace(" ", ""))
@@ -95,7 +86,7 @@ def test_same_bits_for_all_threads(x_shape, w_shape, options, isa):
     for n in THREADS:
         for layout in (0, 1):
             with machine(isa, n):
-                t, g, k = laid(x, layout), laid(dy, layout), fastnn.tensor(w)
+                t, g, k = laid_images(x, layout), laid_images(dy, layout), fastnn.tensor(w)
                 found = (_core.conv2d_fwd(t, k, fastnn.tensor(b), act=1, **direct), _core.conv2d_bwd_x(g, k, x_shape, **direct),
                          *_core.conv2d_bwd_w(g, t, w_shape, **direct))
             assert all(_core.guard_words_whole(v) for v in found)
@@ -132,7 +123,8 @@ def test_padding_same_and_valid(torch, size, filt, dilation):
             np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-11)
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 2}, {"dilation": (3,), "groups": 2}, {"padding": "same"}, {"padding": [1], "stride": (3,)}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 2}, {"dilation": (3,), "groups": 2}, {"padding": "same"},
+                                     {"padding": [1], "stride": (3,)}], ids=str)
 @pytest.mark.parametrize("batch", [(3,), (0,), ()], ids=str)
 def test_lines_as_pytorch(torch, options, batch):
     rng, groups = np.random.default_rng(0), options.get("groups", 1)
@@ -223,11 +215,37 @@ def test_changing_image_sizes_share_memory():
     assert _core.memory_info()["peak_in_use"] <= 1.5 * most
 
 
+@pytest.mark.parametrize("stride, dilation", ((1, 1), (2, 1), (1, 2), (3, 2), ((2, 1), (1, 3))), ids=str)
+def test_gradient_of_few_channels(stride, dilation):
+    """Shares of a row of dx, added up: 1 to 16 channels, groups, row-major and channels-last dy, blocks of rows, any number of threads."""
+    rng = np.random.default_rng(0)
+    for N, C, K, H, W, R, groups in ((2, 1, 16, 14, 13, 5, 1), (1, 6, 16, 14, 14, 5, 1), (3, 3, 40, 60, 57, 7, 1),
+                                     (1, 16, 20, 9, 12, 3, 1), (2, 6, 32, 11, 10, 5, 2)):
+        x, w = rng.standard_normal((N, C, H, W)), rng.standard_normal((K, C // groups, R, R))
+        pairs = [n if isinstance(n, tuple) else (n, n) for n in (stride, dilation)]
+        options = pairs[0], (2, 2, 2, 2), pairs[1], groups
+        dy = rng.standard_normal(ref.conv2d_fwd(x, w, None, *options).shape)
+        for dtype in ("float32", "float64"):
+            rounded = [v.astype(dtype).astype(float) for v in (dy, w)]
+            want, size = (ref.conv2d_bwd_x(*map(f, rounded), x.shape, *options) for f in (np.array, np.abs))
+            for isa in _core.isas():
+                first = None
+                for threads in THREADS:
+                    for layout in range(3):
+                        with machine(isa, threads):
+                            dx = _core.conv2d_bwd_x(laid_images(dy.astype(dtype), layout), fastnn.tensor(w.astype(dtype)),
+                                                    x.shape, pairs[0], 2, pairs[1], groups, winograd=False)
+                        first = dx if first is None else first
+                        same_bits(dx, first)
+                compare(first, want, dtype, tol=4, bound=size, what=f"{(N, C, K, H, W, R, groups)} {options} {isa}")
+
+
 # ---- messages --------------------------------------------------------------------------------------------------------------
 
 X, WEIGHT, POINT = (8, 3, 32, 32), (16, 3, 3, 3), (16, 3, 1, 1)
 BAD = [
-    ((X, (16, 4, 3, 3)), {}, RuntimeError, r"conv2d: input \(N,C,H,W\)=\(8,3,32,32\) has C=3, but weight \(K,C/groups,R,S\)=\(16,4,3,3\) with groups=1 needs C=4"),
+    ((X, (16, 4, 3, 3)), {}, RuntimeError,
+     r"conv2d: input \(N,C,H,W\)=\(8,3,32,32\) has C=3, but weight \(K,C/groups,R,S\)=\(16,4,3,3\) with groups=1 needs C=4"),
     (((8, 4, 5, 5), (4, 4, 3, 3)), {"groups": 2}, RuntimeError, r"has C=4.*\(4,4,3,3\) with groups=2 needs C=8"),
     (((32, 32), WEIGHT), {}, RuntimeError, r"Expected 3D \(unbatched\) or 4D \(batched\) input to conv2d, but got input of size: \[32, 32\]"),
     (((1, *X), WEIGHT), {}, RuntimeError, r"Expected 3D \(unbatched\) or 4D.*\[1, 8, 3, 32, 32\]"),
@@ -264,7 +282,8 @@ def test_messages(shapes, options, error, words):
 
 def test_messages_of_lines_and_of_types():
     x, w = fastnn.zeros(2, 3, 9), fastnn.zeros(4, 3, 3)
-    for args, options, words in (((x, w), {"padding": 1, "dilation": 9}, r"\(11\). Kernel size: \(19\)"), ((x[:, :2], w), {}, r"\(N,C,L\)=\(2,2,9\) has C=2.*\(4,3,3\)"),
+    for args, options, words in (((x, w), {"padding": 1, "dilation": 9}, r"\(11\). Kernel size: \(19\)"),
+                                 ((x[:, :2], w), {}, r"\(N,C,L\)=\(2,2,9\) has C=2.*\(4,3,3\)"),
                                  ((fastnn.zeros(2, 3, 4, 5), w), {}, "Expected 2D"), ((x, w, w[0, 0]), {}, r"\(4,3,3\) needs a bias of shape \(4,\)"),
                                  ((x, w), {"stride": (1, 2)}, "list of 1 values")):
         with pytest.raises(RuntimeError, match=words):
@@ -290,7 +309,8 @@ def test_backward_calls_name_their_shapes():
 
 # ---- layers ----------------------------------------------------------------------------------------------------------------
 
-LAYERS = [("Conv2d", (3, 4, 3), {}), ("Conv2d", (4, 6, (3, 5)), {"stride": 2, "padding": (1, 2), "groups": 2}), ("Conv2d", (3, 4, 3), {"padding": "same", "bias": False, "dilation": (1, 2)}),
+LAYERS = [("Conv2d", (3, 4, 3), {}), ("Conv2d", (4, 6, (3, 5)), {"stride": 2, "padding": (1, 2), "groups": 2}),
+          ("Conv2d", (3, 4, 3), {"padding": "same", "bias": False, "dilation": (1, 2)}),
           ("Conv1d", (4, 8, 3, 2, 1), {"groups": 2}), ("Conv1d", (3, 5, 2), {"padding": "valid"})]
 
 
@@ -315,8 +335,10 @@ def test_start_values():
 
 @pytest.mark.parametrize("options, error, words", [
     ({"groups": 0}, ValueError, "groups must be a positive integer"), ({"groups": 3}, ValueError, "in_channels must be divisible by groups"),
-    ({"out_channels": 5, "groups": 2}, ValueError, "out_channels must be divisible by groups"), ({"padding": "full"}, ValueError, "Invalid padding string 'full'"),
-    ({"padding": "same", "stride": (1, 2)}, ValueError, "padding='same' is not supported for strided"), ({"padding_mode": "wrap"}, ValueError, "padding_mode must be one of"),
+    ({"out_channels": 5, "groups": 2}, ValueError, "out_channels must be divisible by groups"),
+    ({"padding": "full"}, ValueError, "Invalid padding string 'full'"),
+    ({"padding": "same", "stride": (1, 2)}, ValueError, "padding='same' is not supported for strided"),
+    ({"padding_mode": "wrap"}, ValueError, "padding_mode must be one of"),
     ({"padding_mode": "reflect"}, NotImplementedError, "padding_mode='reflect': not supported")])
 def test_messages_of_layers(options, error, words):
     with pytest.raises(error, match=words):

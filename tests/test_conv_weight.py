@@ -65,20 +65,22 @@ def test_long_sums_are_accurate(C, K, groups):
 
 @pytest.mark.parametrize("form", ("tiles", "lanes", "depths"))
 @pytest.mark.parametrize("bad", (np.nan, np.inf))
-def test_a_bad_number_reaches_what_it_meets(form, bad, isa):
-    """Of x in a corner, without padding: the first tap alone. Of dy: one output channel."""
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+def test_a_bad_number_reaches_what_it_meets(form, dtype, bad, isa):
+    """Of x, without padding and in rows of odd lengths: in a corner one tap alone, at the second row's begin the first of two
+    rows. Of dy: one output channel."""
     x_shape, w_shape, options = FORMS[form]
-    groups = options.get("groups", 1)
-    for at in ((0, 0, 0, 0), (1, 0, x_shape[2] - 1, x_shape[3] - 1)):
-        x, dy = np.ones(x_shape), np.ones((x_shape[0], w_shape[0], x_shape[2] - w_shape[2] + 1, x_shape[3] - w_shape[3] + 1))
+    x_shape, groups = (*x_shape[:3], x_shape[3] // 2 * 2 + w_shape[3] % 2), options.get("groups", 1)
+    for at, rows, column in (((0, 0, 0, 0), 0, 0), ((1, 0, x_shape[2] - 1, x_shape[3] - 1), -1, -1), ((0, 0, 1, 0), slice(2), 0)):
+        x, dy = (np.ones(n, dtype) for n in (x_shape, (x_shape[0], w_shape[0], x_shape[2] - w_shape[2] + 1, x_shape[3] - w_shape[3] + 1)))
         x[at] = bad
         dw, db = (t.numpy() for t in direct(fastnn.tensor(dy), fastnn.tensor(x), w_shape, groups=groups))
         hit = np.zeros(w_shape, bool)
-        hit[slice(1) if groups > 1 else slice(None), 0, -(at[0] > 0), -(at[0] > 0)] = True
+        hit[slice(1) if groups > 1 else slice(None), 0, rows, column] = True
         np.testing.assert_array_equal(~np.isfinite(dw), hit)
         assert np.isfinite(db).all()
         dy[1, 2, 1, 1] = bad
-        dw, db = (t.numpy() for t in direct(fastnn.tensor(dy), fastnn.tensor(np.ones(x_shape)), w_shape, groups=groups))
+        dw, db = (t.numpy() for t in direct(fastnn.tensor(dy), fastnn.tensor(np.ones(x_shape, dtype)), w_shape, groups=groups))
         assert not np.isfinite(dw[2]).any() and np.isfinite(np.delete(dw, 2, 0)).all() and np.flatnonzero(~np.isfinite(db)).tolist() == [2]
 
 

@@ -10,14 +10,19 @@ MADE = {
     "full bool": (lambda lib: lib.full((2,), True), np.full(2, True)), "full 0-d": (lambda lib: lib.full((), 2.0), np.float32(2)),
     "eye": (lambda lib: lib.eye(2, 3), np.eye(2, 3, dtype=np.float32)), "eye 0": (lambda lib: lib.eye(0), np.eye(0, dtype=np.float32)),
     "arange": (lambda lib: lib.arange(5), np.arange(5)), "arange step": (lambda lib: lib.arange(1, 10, 3), np.arange(1, 10, 3)),
-    "arange down": (lambda lib: lib.arange(5, 0, -2), np.arange(5, 0, -2)), "arange float": (lambda lib: lib.arange(0, 1, 0.25), np.arange(0, 1, 0.25, np.float32)),
+    "arange down": (lambda lib: lib.arange(5, 0, -2), np.arange(5, 0, -2)),
+    "arange float": (lambda lib: lib.arange(0, 1, 0.25), np.arange(0, 1, 0.25, np.float32)),
     "arange empty": (lambda lib: lib.arange(0), np.arange(0)), "linspace": (lambda lib: lib.linspace(0, 1, 5), np.linspace(0, 1, 5, dtype=np.float32)),
     "linspace 1": (lambda lib: lib.linspace(2, 9, 1), np.array([2], np.float32)), "like": (lambda lib: lib.zeros_like(lib.arange(3)), np.zeros(3, np.int64)),
-    "like typed": (lambda lib: lib.ones_like(lib.arange(3), dtype=lib.float64), np.ones(3)), "full_like": (lambda lib: lib.full_like(lib.zeros(2), 7), np.full(2, 7, np.float32)),
-    "new_zeros": (lambda lib: lib.arange(2).new_zeros(3), np.zeros(3, np.int64)), "new_full": (lambda lib: lib.zeros(1).new_full((2,), 4), np.full(2, 4, np.float32)),
-    "new_tensor": (lambda lib: lib.zeros(1).new_tensor([1, 2]), np.array([1, 2], np.float32)), "empty dims": (lambda lib: lib.zeros(0, 3), np.zeros((0, 3), np.float32)),
+    "like typed": (lambda lib: lib.ones_like(lib.arange(3), dtype=lib.float64), np.ones(3)),
+    "full_like": (lambda lib: lib.full_like(lib.zeros(2), 7), np.full(2, 7, np.float32)),
+    "new_zeros": (lambda lib: lib.arange(2).new_zeros(3), np.zeros(3, np.int64)),
+    "new_full": (lambda lib: lib.zeros(1).new_full((2,), 4), np.full(2, 4, np.float32)),
+    "new_tensor": (lambda lib: lib.zeros(1).new_tensor([1, 2]), np.array([1, 2], np.float32)),
+    "empty dims": (lambda lib: lib.zeros(0, 3), np.zeros((0, 3), np.float32)),
     "negative zero": (lambda lib: lib.tensor([-0.0]), np.array([-0.0], np.float32)), "nested": (lambda lib: lib.tensor([[1], [2]]), np.array([[1], [2]])),
-    "uint8": (lambda lib: lib.tensor([1, 255], dtype=lib.uint8), np.array([1, 255], np.uint8)), "float to int": (lambda lib: lib.tensor([1.9, -1.9], dtype=lib.int64), np.array([1, -1])),
+    "uint8": (lambda lib: lib.tensor([1, 255], dtype=lib.uint8), np.array([1, 255], np.uint8)),
+    "float to int": (lambda lib: lib.tensor([1.9, -1.9], dtype=lib.int64), np.array([1, -1])),
 }
 
 
@@ -43,7 +48,8 @@ def test_as_pytorch(name, torch):
     (lambda: fastnn.linspace(0, 1, -1), RuntimeError, "non-negative"), (lambda: fastnn.eye(-1), RuntimeError, "greater or equal"),
     (lambda: fastnn.zeros(1 << 40, 1 << 40), RuntimeError, "more elements"), (lambda: fastnn.zeros(1 << 45), MemoryError, "bytes"),
     (lambda: fastnn.zeros([1] * 9), RuntimeError, "at most 8"), (lambda: fastnn.device("tpu"), RuntimeError, "device type"),
-    (lambda: fastnn.set_default_dtype(fastnn.int64), TypeError, "floating"), (lambda: fastnn.zeros(2, dtype=fastnn.int64, requires_grad=True), RuntimeError, "floating point"),
+    (lambda: fastnn.set_default_dtype(fastnn.int64), TypeError, "floating"),
+    (lambda: fastnn.zeros(2, dtype=fastnn.int64, requires_grad=True), RuntimeError, "floating point"),
 ])
 def test_errors(call, error, text):
     with pytest.raises(error, match=text):

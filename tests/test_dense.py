@@ -8,7 +8,8 @@ from check import THREADS, compare, machine, same_bits
 from fastnn import _core
 from fastnn.nn import functional as F
 
-SHAPES = ((1, 1, 1), (32, 32, 16), (32, 4, 32), (17, 33, 65), (64, 10, 130), (70, 150, 33), (1, 300, 784), (9, 200, 301), (64, 256, 300), (0, 3, 4), (3, 0, 4), (3, 4, 0))
+SHAPES = ((1, 1, 1), (32, 32, 16), (32, 4, 32), (17, 33, 65), (64, 10, 130), (70, 150, 33), (1, 300, 784), (9, 200, 301),
+          (64, 256, 300), (0, 3, 4), (3, 0, 4), (3, 4, 0))
 LONG = ((1300, 3, 5), (5000, 40, 2), (1030, 70, 1))                      # rows that are summed in parts
 
 

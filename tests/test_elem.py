@@ -26,7 +26,7 @@ def whole(*shape, low=0, high=8):
     return RNG.integers(low, high, shape).astype(float)
 
 
-# element types of each operation; meanings are ref.py's
+# element types of each operation; meanings are ref's
 BINARY = {"add": ALL, "mul": ALL, "maximum": ALL, "minimum": ALL, "eq": ALL, "ne": ALL, "lt": ALL, "le": ALL,
           "logical_and": ALL, "logical_or": ALL, "logical_xor": ALL, "sub": NUMS, "div": REALS,
           "bitwise_and": INTS + ("bool",), "bitwise_or": INTS + ("bool",), "bitwise_xor": INTS + ("bool",)}

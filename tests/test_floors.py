@@ -111,7 +111,10 @@ def test_nothing_but_numpy_is_needed():
     import sys
     for name, path in modules().items():
         for node in ast.parse(path.read_text()).body:
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            if isinstance(node, ast.Import):
+                names = [a.name for a in node.names]
+            else:
+                names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             for top in (n.split(".")[0] for n in names):
                 assert top in sys.stdlib_module_names or top in ("numpy", "fastnn"), f"{name} imports {top}"
 

@@ -1,4 +1,5 @@
-"""Indexing with every kind of key, gather and scatter, order, slices moved: against NumPy and PyTorch, with gradients; errors."""
+"""Indexing with every kind of key, gather and scatter (along.py), order and slices moved (order.py): against NumPy and PyTorch, with
+gradients; errors."""
 import itertools
 
 import numpy as np
@@ -13,11 +14,15 @@ A = RNG.standard_normal((4, 3, 5))
 I, J, M2, M1 = np.array([2, 0, -1]), np.array([[1], [2]]), RNG.random((4, 3)) < 0.5, np.array([True, False, True])
 
 # as (name of) a key that both packages and, where it says so, NumPy take; `t` makes tensors of either package
-BASIC = {"int": 1, "negative": -1, "slice": slice(1, 3), "step": slice(None, None, 2), "far": slice(-100, 100), "none": None, "dots": Ellipsis, "all": slice(None),
-         "mixed": (1, slice(None), -2), "dots in front": (Ellipsis, 0), "dots between": (1, Ellipsis, slice(1, None, 3)), "new": (None, 1, None, Ellipsis, None),
+BASIC = {"int": 1, "negative": -1, "slice": slice(1, 3), "step": slice(None, None, 2), "far": slice(-100, 100),
+         "none": None, "dots": Ellipsis, "all": slice(None),
+         "mixed": (1, slice(None), -2), "dots in front": (Ellipsis, 0), "dots between": (1, Ellipsis, slice(1, None, 3)),
+         "new": (None, 1, None, Ellipsis, None),
          "empty": slice(3, 1), "numpy int": np.int64(2), "scalar": (1, 2, 3), "nothing": ()}
-ADVANCED = {"vector": I, "list": [1, 0], "matrix": J, "at the end": (Ellipsis, I), "two": (I, M1.nonzero()[0][:1]), "pair": (I, np.array([0, 1, 2])), "outer": (J, I),
-            "apart": (I, slice(None), np.array([4, 0, 3])), "behind a slice": (slice(1, 3), np.array([0, 2]), np.array([1, 1])), "slice and list": (slice(None), [2, 2]),
+ADVANCED = {"vector": I, "list": [1, 0], "matrix": J, "at the end": (Ellipsis, I), "two": (I, M1.nonzero()[0][:1]),
+            "pair": (I, np.array([0, 1, 2])), "outer": (J, I),
+            "apart": (I, slice(None), np.array([4, 0, 3])), "behind a slice": (slice(1, 3), np.array([0, 2]), np.array([1, 1])),
+            "slice and list": (slice(None), [2, 2]),
             "with none": (None, I), "none between": (I, None, np.array([0, 1, 1])), "all three": (I, np.array([0, 1, 2]), np.array([4, 3, 2])),
             "mask": A > 0, "mask of rows": np.array([True, False, True, True]), "mask of two": M2, "mask in the middle": (slice(None), M1),
             "mask and vector": (M2, np.array([1] * int(M2.sum()))), "mask and slice": (M2, slice(1, 3)), "nothing chosen": np.zeros((4, 3, 5), bool),
@@ -132,9 +137,11 @@ def test_assignment_of_a_gradient_into_a_plain_tensor():
 
 @pytest.mark.parametrize("key, error, text", [
     (4, IndexError, "index 4 is out of bounds for dimension 0 with size 4"), ((0, 0, 0, 0), IndexError, "too many indices for tensor of dimension 3"),
-    (np.array([0, 4]), IndexError, "index 4 is out of bounds for dimension 0 with size 4"), ((slice(None), np.array([-4])), IndexError, "index -4 .*dimension 1"),
+    (np.array([0, 4]), IndexError, "index 4 is out of bounds for dimension 0 with size 4"),
+    ((slice(None), np.array([-4])), IndexError, "index -4 .*dimension 1"),
     ((np.array([0, 1]), np.array([0, 1, 2])), IndexError, r"\[2\], \[3\]"), (np.ones(3, bool), IndexError, r"mask \[3\] at index 0.*\[4, 3, 5\]"),
-    ((Ellipsis, Ellipsis), IndexError, "ellipsis"), (1.5, TypeError, "float"), (np.array([1.5]), IndexError, "float64"), (slice(None, None, -1), ValueError, "step"),
+    ((Ellipsis, Ellipsis), IndexError, "ellipsis"), (1.5, TypeError, "float"), (np.array([1.5]), IndexError, "float64"),
+    (slice(None, None, -1), ValueError, "step"),
     ("a", TypeError, "str"), ((slice(None), np.ones((4, 3), bool)), IndexError, "mask"),
 ])
 def test_bad_keys(key, error, text):
@@ -161,7 +168,8 @@ def test_rows(rows, wide, n):
         y = x.clone()
         y[i] = v
         return y
-    check_op(last, lambda x, v, i: ref.put(x, v, i), x, RNG.integers(0, 200, (n, wide)).astype(float), index, dtypes=ALL, tol=0, layouts=("contiguous", "sliced"),
+    check_op(last, lambda x, v, i: ref.put(x, v, i), x, RNG.integers(0, 200, (n, wide)).astype(float), index,
+             dtypes=ALL, tol=0, layouts=("contiguous", "sliced"),
              capture=False)
 
 
@@ -189,7 +197,8 @@ def test_replays_with_other_indices_are_safe():
     assert f.replays
     wrong = fastnn.tensor([1, 5, -2 ** 62])
     read, wrote, gathered, added, put = f(wrong, wrong)
-    assert read.tolist() == gathered.tolist() == [2, 0, 0] and wrote.tolist() == [0, 9, 0, 0, 0] and added.tolist() == [0, 1, 0, 0, 0] and put.tolist() == [0, 4, 0, 0, 0]
+    assert read.tolist() == gathered.tolist() == [2, 0, 0] and wrote.tolist() == [0, 9, 0, 0, 0]
+    assert added.tolist() == [0, 1, 0, 0, 0] and put.tolist() == [0, 4, 0, 0, 0]
 
 
 def test_masks_in_a_captured_step():
@@ -220,7 +229,8 @@ PROGRAMS = {
     "scatter_add": lambda f, x: (x.scatter_add(1, f.tensor(D), x[:, 1:]), f.scatter_add(x, 0, f.tensor(D), x[:, :2] * 2)),
     "take": lambda f, x: (x.take(f.tensor([[0, -1], [17, 3]])), f.take_along_dim(x, f.tensor(D[:, :1]), 1), f.take_along_dim(x, f.tensor([5, 2]))),
     "take_along_dim": lambda f, x: (f.take_along_dim(x, f.tensor([[[4, 0]]]), 2), x.take_along_dim(x.argsort(1), dim=1)),
-    "masked": lambda f, x: (x.masked_select(x > 0), f.masked_select(x, f.tensor([True, False, True, False, True])), x.nonzero(), *(x > 1).nonzero(as_tuple=True),
+    "masked": lambda f, x: (x.masked_select(x > 0), f.masked_select(x, f.tensor([True, False, True, False, True])),
+                            x.nonzero(), *(x > 1).nonzero(as_tuple=True),
                             f.argwhere(x < 0), *f.where(x > 0.3)),
     "sort": lambda f, x: (*x.sort(), *x.sort(1, descending=True), *f.sort(x, dim=0, stable=True), x.argsort(0), *x[0, 0, 0].sort()),
     "topk": lambda f, x: (*x.topk(2), *x.topk(3, 0, largest=False), *f.topk(x, 1, dim=1), *x[0, 0, 0].topk(1)),
@@ -229,7 +239,8 @@ PROGRAMS = {
     "repeat_interleave": lambda f, x: (x.repeat_interleave(2), x.repeat_interleave(3, 1), f.repeat_interleave(x, f.tensor([1, 0, 2]), dim=1)),
     "triangles": lambda f, x: (x.tril(), x.triu(1), f.tril(x, -1), x.triu(-2), f.triu(x, 9)),
     "in place": lambda f, x: tuple(g(x * 1) for g in (
-        lambda y: y.scatter_(1, f.tensor(D), 2.0), lambda y: y.scatter_add_(1, f.tensor(D), x[:, :2]), lambda y: y.index_add_(0, f.tensor([1]), x[:1]), lambda y: y.tril_(),
+        lambda y: y.scatter_(1, f.tensor(D), 2.0), lambda y: y.scatter_add_(1, f.tensor(D), x[:, :2]),
+        lambda y: y.index_add_(0, f.tensor([1]), x[:1]), lambda y: y.tril_(),
         lambda y: y.index_fill_(1, f.tensor([0]), 4.0), lambda y: y.index_copy_(2, f.tensor([3]), x[:, :, :1]), lambda y: y.triu_(1),
         lambda y: y.index_put_((f.tensor([1, 1]),), x[0], accumulate=True), lambda y: y[1:].scatter_(0, f.tensor(D[:3]), x[1:, :2]))),
 }
@@ -285,18 +296,24 @@ def test_named_results_and_empty():
 
 
 @pytest.mark.parametrize("f, error, text", [
-    (lambda x, i: x.index_select(0, i + 9), IndexError, "index 10 is out of bounds for dimension 0 with size 4"), (lambda x, i: x.index_select(0, -i), IndexError, "-1"),
+    (lambda x, i: x.index_select(0, i + 9), IndexError, "index 10 is out of bounds for dimension 0 with size 4"),
+    (lambda x, i: x.index_select(0, -i), IndexError, "-1"),
     (lambda x, i: x.index_select(0, x[0, 0]), RuntimeError, "float64"), (lambda x, i: x.gather(0, i), RuntimeError, "same number of dimensions"),
-    (lambda x, i: x.gather(0, i.expand(1, 9, 1)), RuntimeError, "no larger than"), (lambda x, i: x.gather(1, i.view(1, 1, 1) + 2), RuntimeError, "index 3 is out of bounds"),
+    (lambda x, i: x.gather(0, i.expand(1, 9, 1)), RuntimeError, "no larger than"),
+    (lambda x, i: x.gather(1, i.view(1, 1, 1) + 2), RuntimeError, "index 3 is out of bounds"),
     (lambda x, i: x.gather(1, i.view(1, 1, 1) - 2), RuntimeError, "index -1"), (lambda x, i: x.gather(1, x), RuntimeError, "int32/int64"),
-    (lambda x, i: x.scatter(0, i.view(1, 1, 1), x.float()), RuntimeError, "dtype"), (lambda x, i: x.scatter(0, i, 1.0, reduce="add"), NotImplementedError, "reduce"),
+    (lambda x, i: x.scatter(0, i.view(1, 1, 1), x.float()), RuntimeError, "dtype"),
+    (lambda x, i: x.scatter(0, i, 1.0, reduce="add"), NotImplementedError, "reduce"),
     (lambda x, i: x.scatter(0, i.expand(4, 3, 5), x[:2]), RuntimeError, "no larger than src"), (lambda x, i: x.topk(6), RuntimeError, r"k=6.*\(4, 3, 5\)"),
-    (lambda x, i: x.index_add(0, i, x), IndexError, r"source of shape \(1, 3, 5\)"), (lambda x, i: x.index_put((i,), x.float()[0]), RuntimeError, "dtypes match"),
+    (lambda x, i: x.index_add(0, i, x), IndexError, r"source of shape \(1, 3, 5\)"),
+    (lambda x, i: x.index_put((i,), x.float()[0]), RuntimeError, "dtypes match"),
     (lambda x, i: x.index_put(i, x[0]), TypeError, "tuple of Tensors"), (lambda x, i: x.index_fill(0, i, x), RuntimeError, "0-dimensional"),
-    (lambda x, i: x.masked_select(x), RuntimeError, "BoolTensor"), (lambda x, i: x.flip(0, 0), RuntimeError, "multiple times"), (lambda x, i: x.roll(1, (0, 1)), RuntimeError, "align"),
+    (lambda x, i: x.masked_select(x), RuntimeError, "BoolTensor"), (lambda x, i: x.flip(0, 0), RuntimeError, "multiple times"),
+    (lambda x, i: x.roll(1, (0, 1)), RuntimeError, "align"),
     (lambda x, i: x.repeat_interleave(-1), RuntimeError, "non-negative"),
     (lambda x, i: x.repeat_interleave(fastnn.tensor([1, 2]), 0), RuntimeError, "same size"), (lambda x, i: x[0, 0].tril(), RuntimeError, "at least 2"),
-    (lambda x, i: x[[0, 1]].__setitem__([0, 1], fastnn.zeros(7, dtype=x.dtype)), RuntimeError, r"\[7\] cannot be broadcast to indexing result of shape \[2, 3, 5\]"),
+    (lambda x, i: x[[0, 1]].__setitem__([0, 1], fastnn.zeros(7, dtype=x.dtype)), RuntimeError,
+     r"\[7\] cannot be broadcast to indexing result of shape \[2, 3, 5\]"),
 ])
 def test_errors(f, error, text):
     with pytest.raises(error, match=text):

@@ -22,7 +22,8 @@ X, W, B = rng.standard_normal((5, 3)), rng.standard_normal((4, 3)), rng.standard
 Y = rng.integers(0, 3, 5)
 
 
-@pytest.mark.parametrize("activation, f", [(None, lambda z: z), ("relu", lambda z: np.maximum(z, 0)), ("sigmoid", lambda z: 1 / (1 + np.exp(-z))), ("tanh", np.tanh)])
+@pytest.mark.parametrize("activation, f", [(None, lambda z: z), ("relu", lambda z: np.maximum(z, 0)),
+                                           ("sigmoid", lambda z: 1 / (1 + np.exp(-z))), ("tanh", np.tanh)])
 def test_linear(activation, f):
     np.testing.assert_allclose(k.linear_forward(X, W, B, activation=activation), f(X @ W.T + B), rtol=1e-12)
 
@@ -142,7 +143,8 @@ def test_losses_of_elements(name, x, options, reduction):
 def test_gaussian_nll_and_batchmean():
     loss, saved = k.gaussian_nll_forward(X, T, V, full=True)
     np.testing.assert_allclose(loss, (np.log(V) + (X - T) ** 2 / V + np.log(2 * np.pi)).mean() / 2, rtol=1e-12)
-    for got, a, f in zip(k.gaussian_nll_backward(np.float64(1), saved), (X, V), (lambda v: k.gaussian_nll_forward(v, T, V)[0], lambda v: k.gaussian_nll_forward(X, T, v)[0])):
+    for got, a, f in zip(k.gaussian_nll_backward(np.float64(1), saved), (X, V),
+                         (lambda v: k.gaussian_nll_forward(v, T, V)[0], lambda v: k.gaussian_nll_forward(X, T, v)[0])):
         np.testing.assert_allclose(got, differences(lambda v: float(f(v)), a), rtol=1e-5, atol=1e-8)
     loss, saved = k.kl_div_forward(X, T, reduction="batchmean")
     np.testing.assert_allclose(loss, (T * (np.log(T) - X)).sum() / 5, rtol=1e-12)
@@ -150,7 +152,8 @@ def test_gaussian_nll_and_batchmean():
 
 
 @pytest.mark.parametrize("f, error", [
-    (lambda: k.huber_forward(X, T, delta=0.0), ValueError), (lambda: k.smooth_l1_forward(X, T, beta=-1.0), ValueError), (lambda: k.gelu_forward(X, approximate="erf"), ValueError),
+    (lambda: k.huber_forward(X, T, delta=0.0), ValueError), (lambda: k.smooth_l1_forward(X, T, beta=-1.0), ValueError),
+    (lambda: k.gelu_forward(X, approximate="erf"), ValueError),
     (lambda: k.gaussian_nll_forward(X, T, V[0]), RuntimeError), (lambda: k.l1_forward(X, T[:2]), RuntimeError), (lambda: k.prelu_forward(X, V), RuntimeError),
     (lambda: k.l1_backward(np.ones(3), k.l1_forward(X, T)[1]), RuntimeError), (lambda: k.silu_backward(X[:2], X), RuntimeError)])
 def test_errors_of_elements(f, error):

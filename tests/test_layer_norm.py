@@ -4,25 +4,12 @@ import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, machine, same_bits
+from check import THREADS, compare, everywhere, machine, same_bits
 from fastnn import _core, kernels, nn
 from fastnn.nn import functional as F
 
 NAN, INF = float("nan"), float("inf")
 REALS = ("float32", "float64")
-
-
-def everywhere(run):
-    """run() on each instruction set and number of threads: the same bits for all threads, and nothing written beside the results."""
-    for isa in _core.isas():
-        first = None
-        for n in THREADS:
-            with machine(isa, n):
-                y = [t for t in run() if t is not None]
-            first = first or y
-            same_bits(first, y, f"{isa}, {n} threads")
-            assert all(_core.guard_words_whole(t) for t in y)
-        yield first
 
 
 def slope_bound(x, dy, w, axes):
@@ -62,7 +49,9 @@ def test_rows_against_their_meaning(shape, dtype):
                 compare(db, wants[3], dtype, 8, np.abs(DY).sum(0))
 
 
-GROUPS = (((4, 6), 3), ((3, 6, 1, 2), 2), ((2, 8, 7, 7), 4), ((5, 3, 9, 11), 3), ((1, 4, 70, 70), 1), ((2, 600, 3, 5), 2), ((1, 36, 40, 41), 36), ((2, 2, 9001), 2), ((40, 40, 3), 20))
+GROUPS = (((4, 6), 3), ((3, 6, 1, 2), 2), ((2, 8, 7, 7), 4), ((5, 3, 9, 11), 3), ((1, 4, 70, 70), 1), ((2, 600, 3, 5), 2),
+          ((1, 36, 40, 41), 36), ((2, 2, 9001), 2), ((40, 40, 3), 20),
+          ((2, 48, 50, 43), 4))                              # a sample's columns in several spans
 
 
 @pytest.mark.parametrize("dtype", REALS)
@@ -110,6 +99,45 @@ def test_statistics_keep_their_digits(of, n):
         compare(y, ref.layer_norm_fwd(X), "float32", 8, 2 + np.abs(ref.layer_norm_fwd(X)))
     for _, stats in everywhere(lambda: _core.layer_norm(fastnn.tensor(x), (n,), None, None, 1e-5, True)[::2]):
         compare(stats.numpy()[1, :, 0].astype(np.float32), 1 / np.sqrt((X * X).mean(1) + 1e-5), "float32", 8)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("of, scale, shift", [("large", 1, 1e4), ("tremendous", 1e25, 0), ("tiny", 1e-25, 0)])
+@pytest.mark.parametrize("shape, groups", [((3, 6, 5, 7), 2), ((2, 40, 50, 43), 4)])
+def test_statistics_of_groups_keep_their_digits(shape, groups, of, scale, shift, last):
+    x = (np.random.default_rng(1).standard_normal(shape) * scale + shift).astype(np.float32)
+    t, X = fastnn.tensor(x), x.astype(float).reshape(shape[0] * groups, -1)
+    t = _core.nhwc(t) if last else t
+    for y, stats in everywhere(lambda: _core.group_norm(t, groups, None, None, 1e-5)[::2]):
+        mean, rstd = stats.numpy().reshape(2, -1).astype(np.float32)
+        compare(mean, X.mean(1), "float32", 1, np.abs(X.mean(1)) + X.std(1))
+        compare(rstd, 1 / np.sqrt(X.var(1) + 1e-5), "float32", 8)
+        compare(y, ref.group_norm_fwd(x.astype(float), groups), "float32", 8, 2 + np.abs(ref.group_norm_fwd(x.astype(float), groups)))
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms", "group", "group, channels last"])
+def test_gradients_keep_their_digits(kind):
+    """A mean of 2^20 beside deviations of some 20: the rounding of the mean itself, up to 1/32, must not show in dx."""
+    rng, shape = np.random.default_rng(1), (5, 6, 7, 9)
+    x = (2.0 ** 20 + np.round(rng.standard_normal(shape) * 160) / 8).astype(np.float32)
+    dy = rng.standard_normal(shape).astype(np.float32)
+    t, X, DY = fastnn.tensor(x), x.astype(float).reshape(5, -1), dy.astype(float).reshape(5, -1)
+    rms = kind == "rms"
+    if kind in ("layer", "rms"):
+        def run():
+            _, kept, stats = _core.layer_norm(t, shape[1:], None, None, 1e-5, rms)
+            return _core.layer_norm_backward(fastnn.tensor(dy), kept, stats, None, shape[1:], rms)[:1]
+        want = ref.layer_norm_bwd(DY, X, rms=rms)[0]
+    else:
+        t = _core.nhwc(t) if "last" in kind else t
+
+        def run():
+            _, kept, stats = _core.group_norm(t, 1, None, None, 1e-5)
+            return _core.group_norm_backward(fastnn.tensor(dy), kept, stats, None)[:1]
+        want = ref.group_norm_bwd(dy.astype(float), x.astype(float), 1)[0].reshape(5, -1)
+    scale = 1 / np.sqrt((X * X if rms else (X - X.mean(1, keepdims=True)) ** 2).mean(1, keepdims=True))
+    for dx, in everywhere(run):
+        compare(dx.numpy().reshape(5, -1), want, "float32", 8, scale * (1 + np.abs(DY).max()))
 
 
 def test_not_finite():

@@ -71,6 +71,16 @@ def test_gradients_pass_through_views():
     assert leaf.grad.numpy().min() == 2
 
 
+def test_gradient_of_a_part_lies_as_the_whole():
+    for whole in tagged(2, 3, 4, 6):
+        y = whole.requires_grad_() * 2
+        y.retain_grad()
+        y[:, 1:, ::2, 3].sum().backward()
+        want = np.zeros((2, 3, 4, 6), np.float32)
+        want[:, 1:, ::2, 3] = 2
+        assert np.array_equal(whole.grad.numpy(), want) and strides(y.grad) == strides(whole)
+
+
 def test_captured_as_eager():
     def step(t):
         return fastnn.relu(t - 50).view(t.shape[0], -1).sum(1), t.is_contiguous()

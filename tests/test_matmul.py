@@ -8,8 +8,10 @@ from fastnn import _core
 
 ONCE = {"isas": _core.isas()[-1:], "threads": (1, 2)}                    # of check_op, the kernels themselves are tested in test_gemm.py
 
-SHAPES = [((3,), (3,)), ((0,), (0,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
-          ((5, 2, 3), (5, 3, 4)), ((1, 2, 3), (5, 3, 4)), ((2, 1, 2, 3), (5, 3, 4)), ((4, 0, 3), (3, 2)), ((0, 2, 3), (0, 3, 2)), ((2, 0), (0, 3)), ((7, 1, 3), (1, 3, 1))]
+SHAPES = [((3,), (3,)), ((0,), (0,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 4)),
+          ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
+          ((5, 2, 3), (5, 3, 4)), ((1, 2, 3), (5, 3, 4)), ((2, 1, 2, 3), (5, 3, 4)), ((4, 0, 3), (3, 2)), ((0, 2, 3), (0, 3, 2)),
+          ((2, 0), (0, 3)), ((7, 1, 3), (1, 3, 1))]
 
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
@@ -63,7 +65,8 @@ def test_integers_are_exact_and_wrap(dtype, shapes):
     np.testing.assert_array_equal(fastnn.matmul(fastnn.tensor(a), fastnn.tensor(b)).numpy(), np.matmul(a, b), strict=True)
 
 
-EQUATIONS = ["ij,jk 23,34", "...ij,...jk->...ik 523,34", "...i,...i 523,513", "i...->... 523", "...i->i 523", "bij,bjk,bkl->bil 523,534,546", "ii 33", "ii->i 33",
+EQUATIONS = ["ij,jk 23,34", "...ij,...jk->...ik 523,34", "...i,...i 523,513", "i...->... 523", "...i->i 523",
+             "bij,bjk,bkl->bil 523,534,546", "ii 33", "ii->i 33",
              "iij,jj->i 334,44", "ij,kl-> 23,45", "ij,ij->ji 23,23", "a,b,c->cab 2,3,4", "ij,jk->k 21,44", "...,... 23,3", "b...i,ij->b...j 2563,34", "i,i 0,0",
              "ij,jk 20,03", "ba 23", "bhid,bhjd->bhij 2234,2254", "zA,Ab 23,34", "...a,b->...ab 23,4", "i , i -> 3,3"]
 
@@ -84,20 +87,28 @@ def zeros(f, *shape, dtype="float32"):
 
 
 WRONG = {
-    "inner": lambda f: f.matmul(zeros(f, 2, 3), zeros(f, 2, 3)), "vectors": lambda f: f.matmul(zeros(f, 3), zeros(f, 4)), "row": lambda f: f.matmul(zeros(f, 3), zeros(f, 4, 2)),
+    "inner": lambda f: f.matmul(zeros(f, 2, 3), zeros(f, 2, 3)), "vectors": lambda f: f.matmul(zeros(f, 3), zeros(f, 4)),
+    "row": lambda f: f.matmul(zeros(f, 3), zeros(f, 4, 2)),
     "column": lambda f: f.matmul(zeros(f, 2, 3), zeros(f, 4)), "scalar": lambda f: f.matmul(zeros(f), zeros(f, 4)),
     "batches": lambda f: f.matmul(zeros(f, 2, 3, 4), zeros(f, 3, 4, 5)), "types": lambda f: zeros(f, 2, 3) @ zeros(f, 3, 2, dtype="float64"),
-    "real and integer": lambda f: zeros(f, 2, 3) @ zeros(f, 3, 2, dtype="int64"), "bools": lambda f: zeros(f, 2, 3, dtype="bool") @ zeros(f, 3, 2, dtype="bool"),
+    "real and integer": lambda f: zeros(f, 2, 3) @ zeros(f, 3, 2, dtype="int64"),
+    "bools": lambda f: zeros(f, 2, 3, dtype="bool") @ zeros(f, 3, 2, dtype="bool"),
     "number": lambda f: f.matmul(zeros(f, 2, 3), 2), "list": lambda f: zeros(f, 2, 3) @ [1, 2, 3], "mm vector": lambda f: f.mm(zeros(f, 2, 3), zeros(f, 3)),
-    "mm inner": lambda f: f.mm(zeros(f, 2, 3), zeros(f, 2, 3)), "mm number": lambda f: f.mm(zeros(f, 2, 3), 5), "bmm batch": lambda f: f.bmm(zeros(f, 2, 3, 4), zeros(f, 3, 4, 5)),
+    "mm inner": lambda f: f.mm(zeros(f, 2, 3), zeros(f, 2, 3)), "mm number": lambda f: f.mm(zeros(f, 2, 3), 5),
+    "bmm batch": lambda f: f.bmm(zeros(f, 2, 3, 4), zeros(f, 3, 4, 5)),
     "bmm inner": lambda f: f.bmm(zeros(f, 2, 3, 4), zeros(f, 2, 3, 5)), "bmm matrix": lambda f: f.bmm(zeros(f, 2, 3), zeros(f, 2, 3)),
-    "mv": lambda f: f.mv(zeros(f, 2, 3), zeros(f, 2)), "mv matrix": lambda f: f.mv(zeros(f, 2, 3), zeros(f, 3, 1)), "dot": lambda f: f.dot(zeros(f, 2), zeros(f, 3)),
+    "mv": lambda f: f.mv(zeros(f, 2, 3), zeros(f, 2)), "mv matrix": lambda f: f.mv(zeros(f, 2, 3), zeros(f, 3, 1)),
+    "dot": lambda f: f.dot(zeros(f, 2), zeros(f, 3)),
     "dot matrix": lambda f: f.dot(zeros(f, 2, 1), zeros(f, 2)), "outer": lambda f: f.outer(zeros(f, 2), zeros(f, 3, 1)),
-    "addmm shape": lambda f: f.addmm(zeros(f, 5), zeros(f, 2, 4), zeros(f, 4, 3)), "addmm dims": lambda f: f.addmm(zeros(f, 2, 2, 3), zeros(f, 2, 4), zeros(f, 4, 3)),
-    "addmm type": lambda f: f.addmm(zeros(f, 3, dtype="float64"), zeros(f, 2, 4), zeros(f, 4, 3)), "out type": lambda f: f.mm(zeros(f, 2, 3), zeros(f, 3, 2), out=zeros(f, 2, 2, dtype="float64")),
+    "addmm shape": lambda f: f.addmm(zeros(f, 5), zeros(f, 2, 4), zeros(f, 4, 3)),
+    "addmm dims": lambda f: f.addmm(zeros(f, 2, 2, 3), zeros(f, 2, 4), zeros(f, 4, 3)),
+    "addmm type": lambda f: f.addmm(zeros(f, 3, dtype="float64"), zeros(f, 2, 4), zeros(f, 4, 3)),
+    "out type": lambda f: f.mm(zeros(f, 2, 3), zeros(f, 3, 2), out=zeros(f, 2, 2, dtype="float64")),
     "einsum few": lambda f: f.einsum("ij,jk", zeros(f, 2, 3)), "einsum sizes": lambda f: f.einsum("ij,jk", zeros(f, 2, 3), zeros(f, 4, 4)),
-    "einsum letter": lambda f: f.einsum("i1", zeros(f, 2, 1)), "einsum twice": lambda f: f.einsum("ij->ii", zeros(f, 2, 2)), "einsum new": lambda f: f.einsum("ij->k", zeros(f, 2, 2)),
-    "einsum dot": lambda f: f.einsum("ij..->i", zeros(f, 2, 3)), "einsum repeated": lambda f: f.einsum("ii", zeros(f, 2, 3)), "einsum dims": lambda f: f.einsum("ijk", zeros(f, 2, 3)),
+    "einsum letter": lambda f: f.einsum("i1", zeros(f, 2, 1)), "einsum twice": lambda f: f.einsum("ij->ii", zeros(f, 2, 2)),
+    "einsum new": lambda f: f.einsum("ij->k", zeros(f, 2, 2)),
+    "einsum dot": lambda f: f.einsum("ij..->i", zeros(f, 2, 3)), "einsum repeated": lambda f: f.einsum("ii", zeros(f, 2, 3)),
+    "einsum dims": lambda f: f.einsum("ijk", zeros(f, 2, 3)),
 }
 
 
@@ -109,7 +120,8 @@ def test_errors_are_of_torchs_class(torch, name):
         WRONG[name](fastnn)
 
 
-@pytest.mark.parametrize("name, words", [("inner", r"\(2x3 and 2x3\)"), ("batches", r"\(2, 3, 4\) and \(3, 4, 5\)"), ("types", "float32 != float64"), ("bools", "bool"),
+@pytest.mark.parametrize("name, words", [("inner", r"\(2x3 and 2x3\)"), ("batches", r"\(2, 3, 4\) and \(3, 4, 5\)"),
+                                         ("types", "float32 != float64"), ("bools", "bool"),
                                          ("bmm batch", r"\(2, 3, 4\).*\(3, 4, 5\)"), ("column", r"\(2, 3\).*\(4,\)"), ("einsum sizes", "j has size 4")])
 def test_messages_tell_shapes_and_types(name, words):
     with pytest.raises((RuntimeError, TypeError), match=words):

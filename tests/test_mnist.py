@@ -32,7 +32,8 @@ def make(root, part="train", folder="MNIST/raw", n=7, packed=True, seed=0, image
     """A small data set in the published form; returns its arrays."""
     rng = np.random.default_rng(seed)
     x, y = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8), rng.integers(0, 10, n, dtype=np.uint8)
-    for name, data in ((f"{part}-images-idx3-ubyte", idx(x) if images is None else images), (f"{part}-labels-idx1-ubyte", idx(y) if labels is None else labels)):
+    for name, data in ((f"{part}-images-idx3-ubyte", idx(x) if images is None else images),
+                       (f"{part}-labels-idx1-ubyte", idx(y) if labels is None else labels)):
         path = Path(root, folder, name + ".gz" * packed)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(data) if packed else data)

@@ -24,22 +24,43 @@ def test_as_pytorch(torch, padding):
     assert np.array_equal(kernels.embedding_forward(x, w), results[1][1])
 
 
-def test_same_bits_and_capture():
-    """Rows met often, on all threads; eager and captured."""
-    x, dy, first = fastnn.randint(0, 5, (3000,)), fastnn.randn(3000, 17), None
-    w = fastnn.randn(5, 17, requires_grad=True)
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+@pytest.mark.parametrize("padding", (None, 1))
+@pytest.mark.parametrize("dim", (1, 3, 17, 40, 300))
+def test_gradient_of_a_row_is_summed_in_the_order_of_the_indices(dim, padding, dtype, isa):
+    """Rows met often, never, and once; on all threads, eager and captured, the bits of the plain sum from the first on, whether
+    threads own rows (narrow tables) or columns (wide ones)."""
+    rng = np.random.default_rng(dim)
+    words = rng.integers(0, 6, 3000)
+    words[words == 2], words[1234] = 3, 7
+    x, w = fastnn.tensor(words.reshape(50, 60)), fastnn.zeros(9, dim, dtype=getattr(fastnn, dtype)).requires_grad_()
+    dy = (rng.standard_normal((3000, dim)) * np.exp(rng.uniform(-5, 5, (3000, 1)))).astype(dtype)
+    want = np.zeros((9, dim), dtype)
+    for word, row in zip(words, dy):
+        if word != padding:
+            want[word] += row
+    assert want[0].any() and not want[[2, 6, 8]].any() and (want[1] == 0).all() == (padding == 1)
 
     def step(x, dy):
         w.grad = None
-        F.embedding(x, w, 1).backward(dy)
-    captured = fastnn.capture(step)
+        F.embedding(x, w, padding).backward(dy)
+    captured, dy = fastnn.capture(step), fastnn.tensor(dy.reshape(50, 60, dim))
     for n in THREADS:
-        with machine(threads=n):
-            for run in (step, captured):
+        with machine(isa, n):
+            for run in (step, captured, captured, captured):
                 run(x, dy)
-                first = first if first is not None else w.grad.clone()
-                same_bits(first, w.grad)
-    assert not first[1].any() and first[0].any()
+                same_bits(w.grad, fastnn.tensor(want), f"{n} threads")
+            dw = kernels.embedding_backward(dy.numpy(), x.numpy(), num_embeddings=9, padding_idx=padding)
+            assert dw.tobytes() == want.tobytes()
+    assert captured.replays >= 4
+
+
+def test_gradients_of_one_table_met_twice_add_up():
+    """Tied weights: rows of the table, and the table as a layer."""
+    w, x = fastnn.randn(5, 4).requires_grad_(), fastnn.tensor([1, 3, 1])
+    (F.embedding(x, w, padding_idx=3) @ w.t()).sum().backward()
+    want = w.detach().numpy()[[1, 3, 1]].sum(0) + np.array([0, 2, 0, 0, 0])[:, None] * w.detach().numpy().sum(0)
+    np.testing.assert_allclose(w.grad.numpy(), want, rtol=1e-5, atol=1e-6)
 
 
 def test_start_and_state():
@@ -55,6 +76,9 @@ def test_start_and_state():
     (lambda: nn.Embedding(3, 4, max_norm=1.0), NotImplementedError, "max_norm=1.0: not supported"),
     (lambda: F.embedding(fastnn.tensor([1]), fastnn.zeros(3, 4), sparse=True), NotImplementedError, "sparse=True: not supported"),
     (lambda: nn.Embedding(3, 4, scale_grad_by_freq=True), NotImplementedError, "scale_grad_by_freq"),
+    (lambda: nn.Embedding.from_pretrained(fastnn.zeros(3, 4), sparse=True), NotImplementedError, "sparse=True: not supported"),
+    (lambda: F.embedding(fastnn.tensor([1]), fastnn.zeros(3, 4), scale_grad_by_freq=True), NotImplementedError, "scale_grad_by_freq=True"),
+    (lambda: F.embedding(fastnn.tensor([1]), fastnn.zeros(3, 4), max_norm=2.0), NotImplementedError, "max_norm=2.0: not supported"),
     (lambda: F.embedding(fastnn.tensor([5]), fastnn.zeros(3, 4)), IndexError, "5"),
     (lambda: F.embedding(fastnn.tensor([-1]), fastnn.zeros(3, 4)), IndexError, "-1"),
     (lambda: F.embedding(fastnn.zeros(2), fastnn.zeros(3, 4)), RuntimeError, "float32"),

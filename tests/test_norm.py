@@ -7,7 +7,7 @@ import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, machine, same_bits
+from check import THREADS, compare, everywhere, machine, same_bits
 from fastnn import _core, kernels, nn
 from fastnn.nn import functional as F
 
@@ -29,19 +29,6 @@ def laid(a, layout):
 def tagged(t):
     """Is t of a layer's channels-last layout? (Of several channels and pixels.)"""
     return t.dim() == 4 and _core.is_nhwc(t) and t.is_contiguous()
-
-
-def everywhere(run):
-    """run() on each instruction set and number of threads; for all threads the same bits, and nothing written beside the results."""
-    for isa in _core.isas():
-        first = None
-        for n in THREADS:
-            with machine(isa, n):
-                y = [t for t in run() if t is not None]
-            first = first or y
-            same_bits(first, y, f"{isa}, {n} threads")
-            assert all(_core.guard_words_whole(t) for t in y)
-        yield first
 
 
 # ---- the kernels -----------------------------------------------------------------------------------------------------
@@ -72,7 +59,8 @@ def test_against_its_meaning(shape, dtype):
                     compare(y, want, dtype, 8 if dtype == "float32" else rounds, np.abs(want) + np.abs(x).max() * rstd)   # NumPy's sums round too
                     through = np.where(y.numpy() > 0, DY, 0) if act else DY
                     wants = ref.batch_norm_bwd(through, X, w, 1e-3, *stats)
-                    compare(dx, wants[0], dtype, rounds, np.abs(dy).max() * np.abs(w).max() * rstd * (1 + np.abs(X - X.mean(axes, keepdims=True)).max() * rstd) ** 2)
+                    compare(dx, wants[0], dtype, rounds, np.abs(dy).max() * np.abs(w).max() * rstd
+                            * (1 + np.abs(X - X.mean(axes, keepdims=True)).max() * rstd) ** 2)
                     compare(dw, wants[1], dtype, rounds, (np.abs(x).max() + 1) * rstd * np.abs(DY).sum(axes))
                     compare(db, wants[2], dtype, rounds, np.abs(DY).sum(axes))
                     change = 0.25 if train else 0
@@ -109,6 +97,25 @@ def test_relu_masks_where_it_was_zero():
             same_bits(y, plain)
             fused = _core.batch_norm_backward(dy, kept, stats, w, True, act=1, b=b)
             same_bits(fused, _core.batch_norm_backward(_core.relu_backward(dy, y), kept, stats, w, True))
+
+
+@pytest.mark.parametrize("shape", [(200, 24), (5, 3, 700), (9, 17, 4, 5)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_residual_is_added_before_the_activation(dtype, shape):
+    """The bits of one after another; the result may take the residual's place."""
+    x, r = fastnn.randn(*shape).to(getattr(fastnn, dtype)), fastnn.randn(*shape).to(getattr(fastnn, dtype))
+    one = fastnn.ones(shape[1], dtype=x.dtype)
+    for isa in _core.isas():
+        for layout in ("row", "last"):
+            for train in (True, False):
+                for act in (0, 1):
+                    with machine(isa, threads=3):
+                        a, b = laid(x.numpy(), layout), laid(r.numpy(), layout)
+                        y = _core.batch_norm(a, one * 0.1, one * 2, one * 3, one, train, 0.1, 1e-5, None, act, b)[0]
+                        plain = _core.batch_norm(a, one * 0.1, one * 2, one * 3, one, train, 0.1, 1e-5)[0] + b
+                        same_bits(y, fastnn.relu(plain) if act else plain)
+    with pytest.raises(RuntimeError, match="residual"):
+        _core.batch_norm(x, one, one, one, one, True, 0.1, 1e-5, None, 0, r[1:])
 
 
 def test_not_finite():
@@ -154,6 +161,12 @@ def test_nothing(shape):
     assert m.running_var.tolist() == [1, 1, 1] and m.num_batches_tracked.item() == 1
 
 
+def test_a_batch_counts_once_for_a_whole_team():
+    m, x = nn.BatchNorm2d(40), fastnn.randn(8, 40, 9, 9)
+    for i, _ in enumerate(everywhere(lambda: [m(x)])):
+        assert m.num_batches_tracked.item() == (i + 1) * len(THREADS)
+
+
 def test_results_lie_as_the_input():
     x = fastnn.randn(2, 3, 4, 5)
     dy = fastnn.randn(2, 3, 4, 5)
@@ -195,7 +208,8 @@ def test_as_pytorch(torch, dtype, isa):
             np.testing.assert_allclose(got, want, rtol=room, atol=room * max(1, np.abs(want).max()), err_msg=f"trial {trial} {shape} {layout} {training}")
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"momentum": 0.7, "eps": 1e-2}, {"affine": False}, {"track_running_stats": False}, {"bias": False}],
+@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"momentum": 0.7, "eps": 1e-2}, {"affine": False},
+                                     {"track_running_stats": False}, {"bias": False}],
                          ids=str)
 def test_layer_as_pytorch(torch, options):
     """Three batches in training, one in evaluation, one in training again; state and text."""
@@ -299,7 +313,8 @@ BAD = [
     (lambda: F.batch_norm(fastnn.zeros(2, 3).double(), fastnn.zeros(3), fastnn.zeros(3)), RuntimeError, "mixed dtype.*float64.*float32"),
     (lambda: F.batch_norm(fastnn.zeros(2, 3), None, None, fastnn.zeros(3).double(), training=True), RuntimeError, "mixed dtype"),
     (lambda: F.batch_norm(fastnn.zeros(2, 3).long(), None, None, training=True), NotImplementedError, '"batch_norm" not implemented for'),
-    (lambda: F.batch_norm(fastnn.zeros(1, 3), None, None, training=True), ValueError, r"more than 1 value per channel when training, got input size .*\[1, 3\]"),
+    (lambda: F.batch_norm(fastnn.zeros(1, 3), None, None, training=True), ValueError,
+     r"more than 1 value per channel when training, got input size .*\[1, 3\]"),
     (lambda: nn.BatchNorm2d(3)(fastnn.zeros(1, 3, 1, 1)), ValueError, "more than 1 value per channel"),
     (lambda: F.batch_norm(fastnn.zeros(2, 3), None, None, training=True, eps=0), ValueError, "eps must be positive during training, but got 0"),
     (lambda: F.batch_norm(fastnn.zeros(2, 3), None, None, training=True, eps=NAN), ValueError, "eps must be positive"),
@@ -346,7 +361,8 @@ def test_kernels(shape, activation):
     x, dy, w, b = rng.standard_normal(shape), rng.standard_normal(shape), rng.standard_normal(3), rng.standard_normal(3)
     order = (0, *range(2, x.ndim), 1)
     for training in (True, False):
-        for layout, turn, back in (("NCHW", lambda a: a, lambda a: a), ("NHWC", lambda a: np.ascontiguousarray(a.transpose(order)), lambda a: np.moveaxis(a, -1, 1))):
+        for layout, turn, back in (("NCHW", lambda a: a, lambda a: a),
+                                   ("NHWC", lambda a: np.ascontiguousarray(a.transpose(order)), lambda a: np.moveaxis(a, -1, 1))):
             mean, var = np.ones(3), np.full(3, 2.0)
             y, saved = kernels.batch_norm_forward(turn(x), w, b, mean, var, training=training, momentum=0.5, activation=activation, layout=layout)
             stats = () if training else (np.ones(3), np.full(3, 2.0))

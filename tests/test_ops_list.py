@@ -1,4 +1,4 @@
-"""Every line of csrc/ops.inc has a meaning in ref.py and cases, which are run in every way that must not matter."""
+"""Every line of csrc/ops.inc has a meaning in ref/ and cases, which are run in every way that must not matter."""
 import re
 from pathlib import Path
 

@@ -186,6 +186,19 @@ def test_parameters_without_gradient_are_skipped():
     assert frozen not in optimizer.state and optimizer.state_dict()["state"] == {}
 
 
+@pytest.mark.parametrize("kind", [Adam, AdamW, Adagrad, RMSprop, SGD])
+def test_each_parameter_has_its_own_age(kind):
+    """Parameters of one group that get their gradients at different times step as each would alone."""
+    options = dict(lr=0.1, **{SGD: dict(momentum=0.9, dampening=0.5), Adagrad: dict(lr_decay=0.5)}.get(kind, {}))
+    start, gradients = values(shapes=((5,), (70,), (9,), (5,)))
+    gradients = [[g if k >= i * (3 - i) else None for i, g in enumerate(grads)] for k, grads in enumerate(gradients)]
+    together, alone = leaves(start), leaves(start)
+    train(kind(together, **options), together, gradients, False)
+    for i, p in enumerate(alone):
+        train(kind([p], **options), [p], [[grads[i]] for grads in gradients], False)
+    same_bits(together, alone)
+
+
 def test_names_and_tied_weights():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
@@ -218,8 +231,10 @@ ERRORS = [
     (lambda: SGD(W, 0.1), TypeError, "iterable of Tensors or dicts, but got Tensor"), (lambda: SGD([], 0.1), ValueError, "empty parameter list"),
     (lambda: SGD([{"params": {W}}], 0.1), TypeError, "ordered collections"), (lambda: SGD([1], 0.1), TypeError, "one of the params is int"),
     (lambda: SGD([W * 2], 0.1), ValueError, "non-leaf"), (lambda: SGD([W], -1), ValueError, "Invalid learning rate: -1"),
-    (lambda: SGD([W], 0.1, momentum=-1), ValueError, "Invalid momentum value: -1"), (lambda: SGD([W], 0.1, weight_decay=-1), ValueError, "Invalid weight_decay"),
-    (lambda: SGD([W], 0.1, nesterov=True), ValueError, "Nesterov momentum requires"), (lambda: SGD([W], 0.1, differentiable=True), NotImplementedError, "differe"),
+    (lambda: SGD([W], 0.1, momentum=-1), ValueError, "Invalid momentum value: -1"),
+    (lambda: SGD([W], 0.1, weight_decay=-1), ValueError, "Invalid weight_decay"),
+    (lambda: SGD([W], 0.1, nesterov=True), ValueError, "Nesterov momentum requires"),
+    (lambda: SGD([W], 0.1, differentiable=True), NotImplementedError, "differe"),
     (lambda: SGD([W], 0.1, fused=True, foreach=True), RuntimeError, "cannot be `True` together"), (lambda: SGD([W], fastnn.ones(2)), ValueError, "1-element"),
     (lambda: SGD([{"params": [W]}, {"params": [W]}], 0.1), ValueError, "more than one parameter group"),
     (lambda: SGD([("w", W), fastnn.ones(1, requires_grad=True)], 0.1), ValueError, "names are missing"),
@@ -246,7 +261,8 @@ def test_errors(call, error, message):
 
 def test_repr_as_pytorch(torch):
     for kind, options in (("SGD", dict(lr=0.1, momentum=0.9)), ("AdamW", dict(lr=1e-3)), ("RMSprop", {}), ("Adagrad", {})):
-        ours = getattr(fastnn.optim, kind)([{"params": [fastnn.ones(1, requires_grad=True)]}, {"params": [fastnn.ones(1, requires_grad=True)], "lr": 2}], **options)
+        ours = getattr(fastnn.optim, kind)([{"params": [fastnn.ones(1, requires_grad=True)]}, {"params": [fastnn.ones(1, requires_grad=True)], "lr": 2}],
+                                           **options)
         theirs = getattr(torch.optim, kind)([{"params": [torch.ones(1)]}, {"params": [torch.ones(1)], "lr": 2}], **options)
         assert repr(ours) == repr(theirs)
 

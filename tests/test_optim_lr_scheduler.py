@@ -31,7 +31,8 @@ def sequence(s, o):
 
 SCHEDULES = {
     "step": lambda s, o: s.StepLR(o, 7, 0.3), "step1": lambda s, o: s.StepLR(o, 1), "multistep": lambda s, o: s.MultiStepLR(o, [30, 5, 5, 80], 0.2),
-    "exponential": lambda s, o: s.ExponentialLR(o, 0.95), "cosine": lambda s, o: s.CosineAnnealingLR(o, 40), "cosine odd": lambda s, o: s.CosineAnnealingLR(o, 7, 0.01),
+    "exponential": lambda s, o: s.ExponentialLR(o, 0.95), "cosine": lambda s, o: s.CosineAnnealingLR(o, 40),
+    "cosine odd": lambda s, o: s.CosineAnnealingLR(o, 7, 0.01),
     "cosine 1": lambda s, o: s.CosineAnnealingLR(o, 1, 0.01), "linear": lambda s, o: s.LinearLR(o), "linear down": lambda s, o: s.LinearLR(o, 1.0, 0.0, 60),
     "lambda": lambda s, o: s.LambdaLR(o, lambda e: 1 / (1 + e)), "lambdas": lambda s, o: s.LambdaLR(o, [lambda e: 0.9 ** e, Wave(0.1)]),
     "one cycle": lambda s, o: s.OneCycleLR(o, 0.5, total_steps=EPOCHS), "one cycle linear": lambda s, o: s.OneCycleLR(
@@ -235,12 +236,17 @@ S = lr_scheduler
 
 @pytest.mark.parametrize("call, error, message", [
     (lambda: S.StepLR(1, 2), TypeError, "int is not an Optimizer"), (lambda: S.StepLR(optimizer(fastnn), 2, last_epoch=3), KeyError, r"param_groups\[0\]"),
-    (lambda: S.LinearLR(O, 0), ValueError, "greater than 0 and less or equal to 1, got 0"), (lambda: S.LinearLR(O, end_factor=2), ValueError, "between 0 and 1, got 2"),
+    (lambda: S.LinearLR(O, 0), ValueError, "greater than 0 and less or equal to 1, got 0"),
+    (lambda: S.LinearLR(O, end_factor=2), ValueError, "between 0 and 1, got 2"),
     (lambda: S.LambdaLR(O, [abs]), ValueError, "lr_lambda has 1 values, param_groups has 2"), (lambda: S.OneCycleLR(O, 1), ValueError, "either total_steps OR"),
-    (lambda: S.OneCycleLR(O, 1, 0), ValueError, "positive integer total_steps, but got 0"), (lambda: S.OneCycleLR(O, 1, 2.5), ValueError, "total_steps, but got 2.5"),
-    (lambda: S.OneCycleLR(O, 1, epochs=-1, steps_per_epoch=2), ValueError, "epochs, but got -1"), (lambda: S.OneCycleLR(O, 1, epochs=1), ValueError, "You must define"),
-    (lambda: S.OneCycleLR(O, 1, 9, pct_start=2.0), ValueError, "pct_start, but got 2.0"), (lambda: S.OneCycleLR(O, 1, 9, anneal_strategy="x"), ValueError, "instead got x"),
-    (lambda: S.OneCycleLR(O, [1], 9), ValueError, "max_lr has 1 values"), (lambda: S.OneCycleLR(fastnn.optim.Adagrad([fastnn.ones(1)]), 1, 9), ValueError, "cycle_momentum"),
+    (lambda: S.OneCycleLR(O, 1, 0), ValueError, "positive integer total_steps, but got 0"),
+    (lambda: S.OneCycleLR(O, 1, 2.5), ValueError, "total_steps, but got 2.5"),
+    (lambda: S.OneCycleLR(O, 1, epochs=-1, steps_per_epoch=2), ValueError, "epochs, but got -1"),
+    (lambda: S.OneCycleLR(O, 1, epochs=1), ValueError, "You must define"),
+    (lambda: S.OneCycleLR(O, 1, 9, pct_start=2.0), ValueError, "pct_start, but got 2.0"),
+    (lambda: S.OneCycleLR(O, 1, 9, anneal_strategy="x"), ValueError, "instead got x"),
+    (lambda: S.OneCycleLR(O, [1], 9), ValueError, "max_lr has 1 values"),
+    (lambda: S.OneCycleLR(fastnn.optim.Adagrad([fastnn.ones(1)]), 1, 9), ValueError, "cycle_momentum"),
     (lambda: S.SequentialLR(O, [], []), ValueError, "at least one"),
     (lambda: S.SequentialLR(O, [S.StepLR(O, 1)], [2]), ValueError, "1 schedulers and 1 milestones"), (lambda: S.SequentialLR(O, [1], []), TypeError, "got int"),
     (lambda: S.SequentialLR(O, [S.StepLR(optimizer(fastnn), 1)], []), ValueError, "same optimizer"),

@@ -193,7 +193,8 @@ def test_multinomial(replacement):
 
 
 ERRORS = [
-    (lambda: fastnn.randint(5, 5, (2,)), RuntimeError, "from=5 >= to=5"), (lambda: fastnn.randint(0, 300, (2,), dtype=fastnn.uint8), RuntimeError, "out of bounds"),
+    (lambda: fastnn.randint(5, 5, (2,)), RuntimeError, "from=5 >= to=5"),
+    (lambda: fastnn.randint(0, 300, (2,), dtype=fastnn.uint8), RuntimeError, "out of bounds"),
     (lambda: fastnn.randperm(-1), RuntimeError, "non-negative"), (lambda: fastnn.randperm(300, dtype=fastnn.uint8), RuntimeError, "too large"),
     (lambda: fastnn.zeros(2).uniform_(1, 0), RuntimeError, "from=1.0 > to=0.0"), (lambda: fastnn.zeros(2).uniform_(0, float("nan")), RuntimeError, "from"),
     (lambda: fastnn.zeros(2).uniform_(-3e38, 3e38), RuntimeError, "to-from"), (lambda: fastnn.zeros(2).normal_(0, -1), RuntimeError, "std -1"),
@@ -203,7 +204,8 @@ ERRORS = [
     (lambda: fastnn.normal(0, 1), TypeError, "size"), (lambda: fastnn.normal(0, fastnn.tensor([-1.0])), RuntimeError, "std >= 0"),
     (lambda: fastnn.rand(2, generator=3), TypeError, "Generator"), (lambda: fastnn.manual_seed(2**64), RuntimeError, "64 bits"),
     (lambda: fastnn.zeros(2).uniform_(top=1), TypeError, "top"), (lambda: fastnn.randint(3), TypeError, "high"),
-    (lambda: fastnn.multinomial(fastnn.ones(3), 4), RuntimeError, "n_sample=4"), (lambda: fastnn.multinomial(fastnn.tensor([1.0, -1.0]), 1), RuntimeError, "< 0"),
+    (lambda: fastnn.multinomial(fastnn.ones(3), 4), RuntimeError, "n_sample=4"),
+    (lambda: fastnn.multinomial(fastnn.tensor([1.0, -1.0]), 1), RuntimeError, "< 0"),
     (lambda: fastnn.rand(2, requires_grad=True).uniform_(), RuntimeError, "leaf Variable"),
 ]
 

@@ -22,7 +22,8 @@ def symbols(job):
     """{defined}, {undefined} of one kernel file for one element type, compiled for the baseline."""
     stem, t, folder = job
     target = folder / f"{stem}.{t}.o"
-    subprocess.run([CC, "-std=gnu11", "-O0", "-w", f"-I{CSRC}", "-DFN_ISA=base", f"-DFN_DTYPE={t}", "-c", str(CSRC / f"{stem}.c"), "-o", str(target)], check=True)
+    subprocess.run([CC, "-std=gnu11", "-O0", "-w", f"-I{CSRC}", "-DFN_ISA=base", f"-DFN_DTYPE={t}", "-c",
+                    str(CSRC / f"{stem}.c"), "-o", str(target)], check=True)
     lines = [line.split() for line in subprocess.run(["nm", target], capture_output=True, text=True, check=True).stdout.splitlines()]
     return {w[-1] for w in lines if w[-2] in "TDBRVWCGS"}, {w[-1] for w in lines if w[-2] == "U"}
 
