@@ -164,6 +164,8 @@ cdef class Captured:
             if isinstance(a, TensorBase):
                 _refill(program.inputs[i], a)
                 i += 1
+        for w in program.watches:
+            (<Watch>w).check()
         counter = _guard_counter
         if program.run():
             entry.first = None

@@ -58,16 +58,30 @@ cdef int64_t _extreme_of(int op, TensorBase idx):
     return (<int64_t *>address(idx))[at]
 
 
-cdef int index_check(TensorBase idx, int64_t low, int64_t n, int64_t *bad) except -1:
-    """1 and *bad where an index is not in low..n-1. A replay checks nothing: its kernels pass wrong indices over."""
+cdef int index_check(TensorBase idx, int64_t low, int64_t n, kind, str rule) except -1:
+    """Raise `kind` where an index is not in low..n-1; rule says so, with {k} for the index."""
+    cdef int64_t bad
     if idx.numel_ == 0:
         return 0
-    bad[0] = _extreme_of(FN_OP_argmax, idx)
-    if bad[0] < n:
-        bad[0] = _extreme_of(FN_OP_argmin, idx)
-        if bad[0] >= low:
-            return 0
-    return 1
+    bad = _extreme_of(FN_OP_argmax, idx)
+    if bad < n:
+        bad = _extreme_of(FN_OP_argmin, idx)
+        if bad >= low:
+            return watch(idx, low, n, low, kind, rule) if fn_tls_recorder != NULL else 0
+    raise kind(rule.format(k=bad))
+
+
+cdef int64_t first_outside(TensorBase t, int64_t low, int64_t n, int64_t but) except -2:
+    """The flat index of the first of dense int64 numbers that is neither in low..n-1 nor `but`, or -1."""
+    cdef const int64_t *p = <const int64_t *>rd(t)
+    cdef int64_t i
+    cdef bint bad = False
+    for i in range(t.numel_):
+        bad |= ((p[i] < low) | (p[i] >= n)) & (p[i] != but)
+    for i in range(t.numel_ if bad else 0):
+        if (p[i] < low or p[i] >= n) and p[i] != but:
+            return i
+    return -1
 
 
 cdef TensorBase _int64(TensorBase idx, str name):
@@ -89,7 +103,7 @@ cdef int _index_rows(fn_index_args *a, TensorBase t, tuple indices, bint negativ
     cdef int64_t wide[FN_DIMS]
     cdef int64_t rows_s[FN_DIMS]
     cdef int64_t *s[FN_DIMS + 1]
-    cdef int64_t bad, step
+    cdef int64_t step
     cdef int d, i, ni = 0, nj = 0, first = -1, last = -1, used = 0, ndim, lead
     cdef bint adjacent
     cdef TensorBase idx
@@ -99,8 +113,7 @@ cdef int _index_rows(fn_index_args *a, TensorBase t, tuple indices, bint negativ
         if indices[d] is None:
             continue
         idx = indices[d]
-        if index_check(idx, -t.shape_[d] if negative else 0, t.shape_[d], &bad):
-            raise IndexError(f"index {bad} is out of bounds for dimension {d} with size {t.shape_[d]}")
+        index_check(idx, -t.shape_[d] if negative else 0, t.shape_[d], IndexError, f"index {{k}} is out of bounds for dimension {d} with size {t.shape_[d]}")
         first = d if first < 0 else first
         last = d
         used += 1
@@ -235,10 +248,8 @@ cdef int _check_along(str name, TensorBase t, int d, TensorBase idx, str said) e
 cdef int _along_dim(fn_index_args *a, str name, TensorBase t, int d, TensorBase idx, TensorBase den) except -1:
     """Fills a for the elements idx names along dim d of t; den is dense, of idx's shape."""
     cdef int64_t n = t.shape_[d] if t.ndim else 1
-    cdef int64_t bad
     cdef int i
-    if index_check(idx, 0, n, &bad):
-        raise RuntimeError(f"{name}: index {bad} is out of bounds for dimension {d} with size {n}")
+    index_check(idx, 0, n, RuntimeError, f"{name}: index {{k}} is out of bounds for dimension {d} with size {n}")
     a.nidx, a.extent[0], a.step[0], a.axis = 1, n, t.stride_[d] if t.ndim else 1, d
     a.ni = max(idx.ndim, 1)
     a.i_n[0] = 1

@@ -79,17 +79,14 @@ cdef int _check_classes(str name, TensorBase x, TensorBase target) except -1:
 
 cdef int _check_range(str name, TensorBase x, TensorBase target, int64_t C, int64_t ignore_index) except -1:
     """Every class of target, which is dense int64, is ignore_index or one of 0..C-1."""
-    cdef const int64_t *t = <const int64_t *>rd(target)
-    cdef int64_t i, n = target.numel_
-    cdef bint bad = False
-    for i in range(n):
-        bad |= (<uint64_t>t[i] >= <uint64_t>C) & (t[i] != ignore_index)
-    if not bad:
+    cdef int64_t at = first_outside(target, 0, C, ignore_index)
+    if at < 0 and fn_tls_recorder == NULL:
         return 0
-    for i in range(n):
-        if (t[i] < 0 or t[i] >= C) and t[i] != ignore_index:
-            raise IndexError(f"Target {t[i]} is out of bounds. {name}: target {shape_of(target)} holds class {t[i]} at flat index {i}, but input "
-                             f"{_class_axes(x.ndim)}={shape_of(x)} has C={C}, so classes are 0..{C - 1} (or ignore_index={ignore_index})")
+    rule = (f"Target {{k}} is out of bounds. {name}: target {shape_of(target)} holds class {{k}} at flat index {{at}}, but input "
+            f"{_class_axes(x.ndim)}={shape_of(x)} has C={C}, so classes are 0..{C - 1} (or ignore_index={ignore_index})")
+    if at >= 0:
+        raise IndexError(rule.format(k=(<const int64_t *>rd(target))[at], at=at))
+    return watch(target, 0, C, ignore_index, IndexError, rule)
 
 
 def class_range(TensorBase target):

@@ -17,7 +17,7 @@ cdef class Program:
     cdef char *base                      # the area that args point into
     cdef tuple inputs                    # fixed buffers, one per tensor argument
     cdef object result                   # what the step returned, with tensors that live in the arena
-    cdef list keep, written, optimizers, generators
+    cdef list keep, written, optimizers, generators, watches
     cdef list seen                       # storages made in the step and alive after it: replays write them
     cdef list exits                      # (leaf, its .grad after the step, was it made in the step?)
 
@@ -39,7 +39,7 @@ cdef class Program:
         cdef dict alive = {}, places
         self.arena, self.inputs, self.result, self.recorded = r.arena, inputs, result, len(r.calls)
         self.keep, self.written, self.optimizers = list(r.keep.values()), list(r.written.values()), r.optimizers
-        self.generators = list(r.generators.values())
+        self.generators, self.watches = list(r.generators.values()), list(r.watches.values())
         self.exits, self.seen = [], []
         left = set()
         for leaf, _ in r.grads.values():

@@ -71,12 +71,13 @@ cdef class Recorder:
     cdef dict modules                    # id -> snapshot
     cdef list optimizers
     cdef dict generators                 # id -> [generator, block, counts taken]
+    cdef dict watches                    # what it watches -> Watch
 
     def __init__(self, Arena arena, bint strict, dict lasting):
         self.arena, self.strict, self.token, self.reserved = arena, strict, object(), {}
         self.calls, self.optimizers, self.blocks, self.bytes, self.ends = [], [], [], [], set()
         self.names, self.keep, self.written, self.grads = {}, {}, {}, {}
-        self.leaves, self.modules, self.generators = {}, {}, {}
+        self.leaves, self.modules, self.generators, self.watches = {}, {}, {}, {}
         for serial, nbytes in lasting.items():
             self.reserved[serial] = (<uintptr_t>fn_alloc(arena.pool, nbytes), nbytes)
 
@@ -305,3 +306,30 @@ cdef class Guards:
             elif place and <uintptr_t>address(g) != place:
                 return STALE
         return result
+
+
+cdef class Watch:
+    """Indices or classes that a replay is given: it looks at them before it begins, because kernels cannot fail."""
+    cdef TensorBase numbers
+    cdef int64_t low, n, but             # low..n-1, or but
+    cdef object kind
+    cdef str rule                        # the message, with {k} for the number and {at} for its flat index
+
+    cdef int check(self) except -1:
+        cdef TensorBase t = dense(self.numbers)
+        cdef int64_t at = first_outside(t, self.low, self.n, self.but)
+        if at >= 0:
+            raise self.kind(self.rule.format(k=(<const int64_t *>rd(t))[at], at=at))
+        return 0
+
+
+cdef int watch(TensorBase numbers, int64_t low, int64_t n, int64_t but, kind, str rule) except -1:
+    """Let replays of what is being recorded check int64 numbers, unless the step itself has made them."""
+    cdef Recorder r = <Recorder>fn_tls_recorder
+    cdef Watch w
+    if numbers.storage.is_input or numbers.storage.recording is not r.token:
+        w = Watch.__new__(Watch)
+        w.numbers = detach(numbers)
+        w.low, w.n, w.but, w.kind, w.rule = low, n, but, kind, rule
+        r.watches.setdefault((id(numbers.storage), numbers.offset, low, n, but), w)      # the gradient looks once more
+    return 0

@@ -540,6 +540,44 @@ def test_a_thread_transforms_while_the_main_thread_records():
     assert seen and set(seen) == {30.0}
 
 
+OUTSIDE = {
+    "class": (lambda x, k: F.cross_entropy(x, k[:, 0], ignore_index=-3), (0, 4, -3), (5, -1), IndexError, r"Target {0} is out of bounds.*holds class {0} at flat index 2"),
+    "embedding": (lambda x, k: F.embedding(k, x), (0, 3), (4, -1), IndexError, "index {0} is out of bounds for dimension 0 with size 4"),
+    "index": (lambda x, k: x[k[:, 0]], (3, -4), (4, -5), IndexError, "index {0} is out of bounds for dimension 0 with size 4"),
+    "gather": (lambda x, k: x.gather(1, k), (0, 4), (5, -1), RuntimeError, "gather.*index {0} is out of bounds for dimension 1 with size 5"),
+    "index_select": (lambda x, k: x.index_select(1, k[:, 0]), (0, 4), (5, -1), (IndexError, RuntimeError), "{0}"),
+}
+
+
+@pytest.mark.parametrize("f, good, bad, error, words", OUTSIDE.values(), ids=OUTSIDE)
+def test_numbers_out_of_range_are_seen_before_a_replay(f, good, bad, error, words):
+    """The step does not begin: parameters, random state and the program stay."""
+    weight, outside = fastnn.randn(4, 5, requires_grad=True), fastnn.zeros(4, 1).long()
+    opt = optim.SGD([weight], 0.1, momentum=0.9)
+
+    def step(k):
+        opt.zero_grad()
+        F.dropout(f(weight, k), 0.5).sum().backward()
+        opt.step()
+    for numbers in (None, outside):                          # an argument; a tensor from outside that changes in place
+        captured = fastnn.capture(step if numbers is None else lambda: step(outside))
+
+        def call(value):
+            k = fastnn.zeros(4, 1).long() if numbers is None else outside
+            k.zero_()
+            k[2] = value
+            return captured(k) if numbers is None else captured()
+        for value in (0, *good, *good):
+            call(value)
+        for value in bad:
+            before, state, replays = weight.detach().clone(), fastnn.default_generator.get_state(), captured.replays
+            with pytest.raises(error, match=words.format(value)):
+                call(value)
+            assert bits(before) == bits(weight.detach()) and fastnn.default_generator.get_state() == state and captured.replays == replays
+            call(good[0])
+            assert captured.replays == replays + 1 and bits(before) != bits(weight.detach())
+
+
 def test_bad_capture_arguments():
     with pytest.raises(TypeError):
         fastnn.capture(3)

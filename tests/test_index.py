@@ -184,11 +184,11 @@ def test_along(shape, dim, k):
 
 
 def test_replays_with_other_indices_are_safe():
-    """Indices are checked when a step is recorded; a replay meets any, and then reads zero and writes nothing."""
+    """A replay looks at the indices it is given (tests/test_capture_traps.py); with wrong ones of its own making it reads zero and writes nothing."""
     x = fastnn.arange(5.0) + 1
 
     def step(i, d):
-        y = fastnn.zeros(5)
+        y, i, d = fastnn.zeros(5), i * 1, d * 1
         y[i] = 9.0
         return x[i], y, x.gather(0, d), fastnn.zeros(5).scatter_add(0, d, fastnn.ones(3)), fastnn.zeros(5).scatter(0, d, 4.0)
     f, good = fastnn.capture(step), fastnn.tensor([0, 4, -1])
