@@ -139,15 +139,14 @@ cdef int _conv_bias(str name, fn_conv_args *a, TensorBase b, TensorBase x, Tenso
 
 
 def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
-    """'matrix' for a 1x1 filter that multiplies row-major images where they lie, 'filtering' for what winograd.c is asked and wants channels-last
+    """'matrix' for a 1x1 filter that multiplies row-major images as they lie (each stride-th pixel of them), 'filtering' for what winograd.c is asked and wants channels-last
     operands for, else 'direct'."""
     cdef fn_conv_args a
     memset(&a, 0, sizeof(a))
     _conv_dims("conv2d", x, w)
     _conv_fill("conv2d", &a, tuple(x.shape), tuple(w.shape), options[0], options[1], options[2], options[3], False)
     _conv_bias("conv2d", &a, b, x, w, False)
-    if a.R == 1 and a.S == 1 and a.G == 1 and a.stride_h == 1 and a.stride_w == 1 and a.P == a.H and a.Q == a.W and a.pad_h == 0 and a.pad_w == 0 \
-            and x.numel_ and is_dense(x) and not is_nhwc(x):
+    if a.R == 1 and a.S == 1 and a.G == 1 and a.pad_h == 0 and a.pad_w == 0 and x.numel_ and is_dense(x) and not is_nhwc(x):
         return "matrix"
     return "filtering" if _filters(&a, True) else "direct"
 

@@ -379,17 +379,20 @@ def test_kernels(layout, dtype):
 
 @pytest.mark.parametrize("layout", ["row-major", "channels-last", "strided"])
 @pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("stride", [1, 2, (3, 1)])
 @pytest.mark.parametrize("shape", [(3, 20, 33, 5, 7), (1, 2, 1, 1, 9), (4, 70, 6, 8, 1)])
-def test_a_1x1_filter_over_row_major_images(shape, relu, layout):
+def test_a_1x1_filter_over_row_major_images(shape, stride, relu, layout):
     """y and all gradients as the form for channels-last images has them, whatever dy's layout."""
     n, c, k, h, w = shape
     rng = np.random.default_rng(0)
-    x, weight, bias, dy = (fastnn.tensor(rng.standard_normal(s)) for s in ((n, c, h, w), (k, c, 1, 1), (k,), (n, k, h, w)))
+    down, right = (stride, stride) if isinstance(stride, int) else stride
+    P, Q = (h - 1) // down + 1, (w - 1) // right + 1
+    x, weight, bias, dy = (fastnn.tensor(rng.standard_normal(s)) for s in ((n, c, h, w), (k, c, 1, 1), (k,), (n, k, P, Q)))
     dy = {"row-major": dy, "channels-last": _core.nhwc(dy), "strided": dy.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2)}[layout]
     results = []
     for images in (x, _core.nhwc(x)):
         leaves = [t.clone().requires_grad_() for t in (images, weight, bias)]
-        y = F.conv2d(*leaves) if not relu else fastnn.ops.conv.conv2d_relu(*leaves, (1, 0, 1, 1))
+        y = F.conv2d(*leaves, stride) if not relu else fastnn.ops.conv.conv2d_relu(*leaves, (stride, 0, 1, 1))
         y.backward(dy)
         assert y.is_contiguous()
         results.append([y.detach().numpy(), *(t.grad.numpy() for t in leaves)])

@@ -22,10 +22,18 @@ def _convolve(input, weight, bias, options, line, relu=False):
     """y = conv(input (N,C,H,W), weight) + bias, or relu of it"""
     form = "direct" if line else _core.conv2d_form(input, weight, bias, options)
     if form == "matrix":
-        return _multiply(input, weight, bias, relu)
+        return _multiply(_every(input, options[0]), weight, bias, relu)
     x = _core.nhwc(input) if form == "filtering" else input       # here and in _conv_backward, so that no pass turns it again
     y = _core.conv2d_fwd(x, weight, bias, *options, line=line, act=relu)
     return attach(y, _conv_backward, (input, weight, bias), (x, weight, y) if relu else (x, weight), (options, line, form))
+
+
+def _every(x, stride):
+    """Each stride-th row and column of x (N,C,H,W), a copy unless that is all of them."""
+    down, right = (stride, stride) if isinstance(stride, int) else stride
+    if down == right == 1:
+        return x
+    return shape.contiguous(shape.slice_dim(shape.slice_dim(x, 2, 0, x.shape[2], down), 3, 0, x.shape[3], right))
 
 
 def _multiply(x, weight, bias, relu):
