@@ -19,7 +19,7 @@ enum { ROWS, COLS, DOTS };
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
 #define TURN_LANES (4 * FN_NR)   /* rows of s that lie along r are turned when so many lanes pass over them */
 /* v is packed when more rows than PACK_ROWS pass over it; half as many where its own rows lie a multiple of a page apart
- * and crowd few sets of a cache; if v has FAR bytes or more, six tiles of rows, or three where its own lie pages apart, so
+ * and crowd few sets of a cache; if v has FAR bytes or more, six tiles of rows, or two where its own lie pages apart, so
  * that none is fetched ahead. */
 #define PACK_ROWS (20 * FN_ROWS2)
 #define PAGE 4096
@@ -81,7 +81,7 @@ static plan plan_of(const fn_gemm_args *g) {
     p.packed = g->packed;
     p.nv = !p.packed && (p.R <= FN_ROWS4 || (FN_ROWS4 >= 6 && p.s_k == 1 && p.s_r * SIZE % PAGE == 0)) ? 4 : 2;
     const int64_t row = p.v_k * SIZE, v_bytes = row * p.K * (p.v_batch ? p.batch : 1);
-    const int64_t few = v_bytes < FAR ? INT64_MAX : (row >= 2 * PAGE ? 3 : 6) * FN_ROWS2;
+    const int64_t few = v_bytes < FAR ? INT64_MAX : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
     p.pack = !p.packed && (p.v_l != 1 || p.R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
     p.lanes = least(LANES, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL));
     p.depth = most(p.part_K, 1);
