@@ -196,7 +196,8 @@ def changes(old, new):
 
 
 def readme(found):
-    """What the README shows: a row for each workload at the most threads, the ratio to PyTorch on fewest beside it."""
+    """What the README shows: training steps and the first row of every other family at the most threads, the ratio to PyTorch on
+    fewest beside it, and the summary of all rows."""
     counts, rows = sorted(threads_of(found)), found["rows"]
     most, fewest = counts[-1], counts[:1] if len(counts) > 1 else []
     ours = {"fastnn": "fastnn", "fastnn_captured": "captured"}
@@ -205,8 +206,9 @@ def readme(found):
     ratios = {(row["workload"], row["threads"]): times(ratio(row, "torch")).rstrip("x") for row in rows}
     shown = [most, *fewest]
     lines = [heading(["workload", *ours.values(), *(theirs[p] for p in used), "of limit", *(f"x, {counted(n)}" for n in shown)])]
+    first = {}
     for row in rows:
-        if row["threads"] == most:
+        if row["threads"] == most and (row["family"] in ("mlp", "steps") or first.setdefault(row["family"], row) is row):
             lines.append(line([row["workload"], *(us(row["seconds"].get(l)) for l in ours),
                                *(us(row["seconds"].get(best(row, p))) for p in used),
                                percent(row["share_of_limit"]), *(ratios.get((row["workload"], n), "") for n in shown)]))
