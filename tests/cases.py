@@ -192,7 +192,7 @@ conv_cases((9, 12, 4, 3), (33, 12, 3, 3), padding=(1, 1))                       
 conv_cases((10, 12, 5, 6), (18, 6, 3, 2), (2, 1), (1, 1), (1, 2), 2, layouts=APART)
 conv_cases((2, 32, 15, 14), (48, 32, 3, 3), padding=(1, 1), form="winograd", tol=40)
 conv_cases((2, 18, 5, 6), (18, 1, 3, 3), (1, 2), (1, 1), groups=18, layouts=APART)           # vectors along groups
-conv_cases((2, 8, 5, 6), (16, 8, 1, 1), (1, 2), layouts=APART)
+conv_cases((2, 8, 5, 6), (16, 4, 1, 1), (1, 2), groups=2, layouts=APART)                     # of one group it is a product of matrices
 conv_cases((0, 3, 5, 5), (4, 3, 2, 2), layouts=APART[:1])
 conv_cases((1, 1, 1, 1), (1, 1, 1, 1), layouts=APART[:1])
 
