@@ -199,7 +199,7 @@ cdef str _difference(list first, list second):
     """None, or what two recordings of a step disagree on."""
     cdef const uint64_t *a
     cdef const uint64_t *b
-    cdef size_t k
+    cdef Py_ssize_t k
     for i in range(min(len(first), len(second))):
         op1, dtype1, _, args1, _ = first[i]
         op2, dtype2, _, args2, _ = second[i]
