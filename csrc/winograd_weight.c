@@ -6,6 +6,8 @@
 #define LARGE_BYTES 41943040     /* of transformed tiles that lie in memory at a time, where no cache holds dU */
 #define LEAST_TILES 8            /* of fewer the direct form's sums are more than four times as accurate */
 #define AHEAD 32                 /* tiles of V that are fetched ahead */
+#define PART_CHUNKS 8            /* chunks of a part, at least */
+#define MAX_PARTS 16             /* enough to feed a team */
 #define NEAR 128                 /* tiles whose Z stays in the nearest cache while rows of V pass */
 #if defined(__AVX512F__)
 #define ROWS (FN_VL < 8 ? FN_VL : 8)
@@ -13,9 +15,11 @@
 #define ROWS (FN_VL < 4 ? FN_VL : 4)
 #endif
 
-/* Tiles come in chunks. If there is one, threads share blocks of dU and turn each to dw at once; else all of dU is kept. */
+/* Tiles come in chunks. If there is one, threads share blocks of dU and turn each to dw at once; else all of dU is kept.
+ * Where a cache holds dU, chunks fall into parts, as many as the shape says: a thread makes the V, Z and dU of a part by
+ * itself, so that none of them crosses from core to core, and the parts are added in order. */
 typedef struct {
-    int64_t tiles, panels, chunks, chunk;
+    int64_t tiles, panels, chunks, chunk, parts;
     int64_t few;                                 /* tiles of a sum in registers */
     int64_t wide, deep, across, blocks;          /* panels and input channels of a block of dU; blocks of a row of them */
     int64_t v_plane, z_plane, u_plane;           /* elements from plane to plane */
@@ -36,6 +40,7 @@ static plan plan_of(const filtering *g) {
     p.chunk = by_small < by_all ? small : most(p.few, LARGE_BYTES / tile);
     p.chunks = over(p.tiles, p.chunk);
     p.chunk = over(p.tiles, p.chunks);
+    p.parts = u > CACHE ? 0 : least(p.chunks / PART_CHUNKS, MAX_PARTS);
     p.v_plane = p.chunk * g->I + FN_VL;
     p.z_plane = p.panels * p.chunk * FN_NR + FN_VL;
     p.u_plane = (p.deep + 1) * FN_NR;
@@ -136,26 +141,46 @@ static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int6
         }
 }
 
-/* Scratch of all: a flag for each thread, zeros, V and Z of a chunk, dU of all blocks or of one for each thread. */
+/* Scratch of all: a flag for each thread, zeros, dU of all blocks (of each part) or of one for each thread, V and Z of a
+ * chunk (for each thread, if there are parts). */
 static int64_t v_room(const plan *p) { return up(PLANES * p->v_plane, WHOLE); }
 static int64_t z_room(const plan *p) { return up(PLANES * p->z_plane, WHOLE); }
 static int64_t u_room(const plan *p) { return up(p->wide * PLANES * p->u_plane, WHOLE); }
 
 static int64_t room(const filtering *g, int threads) {
     const plan p = plan_of(g);
-    const int64_t blocks = p.chunks > 1 ? p.blocks : threads;
-    return SIZE * (FLAGS + up(g->I, WHOLE) + v_room(&p) + z_room(&p) + blocks * u_room(&p));
+    const int64_t blocks = p.parts ? p.parts * p.blocks : p.chunks > 1 ? p.blocks : threads;
+    return SIZE * (FLAGS + up(g->I, WHOLE) + (p.parts ? threads : 1) * (v_room(&p) + z_room(&p)) + blocks * u_room(&p));
+}
+
+/* dU of part i, by one thread */
+static void add_part(const filtering *g, const plan *p, fn_t *du, fn_t *v, fn_t *z, const fn_t *zeros, int64_t i) {
+    const int64_t begin = p->chunks * i / p->parts, end = p->chunks * (i + 1) / p->parts;
+    for (int64_t c = begin; c < end; c++) {
+        const int64_t from = p->tiles * c / p->chunks, count = p->tiles * (c + 1) / p->chunks - from;
+        transform_x(g, v, p->v_plane, p->chunk, 0, zeros, from, count);
+        transform_dy(g, p, z, 0, from, count);
+        for (int64_t j = 0; j < p->blocks * PLANES; j++)
+            multiply(g, p, du + j / PLANES * u_room(p), v, z, j / PLANES, j % PLANES, count, c == begin);
+    }
 }
 
 static int correlate(const filtering *g, void *work, fn_team t) {
     const plan p = plan_of(g);
-    fn_t *const flags = work, *const zeros = flags + FLAGS, *const v = zeros + up(g->I, WHOLE);
-    fn_t *const z = v + v_room(&p), *const du = z + z_room(&p), *const own = du + t.rank * u_room(&p);
+    const int64_t apart = p.blocks * u_room(&p), own_room = v_room(&p) + z_room(&p);
+    fn_t *const flags = work, *const zeros = flags + FLAGS, *const shared = zeros + up(g->I, WHOLE);
+    fn_t *const v = shared + (p.parts ? t.rank * own_room : 0), *const z = v + v_room(&p);
+    fn_t *const du = shared + (p.parts ? t.size : 1) * own_room, *const own = du + t.rank * u_room(&p);
     vec odd[TAPS] = {v_zero(), v_zero(), v_zero()};
     int64_t lo, hi;
     if (t.rank == 0) memset(zeros, 0, g->I * SIZE);
     fn_barrier(t);
-    for (int64_t c = 0; c < p.chunks; c++) {
+    if (p.parts) {
+        fn_share(p.parts, 1, t, &lo, &hi);
+        for (int64_t i = lo; i < hi; i++) add_part(g, &p, du + i * apart, v, z, zeros, i);
+        fn_barrier(t);
+    }
+    for (int64_t c = 0; c < p.chunks && !p.parts; c++) {
         const int64_t from = p.tiles * c / p.chunks, count = p.tiles * (c + 1) / p.chunks - from;
         fn_share(count, 1, t, &lo, &hi);
         transform_x(g, v, p.v_plane, p.chunk, lo, zeros, from + lo, hi - lo);
@@ -169,9 +194,13 @@ static int correlate(const filtering *g, void *work, fn_team t) {
     }
     fn_share(p.blocks, 1, t, &lo, &hi);
     for (int64_t j = lo; j < hi; j++) {
+        fn_t *const block = p.chunks == 1 ? own : du + j * u_room(&p);
         if (p.chunks == 1)
             for (int64_t q = 0; q < PLANES; q++) multiply(g, &p, own, v, z, j, q, p.tiles, 1);
-        transform_dw(g, &p, p.chunks == 1 ? own : du + j * u_room(&p), j, odd);
+        for (int64_t i = 1; i < p.parts; i++)
+            for (int64_t k = 0; k < u_room(&p); k += FN_VL)
+                v_store(block + k, v_load(block + k) + v_load(block + i * apart + k));
+        transform_dw(g, &p, block, j, odd);
     }
     return all_finite(flags, v_sum(odd[0] + odd[1] + odd[2]), t);
 }
