@@ -99,14 +99,15 @@ static few few_of(const fn_pool2d_args *a) {
         2 * a->Q > a->W)
         return f;
     f.n = FN_VL / C;
-    for (int64_t l = 0; l < FN_VL; l++) {
-        f.even[l] = (fn_i)(l / C * 2 * C + l % C), f.odd[l] = f.even[l] + (fn_i)C;
-        const int64_t at[2] = {l, l + FN_VL};
-        for (int i = 0; i < 2; i++) {
-            const int64_t lane = at[i] / (2 * C) * C + at[i] % C + (at[i] / C % 2 ? FN_VL : 0);
-            if (i) f.high[l] = (fn_i)lane;
-            else f.low[l] = (fn_i)lane;
-        }
+    for (int64_t l = 0, c = 0, at = 0; l < FN_VL; l++, at++) {
+        f.even[l] = (fn_i)at, f.odd[l] = (fn_i)(at + C);
+        if (++c == C) c = 0, at += C;
+    }
+    for (int64_t l = 0, c = 0, side = 0, at = 0; l < 2 * FN_VL; l++) {
+        const fn_i lane = (fn_i)(side * FN_VL + at + c);
+        if (l < FN_VL) f.low[l] = lane;
+        else f.high[l - FN_VL] = lane;
+        if (++c == C) c = 0, at += side ? C : 0, side = !side;
     }
 #else
     (void)a;
