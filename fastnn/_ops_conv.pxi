@@ -82,8 +82,8 @@ cdef int _conv_fill(str name, fn_conv_args *a, tuple x_shape, tuple w_shape, str
     cdef int64_t high = a.H + a.pad_h + below_h, wide = a.W + a.pad_w + below_w
     if high < reach_h or wide < reach_w or a.H == 0 or a.W == 0:
         size, filt = (f"({wide})", f"({reach_w})") if line else (f"({high} x {wide})", f"({reach_h} x {reach_w})")
-        raise RuntimeError(f"Calculated padded input size per channel: {size}. Kernel size: {filt}. Kernel size can't be greater than actual input size: {both}, "
-                           f"padding={padding}, dilation={dilation}")
+        raise RuntimeError(f"Calculated padded input size per channel: {size}. Kernel size: {filt}. Kernel size can't be greater than actual input size: "
+                           f"{both}, padding={padding}, dilation={dilation}")
     a.P, a.Q = (high - reach_h) // a.stride_h + 1, (wide - reach_w) // a.stride_w + 1
     return 0
 
@@ -139,8 +139,8 @@ cdef int _conv_bias(str name, fn_conv_args *a, TensorBase b, TensorBase x, Tenso
 
 
 def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
-    """'matrix' for a 1x1 filter that multiplies row-major images as they lie (each stride-th pixel of them), 'filtering' for what winograd.c is asked and wants channels-last
-    operands for, else 'direct'."""
+    """'matrix' for a 1x1 filter that multiplies row-major images as they lie (each stride-th pixel of them), 'filtering' for what winograd.c is
+    asked and wants channels-last operands for, else 'direct'."""
     cdef fn_conv_args a
     memset(&a, 0, sizeof(a))
     _conv_dims("conv2d", x, w)

@@ -22,7 +22,8 @@ cdef int _layer_norm_rows(str name, TensorBase x, tuple shape, fn_layer_norm_arg
     """x as N rows of D numbers, its last dimensions, which must be `shape`."""
     cdef int i, first = x.ndim - len(shape)
     if not shape:
-        raise RuntimeError(f"Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []: {name}")
+        raise RuntimeError(f"Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+                           f"normalized_shape = []: {name}")
     if first < 0 or tuple(x.shape[first:]) != shape:
         raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], "
                            f"but got input of size{list(x.shape)}: {name}: the last dimensions of input {shape_of(x)} are not {shape}")

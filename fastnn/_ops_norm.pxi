@@ -110,7 +110,8 @@ def batch_norm(TensorBase x, TensorBase running_mean, TensorBase running_var, Te
                                f"{DTYPE_NAMES[x.dtype_]}")
         residual = in_layout_of(residual, x)
         a.residual = rd(residual)
-    call(FN_OP_batch_norm_fwd if train else FN_OP_batch_norm_eval, x.dtype_, &a, sizeof(a), 200 + (3 if train else 2) * x.numel_ * itemsize[x.dtype_] * _BYTE_NS)
+    call(FN_OP_batch_norm_fwd if train else FN_OP_batch_norm_eval, x.dtype_, &a, sizeof(a),
+         200 + (3 if train else 2) * x.numel_ * itemsize[x.dtype_] * _BYTE_NS)
     if train and mean is not running_mean:
         copy_into(running_mean, mean)
     if train and var is not running_var:
@@ -125,7 +126,8 @@ def batch_norm_backward(TensorBase dy, TensorBase x, TensorBase stats, TensorBas
     cdef TensorBase dx = None, dw = None, db = None
     memset(&a, 0, sizeof(a))
     if not same_shape(dy, x) or dy.dtype_ != x.dtype_:
-        raise RuntimeError(f"batch_norm: the gradient {shape_of(dy)} of {DTYPE_NAMES[dy.dtype_]} does not fit the input {shape_of(x)} of {DTYPE_NAMES[x.dtype_]}")
+        raise RuntimeError(f"batch_norm: the gradient {shape_of(dy)} of {DTYPE_NAMES[dy.dtype_]} does not fit the input {shape_of(x)} of "
+                           f"{DTYPE_NAMES[x.dtype_]}")
     x = _norm_input(x, &a)
     dy = in_layout_of(dy, x)
     a.x, a.dy, a.stats, a.train, a.act = rd(x), rd(dy), <double *>rd(stats), train, act

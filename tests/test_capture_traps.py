@@ -541,7 +541,8 @@ def test_a_thread_transforms_while_the_main_thread_records():
 
 
 OUTSIDE = {
-    "class": (lambda x, k: F.cross_entropy(x, k[:, 0], ignore_index=-3), (0, 4, -3), (5, -1), IndexError, r"Target {0} is out of bounds.*holds class {0} at flat index 2"),
+    "class": (lambda x, k: F.cross_entropy(x, k[:, 0], ignore_index=-3), (0, 4, -3), (5, -1), IndexError,
+              r"Target {0} is out of bounds.*holds class {0} at flat index 2"),
     "embedding": (lambda x, k: F.embedding(k, x), (0, 3), (4, -1), IndexError, "index {0} is out of bounds for dimension 0 with size 4"),
     "index": (lambda x, k: x[k[:, 0]], (3, -4), (4, -5), IndexError, "index {0} is out of bounds for dimension 0 with size 4"),
     "gather": (lambda x, k: x.gather(1, k), (0, 4), (5, -1), RuntimeError, "gather.*index {0} is out of bounds for dimension 1 with size 5"),
