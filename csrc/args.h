@@ -48,10 +48,13 @@ typedef struct {
     const void *w;               /* (K,C/G,R,S) row-major */
     const void *b;               /* (K) or null */
     const void *dy;              /* (N,K,P,Q) of any strides */
+    const void *residual;        /* winograd_bwd_x: like dx, added to it; or null */
+    const void *gate;            /* winograd_bwd_x, beside a residual: like dx, which is 0 where this is 0 or less; or null */
     int64_t N, C, H, W, K, R, S, P, Q, G;
     int64_t x_n, x_c, x_h, x_w, dy_n, dy_c, dy_h, dy_w;
     int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;  /* pad: above and to the left; P and Q tell of the rest */
     int64_t act;                 /* FN_ACT_NONE or FN_ACT_RELU; forward only */
+    int64_t planes;              /* depthwise: rows of x and dy have unit stride, y and dx are row-major */
 } fn_conv_args;
 
 /* y[i] = f(a[i], b[i], c[i]) over an index space of ndim dimensions, stride 0 where an operand is broadcast.
@@ -217,7 +220,7 @@ typedef struct {
 typedef struct {
     void *work;
     void *y;                     /* forward written, backward read */
-    void *lse;                   /* (heads, L) dense: log of the row sums of exp, 0 for a row that attends to nothing. Forward written, may be
+    void *lse;                   /* (heads, L) dense: log2 of the row sums of 2^s, 0 for a row that attends to nothing. Forward written, may be
                                   * null; backward read */
     uint64_t *drawn;             /* (2) or null: seed and counter that dropout used. Forward written, backward read */
     void *dq, *dk, *dv;          /* each may be null */
@@ -288,5 +291,12 @@ typedef struct {
     double s, s2;                /* grad_norm: s the power (inf allowed); grad_scale: s max_norm; grad_clamp: s bound */
 } fn_optim_args;
 static inline const fn_seg *fn_segs(const fn_optim_args *a) { return (const fn_seg *)(a + 1); }
+
+/* dense_bwd_w and the optimizer's step by its dw and db in one pass; either may be null where nobody reads them afterwards. */
+typedef struct {
+    fn_dense_args d;
+    int64_t optimizer;           /* FN_OP_sgd ... */
+    fn_seg w, b;                 /* of (N,K), (N), their g unused; without p: not stepped, and dw or db may not be null */
+} fn_dense_step_args;
 
 #endif

@@ -9,13 +9,12 @@
  * those outside of the rows are left out. Forms of a correlation, chosen by shapes and strides alone:
  *   CHANNELS  vectors run along output channels, numbers of the input are broadcast
  *   PIXELS    vectors run along pixels, weights are broadcast: output channels that would leave a vector half empty
- *   DEPTHS    a channel in, a channel out: vectors run along groups
  *   IMAGES    as CHANNELS, where a tile's rows are images: those are many and small
- *   SCATTER   dx of few channels: the pixels of dy make their shares of a row of dx, and each of its pixels adds up its own
+ * conv_scatter.c has a form for a dx of few channels, conv_slide.c the tiles of CHANNELS that taps slide along.
  * Every sum runs in one order fixed by the shapes, whatever the threads. docs/convolution.md has it at length. */
 #include "conv.h"
 
-enum { CHANNELS, PIXELS, DEPTHS, SCATTER, IMAGES };
+enum { CHANNELS, PIXELS, IMAGES };
 #define MIDDLE 65536             /* bytes of a block in planes */
 #define NEAR 24576               /* bytes of a block that should stay in the first-level cache */
 #define WEIGHTS 65536            /* bytes of packed weights that pass over a block at a time */
@@ -32,29 +31,13 @@ typedef struct {
     int64_t form, nv, width, panels;         /* vectors, lanes of a panel of weights; panels of a group */
     int64_t in_place;                        /* the input is read where it lies */
     int64_t pixel, pitch, cols, rows;        /* a block: elements between pixels, between rows; columns; output rows */
+    int64_t sliding;                         /* conv_slide.c */
     int64_t merged;                          /* the taps and channels of a filter row are one run */
     int64_t flat;                            /* a block's output rows are one run of pixels */
     int64_t pack, x_room, t_room, room;      /* elements: packed weights; of a thread: block, results, all */
 } corr;
 
 static inline int64_t taps_of(const corr *c) { return c->h.taps * c->w_.taps; }
-/* The positions u of dx with (u + pad) % stride == phase, `from` the first of them. Of the taps t that reach them,
- * those with t dil % stride == phase, the last comes first, so that they read ascending positions of dy. */
-static axis backward_axis(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil,
-                          int64_t phase, int64_t *from) {
-    int64_t g = stride, every, t = 0;
-    for (int64_t a = dil, b; a; a = b) b = g % a, g = a;
-    every = stride / g;
-    *from = ((phase - pad) % stride + stride) % stride;
-    axis x = {.in = out, .out = *from < in ? (in - 1 - *from) / stride + 1 : 0, .step = 1, .dil = dil / g};
-    while (t < taps && t < every && t * dil % stride != phase) t++;
-    if (t >= taps || t >= every) return x;
-    x.taps = (taps - 1 - t) / every + 1;
-    x.w0 = t + (x.taps - 1) * every, x.w_step = -every;
-    x.first = (*from + pad - x.w0 * dil) / stride;
-    return x;
-}
-
 /* The cost of an output pixel in vector multiply-adds: PIXELS turns its results, and computes between rows too. */
 static int fewer(const corr *c) {
     const double sums = (double)(c->I * taps_of(c)), waste = (double)c->cols / (double)most(c->w_.out, 1);
@@ -65,8 +48,8 @@ static int fewer(const corr *c) {
 static void arrange(corr *c) {
     const int64_t Q = c->w_.out, reach = c->h.taps ? (c->h.taps - 1) * c->h.dil + 1 : 1;
     c->cols = c->w_.taps ? (Q - 1) * c->w_.step + (c->w_.taps - 1) * c->w_.dil + 1 : 0;
-    c->form = c->I == 1 && c->O == 1 && c->G > 1 ? DEPTHS : fewer(c) ? PIXELS : CHANNELS;
-    c->pixel = c->form == PIXELS ? 1 : c->form == DEPTHS ? up(c->G, FN_VL) : pixel_of(c->I);
+    c->form = fewer(c) ? PIXELS : CHANNELS;
+    c->pixel = c->form == PIXELS ? 1 : pixel_of(c->I);
     if (c->form == CHANNELS && c->x_c == 1 && small_images(c->N, Q)) c->form = IMAGES;
     c->in_place = c->form == CHANNELS && lies_well(&c->w_, c->cols, c->x_c, c->x_w, c->I);
     if (c->in_place) c->pixel = c->x_w;
@@ -76,6 +59,9 @@ static void arrange(corr *c) {
     c->width = c->nv * FN_VL, c->panels = over(c->O, c->width), c->pitch = c->in_place ? c->x_h : c->cols * c->pixel;
     c->flat = c->form == CHANNELS && taps_of(c) == 1 && c->h.first >= 0 && c->y_h == Q * c->y_w &&
               (c->h.out - 1) * c->h.step + c->h.first < c->h.in && c->h.step * c->pitch == Q * c->w_.step * c->pixel;
+    c->sliding = FN_SLIDES && c->form == CHANNELS && !small_images(c->N, Q) && c->nv == 1 &&
+                 c->w_.step == 1 && c->w_.dil == 1 && (c->w_.taps == 3 || c->w_.taps == 5) &&
+                 c->I * c->w_.taps > 8 && (Q % 4 == 0 || Q % 5 == 0);
     /* a block of `rows` output rows needs (rows - 1) * step + reach input rows, of each of I planes in PIXELS */
     const int64_t planes = c->form == PIXELS ? c->I : 1;
     const int64_t bytes = c->form == CHANNELS ? BLOCK : c->form == PIXELS ? MIDDLE : NEAR;
@@ -93,8 +79,6 @@ static void arrange(corr *c) {
     c->x_room = c->in_place ? 0 : up(planes * (((c->rows - 1) * c->h.step + reach) * c->pitch) + SPARE, 64);
     if (c->form == PIXELS) {
         c->t_room = c->O * (up(c->rows * c->cols, c->width) + FN_VL);
-    } else if (c->form == DEPTHS) {
-        c->pack = taps_of(c) * c->pixel, c->t_room = c->pixel;
     } else {
         c->pack = c->G * c->panels * taps_of(c) * c->I * c->width;
         c->t_room = ((c->flat ? c->rows : 1) * Q + 1) * c->panels * c->width;
@@ -249,16 +233,23 @@ static void channels(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
             for (int64_t p = p0; p < p1; p += run) {
                 int64_t r0, r1;
                 taps_at(&c->h, p, &r0, &r1);
-                fn_t *const y = c->y + n * c->y_n + p * c->y_h + g * O + o;
-                const fn_brgemm b = {
-                    .c = through ? T : y, .ldc = through ? up(lanes, FN_VL) : c->y_w, .init = bias ? bias + o : 0,
-                    .a = from + (p * c->h.step + c->h.first - h0) * c->pitch, .a_m = c->w_.step * c->pixel, .a_k = 1,
-                    .a_at = a_at + r0 * per_row, .b_at = b_at + r0 * per_row, .count = (r1 - r0) * per_row, .b = w,
-                    .b_k = width, .b_panel = panel, .m = run * Q, .n = up(lanes, FN_VL), .k = a_k, .nv = c->nv,
-                    .relu = c->relu};
-                FN_NAME(brgemm)(&b);
-                if (through)
-                    for (int64_t q = 0; q < run * Q; q++) copy(y + q * c->y_w, T + q * b.ldc, lanes);
+                fn_t *const y = c->y + n * c->y_n + p * c->y_h + g * O + o, *const to = through ? T : y;
+                const int64_t ldc = through ? up(lanes, FN_VL) : c->y_w;
+                const fn_t *const x_p = from + (p * c->h.step + c->h.first - h0) * c->pitch;
+                if (c->sliding) {
+                    const slide b = {.c = to, .c_q = ldc, .init = bias, .x = x_p + r0 * c->h.dil * c->pitch,
+                                     .x_r = c->h.dil * c->pitch, .w = w + r0 * S * I * FN_VL, .pixel = c->pixel,
+                                     .rows = r1 - r0, .Q = Q, .S = S, .I = I, .relu = c->relu};
+                    FN_NAME(conv_slide)(&b);
+                } else {
+                    const fn_brgemm b = {
+                        .c = to, .ldc = ldc, .init = bias ? bias + o : 0, .a = x_p, .a_m = c->w_.step * c->pixel,
+                        .a_k = 1, .a_at = a_at + r0 * per_row, .b_at = b_at + r0 * per_row,
+                        .count = (r1 - r0) * per_row, .b = w, .b_k = width, .b_panel = panel, .m = run * Q,
+                        .n = up(lanes, FN_VL), .k = a_k, .nv = c->nv, .relu = c->relu};
+                    FN_NAME(brgemm)(&b);
+                }
+                for (int64_t q = 0; through && q < run * Q; q++) copy(y + q * c->y_w, T + q * ldc, lanes);
             }
         }
     }
@@ -357,70 +348,16 @@ static void pixels(const corr *c, fn_t *room, fn_team t) {
     }
 }
 
-/* ---- DEPTHS ------------------------------------------------------------------------------------------------------ */
-
-static void depths(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
-    enum { RUN = 8 };                        /* pixels side by side in registers */
-    const int64_t G = c->G, P = c->h.out, Q = c->w_.out, S = c->w_.taps, ps = c->pixel;
-    const shares sh = shares_of(&(corr){.rows = c->rows, .G = 1, .N = c->N, .h = c->h}, 1, t.size);
-    fn_t *const block = room, *const bias = block + c->x_room;
-    if (c->bias) copy(bias, c->bias, G);
-    int64_t lo, hi, h0, h1;
-    fn_share(sh.n, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
-        const int64_t p0 = u % sh.blocks * sh.rows, p1 = least(P, p0 + sh.rows), n = u / sh.blocks;
-        rows_of(&c->h, p0, p1, &h0, &h1);
-        copy_block(block, &c->w_, c->cols, c->pixel, c->x + n * c->x_n, c->x_h, c->x_w, c->x_c, h0, h1, G);
-        for (int64_t p = p0; p < p1; p++) {
-            int64_t r0, r1;
-            taps_at(&c->h, p, &r0, &r1);
-            const fn_t *const x = block + (p * c->h.step + c->h.first - h0) * c->pitch;
-            for (int64_t g = 0; g < G; g += FN_VL) {
-                const int64_t m = least(FN_VL, G - g);
-                const vec start = c->bias ? load(bias + g, m) : v_zero();
-                for (int64_t q = 0; q < Q; q += RUN) {
-                    const int64_t last = least(RUN, Q - q) - 1;
-                    vec acc[RUN];
-                    UNROLL for (int j = 0; j < RUN; j++) acc[j] = start;
-                    for (int64_t r = r0; r < r1; r++)
-                        for (int64_t s = 0; s < S; s++) {
-                            const vec w = v_load(packed + (r * S + s) * ps + g);
-                            const fn_t *const x_q = x + r * c->h.dil * c->pitch +
-                                                    (q * c->w_.step + s * c->w_.dil) * ps + g;
-                            UNROLL for (int j = 0; j < RUN; j++)
-                                acc[j] = v_fma(v_load(x_q + least(j, last) * c->w_.step * ps), w, acc[j]);
-                        }
-                    fn_t *const y = c->y + n * c->y_n + p * c->y_h + q * c->y_w + g;
-                    for (int64_t j = 0; j <= last; j++) {
-                        const vec v = c->relu ? v_relu(acc[j]) : acc[j];
-                        if (m == FN_VL) v_store(y + j * c->y_w, v);
-                        else v_store_n(y + j * c->y_w, v, (int)m);
-                    }
-                }
-            }
-        }
-    }
-}
-static void pack_depths(const corr *c, fn_t *packed, fn_team t) {
-    const int64_t S = c->w_.taps;
-    int64_t lo, hi;
-    fn_share(taps_of(c), 1, t, &lo, &hi);
-    for (int64_t i = lo; i < hi; i++) {
-        const fn_t *const w = c->w + weight_at(c, i / S, i % S);
-        for (int64_t g = 0; g < c->pixel; g++) packed[i * c->pixel + g] = g < c->G ? w[g * c->w_g] : 0;
-    }
-}
+/* ---- any form ---------------------------------------------------------------------------------------------------- */
 
 static void pack(const corr *c, fn_t *packed, fn_team t) {
     if (c->form == CHANNELS || c->form == IMAGES) pack_weights(c, packed, t);
     if (c->form == IMAGES) pack_images(c, packed, t);
-    if (c->form == DEPTHS) pack_depths(c, packed, t);
 }
 static void correlate(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
     if (c->N == 0 || c->h.out <= 0 || c->w_.out <= 0 || c->O == 0) return;
     if (c->form == CHANNELS) channels(c, packed, room, t);
     else if (c->form == IMAGES) images(c, packed, room, t);
-    else if (c->form == DEPTHS) depths(c, packed, room, t);
     else pixels(c, room, t);
 }
 
@@ -442,117 +379,11 @@ FN_KERNEL(conv2d_fwd) {
     correlate(&c, packed, room, t);
 }
 
-/* ---- SCATTER ----------------------------------------------------------------------------------------------------- */
-
-/* T[h][q][s,c] = sum over r, k of dy[p,q,k] w[k,c,r,s], p being the row whose tap r reaches row h of dx: one product for
- * each row of dx. A pixel of dx is the sum over s of T[h][q][s], q being the column whose tap s reaches it. */
-typedef struct {
-    int64_t I, O, ldt, nv, width, panels, rows;
-    int64_t panel;                           /* elements: all panels of a filter row */
-    int64_t pack, t_room, room;
-} scatter;
-
-static scatter scatter_of(const fn_conv_args *a) {
-    scatter d = {.I = a->K / a->G, .O = a->C / a->G};
-    d.ldt = up(a->S * d.O, FN_VL), d.nv = d.ldt <= FN_VL ? 1 : d.ldt > 2 * FN_VL && a->Q <= FN_ROWS4 ? 4 : 2;
-    d.width = d.nv * FN_VL, d.panels = over(d.ldt, d.width), d.panel = d.panels * d.I * d.width;
-    d.rows = most(least(a->H, NEAR / (a->Q * d.ldt * SIZE)), 1);
-    d.rows = over(a->H, over(a->H, d.rows));
-    d.pack = a->G * a->R * d.panel, d.t_room = up(d.rows * a->Q * d.ldt + SPARE, 64);
-    d.room = up(d.t_room + (2 * a->R + 3 * (a->H + a->W)) * 8 / SIZE, 64);
-    return d;
-}
-
-/* Is it worth it? Vector multiply-adds of an image; adding a vector costs some three. */
-static int scatters(const fn_conv_args *a) {
-    const int64_t I = a->K / a->G, O = a->C / a->G, pixels = a->H * a->W;
-    if (O > FN_VL || (I == 1 && O == 1 && a->G > 1) || a->R * a->S * O > 4096) return 0;
-    const double taps = (double)(a->R * a->S) / (double)(a->stride_h * a->stride_w), sums = (double)I * taps;
-    const double cost = (double)(a->P * a->Q * a->R * over(a->S * O, FN_VL) * I) +
-                        3 * (double)pixels * (double)(1 + a->S / a->stride_w);
-    const double waste = (double)(a->W + a->S - 1) / (double)a->W;
-    const double along_pixels = (double)O / FN_VL * sums * waste + 0.5 * (double)O + 2 * (double)I;
-    return cost < (double)pixels * (along_pixels < sums ? along_pixels : sums);
-}
-
-/* Panels [g][r][lane / width][k][lane % width], lanes in order s, c. */
-static void pack_scatter(const fn_conv_args *a, const scatter *d, fn_t *packed, fn_team t) {
-    const int64_t taps = a->R * a->S, I = d->I, O = d->O, width = d->width;
-    int64_t lo, hi;
-    fn_share(a->G * a->R * d->panels, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
-        const int64_t r = u / d->panels % a->R, g = u / d->panels / a->R;
-        const fn_t *const w = (const fn_t *)a->w + g * I * O * taps + r * a->S;
-        fn_t *const y = packed + u * I * width;
-        for (int64_t l = 0, lane = u % d->panels * width; l < width; l++, lane++) {
-            const fn_t *const w_l = w + lane % O * taps + lane / O;
-            for (int64_t k = 0; k < I; k++) y[k * width + l] = lane < a->S * O ? w_l[k * O * taps] : 0;
-        }
-    }
-}
-
-/* The positions of dy that reach a position of dx: from, from + axis.dil, ..., by taps tap, tap + axis.w_step, ... */
-typedef struct {
-    int64_t from, tap, count;
-} reach;
-static axis reach_all(reach *y, int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil) {
-    axis x = {0}, some = {0};
-    for (int64_t phase = 0, first; phase < stride; phase++) {
-        x = backward_axis(in, out, taps, stride, pad, dil, phase, &first);
-        if (x.taps) some = x;
-        for (int64_t o = 0, lo, hi; o < x.out; o++) {
-            taps_at(&x, o, &lo, &hi);
-            y[first + o * stride] = (reach){o + x.first + lo * x.dil, x.w0 + lo * x.w_step, x.taps ? hi - lo : 0};
-        }
-    }
-    return some;
-}
-
-static void scattered(const fn_conv_args *a, const scatter *d, const fn_t *packed, fn_t *room, fn_team t) {
-    const int64_t H = a->H, W = a->W, Q = a->Q, I = d->I, O = d->O, ldt = d->ldt;
-    fn_t *const T = room;
-    int64_t *const a_at = (int64_t *)(T + d->t_room), *const b_at = a_at + a->R;
-    reach *const down = (reach *)(b_at + a->R), *const across = down + H;
-    const axis v = reach_all(down, H, a->P, a->R, a->stride_h, a->pad_h, a->dil_h);
-    const axis l = reach_all(across, W, Q, a->S, a->stride_w, a->pad_w, a->dil_w);
-    const int64_t step = l.dil * ldt + l.w_step * O;
-    const int64_t rows = t.size > 1 ? least(d->rows, most(over(H, over(2 * t.size, a->N * a->G)), 1)) : d->rows;
-    const int64_t blocks = over(H, rows);
-    int64_t lo, hi;
-    fn_share(a->N * a->G * blocks, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
-        const int64_t n = u / blocks / a->G, g = u / blocks % a->G, h0 = u % blocks * rows, h1 = least(H, h0 + rows);
-        for (int64_t h = h0; h < h1; h++) {
-            for (int64_t i = 0; i < down[h].count; i++) {
-                a_at[i] = (down[h].from + i * v.dil) * a->dy_h;
-                b_at[i] = (down[h].tap + i * v.w_step) * d->panel;
-            }
-            const fn_brgemm b = {.c = T + (h - h0) * Q * ldt, .ldc = ldt, .a_at = a_at, .a_m = a->dy_w, .a_k = a->dy_c,
-                                 .a = (const fn_t *)a->dy + n * a->dy_n + g * I * a->dy_c, .b_at = b_at,
-                                 .b = packed + g * a->R * d->panel, .b_k = d->width, .b_panel = I * d->width,
-                                 .m = Q, .n = ldt, .k = I, .count = down[h].count, .nv = d->nv};
-            FN_NAME(brgemm)(&b);
-        }
-        for (int64_t h = h0; h < h1; h++) {
-            fn_t *const y = (fn_t *)a->dx + (n * H + h) * W * a->C + g * O;
-            for (int64_t w = 0; w < W; w++) {
-                const fn_t *from = T + ((h - h0) * Q + across[w].from) * ldt + across[w].tap * O;
-                vec sum = v_zero();
-                for (int64_t i = 0; i < across[w].count; i++, from += step) sum += v_load(from);
-                v_store_n(y + w * a->C, sum, (int)O);
-            }
-        }
-    }
-}
-
 /* ---- backward: the input's gradient ------------------------------------------------------------------------------ */
 
 FN_WORK(conv2d_bwd_x) {
     const fn_conv_args *a = args;
-    if (scatters(a)) {
-        const scatter d = scatter_of(a);
-        return (up(d.pack, 64) + d.room * threads) * SIZE;
-    }
+    if (FN_NAME(conv_scatters)(a)) return FN_NAME(conv_scatter_work)(a, threads);
     int64_t weights = 0, room = 0;
     for (int64_t i = 0; i < a->stride_h * a->stride_w; i++) {
         const corr c = backward_of(a, i);
@@ -563,11 +394,8 @@ FN_WORK(conv2d_bwd_x) {
 FN_KERNEL(conv2d_bwd_x) {
     const fn_conv_args *a = args;
     fn_t *packed = a->work;
-    if (scatters(a)) {
-        const scatter d = scatter_of(a);
-        pack_scatter(a, &d, packed, t);
-        fn_barrier(t);
-        scattered(a, &d, packed, packed + up(d.pack, 64) + t.rank * d.room, t);
+    if (FN_NAME(conv_scatters)(a)) {
+        FN_NAME(conv_scatter)(a, t);
         return;
     }
     int64_t room = 0;
@@ -585,4 +413,3 @@ FN_KERNEL(conv2d_bwd_x) {
         packed += up(c.pack, 64);
     }
 }
-

@@ -9,12 +9,19 @@
 #define PAGE 4096
 #define SPARE (8 * FN_VL)        /* elements that whole vectors may reach beyond the end of a block */
 
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 32")
 #define FN_SHARED static __attribute__((unused))
 FN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 FN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 FN_INLINE int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
 FN_INLINE int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
+
+/* What several products use is loaded once: kept in a register, not folded into each of them. */
+#if defined(__x86_64__) || defined(__i386__)
+#define HOLD(v) __asm__("" : "+v"(v))
+#else
+#define HOLD(v) (void)0
+#endif
 
 /* ---- axes -------------------------------------------------------------------------------------------------------- */
 
@@ -25,6 +32,23 @@ typedef struct {
 
 FN_INLINE axis forward_axis(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil) {
     return (axis){in, out, taps, stride, -pad, dil, 0, 1};
+}
+
+/* The positions u of dx with (u + pad) % stride == phase, `from` the first of them. Of the taps t that reach them,
+ * those with t dil % stride == phase, the last comes first, so that they read ascending positions of dy. */
+FN_SHARED axis backward_axis(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil,
+                          int64_t phase, int64_t *from) {
+    int64_t g = stride, every, t = 0;
+    for (int64_t a = dil, b; a; a = b) b = g % a, g = a;
+    every = stride / g;
+    *from = ((phase - pad) % stride + stride) % stride;
+    axis x = {.in = out, .out = *from < in ? (in - 1 - *from) / stride + 1 : 0, .step = 1, .dil = dil / g};
+    while (t < taps && t < every && t * dil % stride != phase) t++;
+    if (t >= taps || t >= every) return x;
+    x.taps = (taps - 1 - t) / every + 1;
+    x.w0 = t + (x.taps - 1) * every, x.w_step = -every;
+    x.first = (*from + pad - x.w0 * dil) / stride;
+    return x;
 }
 
 /* Images so small that a tile's rows run over images rather than along pixels. */
@@ -70,11 +94,82 @@ FN_INLINE void v_store_turned(fn_t *p, int64_t step, const vec *v) {
 #endif
 }
 
+/* C planes of FN_VL pixels to pixels of C neighbours, and back; C even: neighbours move in twos. */
+#if defined(__AVX512F__) && FN_DT == 0
+#define FN_WEAVE 1
+#define EIGHT_(f) _mm512_setr_epi64(f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7))
+#define BITS_(f) (__mmask8)(f(0) | f(1) << 1 | f(2) << 2 | f(3) << 3 | f(4) << 4 | f(5) << 5 | f(6) << 6 | f(7) << 7)
+#define SIXTEEN_(a, b, d) _mm512_setr_epi32(a, b, (a) + (d), (b) + (d), (a) + 2 * (d), (b) + 2 * (d), (a) + 3 * (d), \
+    (b) + 3 * (d), (a) + 4 * (d), (b) + 4 * (d), (a) + 5 * (d), (b) + 5 * (d), (a) + 6 * (d), (b) + 6 * (d), \
+    (a) + 7 * (d), (b) + 7 * (d))
+FN_INLINE void weave(const int C, vec *y, const vec *x) {
+    const int U = C / 2;
+    __m512d two[2][4];
+    UNROLL for (int u = 0; u < U; u++)
+        UNROLL for (int h = 0; h < 2; h++)
+            two[h][u] = (__m512d)_mm512_permutex2var_ps((__m512)x[2 * u], SIXTEEN_(8 * h, 8 * h + 16, 1),
+                                                        (__m512)x[2 * u + 1]);
+    UNROLL for (int h = 0; h < 2; h++)
+        UNROLL for (int j = 0; j < U; j++) {
+#define FROM_(l) ((8 * j + (l)) / U + 8 * ((8 * j + (l)) % U == 1))
+            __m512d v = U == 1 ? two[h][0] : _mm512_permutex2var_pd(two[h][0], EIGHT_(FROM_), two[h][1]);
+            UNROLL for (int u = 2; u < U; u++) {
+#define HERE_(l) ((8 * j + (l)) % U == u)
+                v = _mm512_mask_permutexvar_pd(v, BITS_(HERE_), EIGHT_(FROM_), two[h][u]);
+            }
+            y[h * U + j] = (vec)v;
+        }
+#undef FROM_
+#undef HERE_
+}
+FN_INLINE void unweave(const int C, vec *y, const vec *x) {
+    const int U = C / 2;
+    UNROLL for (int u = 0; u < U; u++) {
+        __m512d two[2];
+        UNROLL for (int h = 0; h < 2; h++) {
+#define FROM_(l) (((l) * U + u) % 8 + 8 * (((l) * U + u) / 8 == 1))
+            two[h] = U == 1 ? (__m512d)x[h]
+                            : _mm512_permutex2var_pd((__m512d)x[h * U], EIGHT_(FROM_), (__m512d)x[h * U + 1]);
+            UNROLL for (int j = 2; j < U; j++) {
+#define HERE_(l) (((l) * U + u) / 8 == j)
+                two[h] = _mm512_mask_permutexvar_pd(two[h], BITS_(HERE_), EIGHT_(FROM_), (__m512d)x[h * U + j]);
+            }
+        }
+        y[2 * u] = (vec)_mm512_permutex2var_ps((__m512)two[0], SIXTEEN_(0, 2, 4), (__m512)two[1]);
+        y[2 * u + 1] = (vec)_mm512_permutex2var_ps((__m512)two[0], SIXTEEN_(1, 3, 4), (__m512)two[1]);
+    }
+#undef FROM_
+#undef HERE_
+}
+#undef EIGHT_
+#undef BITS_
+#undef SIXTEEN_
+#else
+#define FN_WEAVE 0
+#endif
+
 /* y[j*y_s + c] = act(x[c*x_c + j] + bias[c]): n pixels of C channels from planes to neighbours. */
 FN_INLINE void interleave_(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int64_t n, int64_t C, const int finish,
                            const fn_t *bias, int64_t relu) {
     for (int64_t i = 0; i < n; i += FN_VL) {
         const int64_t j = n < FN_VL ? 0 : least(i, n - FN_VL), m = least(FN_VL, n);      /* the last pixels again */
+#if FN_WEAVE
+#define WOVEN_(C_) if (C == C_) { \
+        vec v[C_], z[C_]; \
+        UNROLL for (int c = 0; c < C_; c++) { \
+            v[c] = v_load(x + c * x_c + j); \
+            if (finish && bias) v[c] += v_set1(bias[c]); \
+            if (finish && relu) v[c] = v_relu(v[c]); \
+        } \
+        weave(C_, z, v); \
+        UNROLL for (int c = 0; c < C_; c++) v_store(y + j * y_s + c * FN_VL, z[c]); \
+        continue; \
+    }
+        if (m == FN_VL && y_s == C) {
+            WOVEN_(2) WOVEN_(4) WOVEN_(6) WOVEN_(8)
+        }
+#undef WOVEN_
+#endif
         for (int64_t c = 0; c < C; c += FN_PIECE) {
             const int64_t first = C < FN_PIECE ? 0 : least(c, C - FN_PIECE);             /* and channels */
             vec v[FN_PIECE];
@@ -108,6 +203,20 @@ FN_SHARED void interleave(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int6
 
 /* y[c*y_c + j] = x[j*x_s + c]: the reverse. */
 FN_SHARED void planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_s, int64_t n, int64_t C) {
+#if FN_WEAVE
+#define WOVEN_(C_) if (C == C_) for (int64_t i = 0; i < n; i += FN_VL) { \
+        const int64_t j = least(i, n - FN_VL); \
+        vec v[C_], z[C_]; \
+        UNROLL for (int c = 0; c < C_; c++) v[c] = v_load(x + j * C_ + c * FN_VL); \
+        unweave(C_, z, v); \
+        UNROLL for (int c = 0; c < C_; c++) v_store(y + c * y_c + j, z[c]); \
+    }
+    if (n >= FN_VL && x_s == C && C % 2 == 0 && C <= 8) {
+        WOVEN_(2) WOVEN_(4) WOVEN_(6) WOVEN_(8)
+        return;
+    }
+#undef WOVEN_
+#endif
     if (C < FN_PIECE) {
         for (int64_t c = 0; c < C; c++)
             for (int64_t j = 0; j < n; j++) y[c * y_c + j] = x[j * x_s + c];
@@ -119,20 +228,38 @@ FN_SHARED void planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_s, int64_t 
             const fn_t *const x_j = x + j * x_s + least(c, C - FN_PIECE);
             fn_t *const y_j = y + least(c, C - FN_PIECE) * y_c + j;
             vec v[FN_PIECE];
-            if (m == FN_VL) {
-                UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(x_j + q * x_s, FN_PIECE * x_s);
-            } else {
-                fn_t z[FN_VL][FN_PIECE];
-                for (int k = 0; k < FN_VL; k++) memcpy(z[k], x_j + least(k, m - 1) * x_s, sizeof z[k]);
-                UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(z[q], FN_PIECE * FN_PIECE);
-            }
-            v_transpose_pieces(v);
+            v_load_turned(v, x_j, x_s, (int)m);
             UNROLL for (int q = 0; q < FN_PIECE; q++) {
                 if (m == FN_VL) v_store(y_j + q * y_c, v[q]);
                 else v_store_n(y_j + q * y_c, v[q], (int)m);
             }
         }
     }
+}
+
+/* planes() in whole vectors, with zeros after the last pixel. Can it? */
+FN_SHARED int planes_whole(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_s, int64_t n, int64_t C) {
+#if FN_WEAVE
+    if (x_s != C) return 0;
+#define WOVEN_(C_) if (C == C_) for (int64_t j = 0; j < n; j += FN_VL, x += C_ * FN_VL) { \
+        vec v[C_], z[C_]; \
+        const int64_t m = (n - j) * C_; \
+        if (m >= C_ * FN_VL) { \
+            UNROLL for (int c = 0; c < C_; c++) v[c] = v_load(x + c * FN_VL); \
+        } else { \
+            UNROLL for (int c = 0; c < C_; c++) \
+                v[c] = v_load_n(x + c * FN_VL, (int)least(most(m - c * FN_VL, 0), FN_VL)); \
+        } \
+        unweave(C_, z, v); \
+        UNROLL for (int c = 0; c < C_; c++) v_store(y + c * y_c + j, z[c]); \
+    }
+    WOVEN_(2) WOVEN_(4) WOVEN_(6) WOVEN_(8)
+#undef WOVEN_
+    return C % 2 == 0 && C <= 8;
+#else
+    (void)y, (void)y_c, (void)x, (void)x_s, (void)n, (void)C;
+    return 0;
+#endif
 }
 
 /* y[j*y_s + c] = x[j*x_w + c*x_c] for n pixels of C channels. */
@@ -198,7 +325,34 @@ FN_SHARED void copy_block_planes(fn_t *y, int64_t plane, const axis *columns, in
         }
     }
 }
-/* ---- the direct forms, which Winograd's falls back on ---------------------------------------------------------------- */
+/* ---- taps that slide along a row (conv_slide.c) ------------------------------------------------------------------ */
+
+/* Where loads are scarcer than multiply-adds. */
+#define FN_SLIDES (FN_ROWS2 == 14)
+
+/* c[q] = act(init + sum over rows j, channels i, taps s of x[j][q + s][i] w[j][s][i]) */
+typedef struct {
+    fn_t *c;                                 /* pixel q at c + q*c_q: a vector */
+    const fn_t *init, *x, *w;                /* init: a vector or null; w[j][s][i] in a run of vectors */
+    int64_t c_q, x_r, pixel, rows, Q, S, I, relu;    /* elements between pixels of c, rows and pixels of x */
+} slide;
+/* c[s][i] += sum over rows j, pixels q of x[j][q + s][i] dy[j][q] */
+typedef struct {
+    fn_t *c;                                 /* a vector at c + s*c_s + i*FN_VL */
+    const fn_t *x, *dy;                      /* rows at x + x_at[j], dy + dy_at[j] */
+    const int64_t *x_at, *dy_at;
+    int64_t c_s, pixel, dy_w, rows, Q, S, I, first;  /* first: from zeros */
+} slide_sum;
+void FN_NAME(conv_slide)(const slide *p);
+void FN_NAME(conv_slide_sum)(const slide_sum *p);
+
+/* ---- an input's gradient of few channels (conv_scatter.c) -------------------------------------------------------- */
+
+int FN_NAME(conv_scatters)(const fn_conv_args *a);       /* does it pay? */
+int64_t FN_NAME(conv_scatter_work)(const fn_conv_args *a, int threads);
+void FN_NAME(conv_scatter)(const fn_conv_args *a, fn_team t);
+
+/* ---- the direct forms, which Winograd's falls back on ------------------------------------------------------------ */
 
 FN_KERNEL(conv2d_fwd);
 FN_KERNEL(conv2d_bwd_x);

@@ -6,11 +6,12 @@
  * A unit is some images by some output rows; each visit to a tile of dw adds one unit's products. Units fall into parts
  * that the shape alone fixes: within a part they are added in order, and so are the parts at the end. Forms:
  *   TILES   vectors run along output channels, numbers of x are broadcast: tiles of (channels of a tap) by (panel of k)
- *   LANES   vectors run along a row's pixels: each lane sums its own, and they meet at the end; few output channels
- *   DEPTHS  a channel in, a channel out: vectors run along groups */
+ *   TURNED  the roles exchanged: vectors run along a filter row and its channels, numbers of dy are broadcast; few
+ *           output channels
+ *   LANES   vectors run along a row's pixels: each lane sums its own, and they meet at the end; few output channels */
 #include "conv.h"
 
-enum { TILES, LANES, DEPTHS };
+enum { TILES, TURNED, LANES };
 #define NEAR 32768               /* bytes of LANES' blocks, which should stay in the first-level cache */
 #define SUM_PIXELS 256           /* at least, in one visit to a tile of dw */
 #define PART_PIXELS 256          /* at least, in a part */
@@ -18,10 +19,13 @@ enum { TILES, LANES, DEPTHS };
 #define MAX_PARTS 16             /* enough to feed a team */
 #define THIN 64                  /* products a number of dy is worth packing for */
 
-/* A group's sums. TILES: panels [k / width][r][s][c][k % width]; LANES: [r][s][c][k][FN_VL]; DEPTHS: [r][s][g] */
+/* A group's sums. TILES: panels [k / width][r][s][c][k % width]; TURNED: [r][k][s,c], ldt lanes;
+ * LANES: [r][s][c][k][FN_VL] */
 typedef struct {
-    int64_t form, G, I, O, taps;             /* of DEPTHS, G is 1 and O the groups, a multiple of vectors */
+    int64_t form, G, I, O, taps;
     int64_t nv, width, panels, merged;       /* TILES: as in conv.c */
+    int64_t sliding;                         /* TILES: conv_slide.c */
+    int64_t ldt;
     int64_t cols, pixel, pitch;              /* of a block of x */
     int64_t x_in_place, dy_in_place, flat;
     int64_t images, rows, blocks, units, parts;      /* images and output rows of a unit; blocks of rows */
@@ -40,25 +44,29 @@ static grad grad_of(const fn_conv_args *a) {
               .v = forward_axis(a->W, Q, a->S, a->stride_w, a->pad_w, a->dil_w)};
     const double products = (double)(d.I * d.taps), fill = (double)up(Q, FN_VL) / (double)most(Q, 1);
     const double lanes = 1.2 * fill * products * (double)d.O / FN_VL + 0.5 * (double)(d.I + d.O);
-    d.form = d.I == 1 && d.O == 1 && d.G > 1 ? DEPTHS
-             : a->stride_w == 1 && lanes < 1.1 * products * (double)over(d.O, FN_VL) ? LANES : TILES;
+    d.ldt = up(a->S * d.I, FN_VL);
+    const double turn = (double)(a->R * up(d.ldt / FN_VL, 2) * most(d.O, 4));
+    const double tile = products * (double)over(d.O, FN_VL);
+    const int turned = d.O <= FN_VL && d.ldt > FN_VL && a->dil_w == 1 && pixel_of(d.I) == d.I && turn < 0.75 * tile;
+    const double least_cost = turned ? turn : tile;
+    d.form = a->stride_w == 1 && lanes < 0.8 * least_cost ? LANES : turned ? TURNED : TILES;
     const int64_t reach = (a->R - 1) * a->dil_h + 1;
     d.cols = (Q - 1) * a->stride_w + (a->S - 1) * a->dil_w + 1;
-    if (d.form == DEPTHS) d.O = up(a->G, FN_VL), d.G = 1;
-    const int64_t channels = d.form == DEPTHS ? a->G : d.I, outs = d.form == DEPTHS ? a->G : d.O;
-    const int whole = outs % FN_VL == 0 && (a->dy_c == 1 || outs == 1) && a->dy_w * SIZE % PAGE && a->dy_w >= outs;
-    d.x_in_place = d.form != LANES && lies_well(&d.v, d.cols, a->x_c, a->x_w, channels) &&
-                   (d.form == TILES || channels % FN_VL == 0);
-    d.dy_in_place = d.form != LANES && whole && (d.form == DEPTHS || d.taps == 1 || d.taps * d.I <= THIN);
-    d.pixel = d.x_in_place ? a->x_w : d.form == DEPTHS ? d.O : d.form == LANES ? 1 : pixel_of(d.I);
+    const int whole = d.O % FN_VL == 0 && a->dy_c == 1 && a->dy_w * SIZE % PAGE && a->dy_w >= d.O;
+    d.x_in_place = d.form != LANES && lies_well(&d.v, d.cols, a->x_c, a->x_w, d.I) &&
+                   (d.form == TILES || d.I % FN_VL == 0) && (d.form != TURNED || a->x_w == d.I);
+    d.dy_in_place = d.form != LANES && whole &&
+                    (d.form != TILES || d.taps == 1 || d.taps * d.I <= THIN || (d.O <= FN_VL && a->dy_w == d.O));
+    d.pixel = d.x_in_place ? a->x_w : d.form == LANES ? 1 : pixel_of(d.I);
     d.pitch = d.x_in_place ? a->x_h : d.form == LANES ? up(Q, FN_VL) : d.cols * d.pixel;
-    d.nv = d.O <= FN_VL ? 1 : 2, d.width = d.nv * FN_VL, d.panels = d.form == TILES ? over(d.O, d.width) : 1;
+    d.nv = d.O <= FN_VL ? 1 : 2, d.width = d.nv * FN_VL, d.panels = d.form <= TURNED ? over(d.O, d.width) : 1;
     d.merged = d.pixel == d.I && a->dil_w == 1;
-    d.flat = d.form == TILES && d.taps == 1 && !a->pad_h && a->stride_h * d.pitch == Q * a->stride_w * d.pixel &&
+    d.sliding = FN_SLIDES && d.form == TILES && d.nv == 1 && a->stride_w == 1 && a->dil_w == 1 &&
+                (a->S == 3 || a->S == 5) && d.I > 2 && Q >= a->S;
+    d.flat = d.form <= TURNED && d.taps == 1 && !a->pad_h && a->stride_h * d.pitch == Q * a->stride_w * d.pixel &&
              (!d.dy_in_place || a->dy_h == Q * a->dy_w);
     /* units are the same however x lies */
-    const int64_t row = d.form == LANES    ? d.I * (a->S * d.pitch + d.cols)
-                        : d.form == DEPTHS ? d.cols * d.O : d.cols * pixel_of(d.I);
+    const int64_t row = d.form == LANES ? d.I * d.cols : d.cols * pixel_of(d.I);
     const int64_t fit = d.form == LANES ? (NEAR / SIZE - reach * row) / most(row + d.O * d.pitch, 1)
                                         : BLOCK / (most(row, 1) * SIZE) - reach;
     d.rows = least(P, over(d.form == LANES ? 4 * SUM_PIXELS : SUM_PIXELS, most(Q, 1)));
@@ -72,11 +80,13 @@ static grad grad_of(const fn_conv_args *a) {
     const int64_t pixels = N * P * Q, feed = least(over(MAX_PARTS, most(d.G * d.panels, 1)), pixels / PART_PIXELS);
     const int64_t exact = d.taps * d.I * d.O * SIZE > LARGE ? 0 : least(pixels / LONG_PART, 4 * MAX_PARTS);
     d.parts = most(least(d.units, most(feed, exact)), 1);
-    const int64_t dy_row = d.form == LANES ? d.O * d.pitch : Q * (d.form == DEPTHS ? d.O : d.width);
+    const int64_t dy_row = d.form == LANES ? d.O * d.pitch : Q * d.width;
     d.dy_image = d.rows * dy_row;
     const int64_t panel = d.taps * d.I * d.width;
-    d.sums = !a->dw ? 0 : d.form == TILES ? d.panels * panel : d.taps * d.I * d.O * (d.form == LANES ? FN_VL : 1);
-    d.biases = d.form == TILES ? d.panels * d.width : d.O * (d.form == LANES ? FN_VL : 1);
+    d.sums = d.form == TILES    ? d.panels * panel
+             : d.form == TURNED ? a->R * d.O * d.ldt : d.taps * d.I * d.O * (d.form == LANES ? FN_VL : 1);
+    if (!a->dw) d.sums = 0;
+    d.biases = d.form <= TURNED ? d.panels * d.width : d.O * (d.form == LANES ? FN_VL : 1);
     d.own = d.parts == 1, d.apart = d.sums * SIZE > LARGE && d.form == TILES;
     d.sum_room = !d.own ? 0 : d.apart ? panel + d.width : d.sums + d.biases;
     d.x_room = d.x_in_place ? 0 : up(d.images * x_image + SPARE, 64);
@@ -145,6 +155,22 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
                     if (h < 0 || h >= a->H) continue;
                     a_at[count] = n * d->image + (h - h0) * d->pitch, b_at[count++] = n * dy_n + p * dy_h;
                 }
+            if (d->form == TURNED) {
+                fn_t *const c = sums + r * d->O * d->ldt;
+                const fn_brgemm b = {.c = c, .ldc = d->ldt, .init = first ? 0 : c, .ld_init = d->ldt,
+                                     .a = dy, .a_at = b_at, .a_m = 1, .a_k = dy_w, .b = x, .b_at = a_at,
+                                     .b_k = a->stride_w * d->pixel, .b_panel = 2 * FN_VL, .m = d->O, .n = d->ldt,
+                                     .k = d->flat ? rows * Q : Q, .count = count, .nv = 2};
+                FN_NAME(brgemm)(&b);
+                continue;
+            }
+            if (d->sliding) {
+                const slide_sum b = {.c = sums + r * S * I * width, .c_s = I * width, .x = x, .x_at = a_at, .dy = dy,
+                                     .dy_at = b_at, .pixel = d->pixel, .dy_w = dy_w, .rows = count, .Q = Q, .S = S,
+                                     .I = I, .first = first};
+                FN_NAME(conv_slide_sum)(&b);
+                continue;
+            }
             for (int64_t s = 0; s < (d->merged ? 1 : S); s++) {
                 fn_t *const c = sums + (r * S + s) * I * width;
                 const fn_brgemm b = {.c = c, .ldc = width, .init = first ? 0 : c, .ld_init = width,
@@ -193,156 +219,116 @@ static void finish_panel(const grad *d, fn_t *dw, const fn_t *sums, int64_t part
 /* ---- LANES ------------------------------------------------------------------------------------------------------- */
 
 #if FN_ROWS2 == 14
-enum { OUTS = 3, TAPS = 5 };                 /* most output channels and taps of a tile */
+enum { OUTS = 6, TAPS = 5 };                 /* most output channels and taps of a tile */
+static const int64_t taps_of[OUTS] = {5, 5, 5, 5, 4, 4};         /* of so many output channels, as registers allow */
 #else
 enum { OUTS = 2, TAPS = 4 };
+static const int64_t taps_of[OUTS] = {4, 4};
 #endif
 
-/* What several products use is loaded once: kept in a register, not folded into each of them. */
-#if defined(__x86_64__) || defined(__i386__)
-#define HOLD(v) __asm__("" : "+v"(v))
+/* Of a row's last vector the first `rest` pixels, zeros after them. */
+FN_INLINE vec load_rest(const fn_t *p, int rest, mask inside) {
+#if defined(__AVX512F__)
+    (void)inside;
+    return v_load_n(p, rest);
 #else
-#define HOLD(v) (void)0
+    (void)rest;
+    return (vec)((mask)v_load(p) & inside);
 #endif
+}
 
-/* sums[s*s_s + k] += sum over n pixels of dy[k][q] x[s][q], lane by lane */
-FN_INLINE void lanes_tile(const int outs, const int taps, fn_t *sums, int64_t s_s, const fn_t *x, int64_t x_s,
-                          const fn_t *dy, int64_t dy_k, int64_t n) {
+/* Rows of Q pixels of x, x_h apart, and of dy, whole vectors each. */
+typedef struct {
+    int64_t rows, Q, x_h, x_s, dy_k, sums_s;
+} lanes;
+
+/* sums[s*sums_s + k] += sum over rows, pixels of dy[k][p][q] x[p][q + s*x_s], lane by lane */
+FN_INLINE void lanes_tile(const int outs, const int taps, const lanes *l, fn_t *sums, const fn_t *x, const fn_t *dy) {
+    const int64_t Q = l->Q, x_h = l->x_h, x_s = l->x_s, dy_k = l->dy_k, sums_s = l->sums_s;
+    const int rest = (int)(Q % FN_VL);
+    mask inside = {0};
+    for (int i = 0; i < rest; i++) inside[i] = -1;
     vec acc[OUTS][TAPS];
     UNROLL for (int k = 0; k < outs; k++)
-        UNROLL for (int s = 0; s < taps; s++) acc[k][s] = v_load(sums + s * s_s + k * FN_VL);
-    for (int64_t q = 0; q < n; q += FN_VL) {
-        vec v[TAPS];
-        UNROLL for (int s = 0; s < taps; s++) {
-            v[s] = v_load(x + s * x_s + q);
-            HOLD(v[s]);
+        UNROLL for (int s = 0; s < taps; s++) acc[k][s] = v_load(sums + s * sums_s + k * FN_VL);
+    for (int64_t p = 0; p < l->rows; p++, x += x_h)
+        for (int64_t q = 0; q < Q; q += FN_VL, dy += FN_VL) {
+            vec w[OUTS];
+            UNROLL for (int k = 0; k < outs; k++) {
+                w[k] = v_load(dy + k * dy_k);
+                HOLD(w[k]);
+            }
+            const int whole = q + FN_VL <= Q;
+            UNROLL for (int s = 0; s < taps; s++) {
+                vec v;
+                if (whole) v = v_load(x + q + s * x_s);
+                else v = load_rest(x + q + s * x_s, rest, inside);
+                HOLD(v);
+                UNROLL for (int k = 0; k < outs; k++) acc[k][s] = v_fma(w[k], v, acc[k][s]);
+            }
         }
-        UNROLL for (int k = 0; k < outs; k++) {
-            const vec w = v_load(dy + k * dy_k + q);
-            UNROLL for (int s = 0; s < taps; s++) acc[k][s] = v_fma(w, v[s], acc[k][s]);
-        }
-    }
     UNROLL for (int k = 0; k < outs; k++)
-        UNROLL for (int s = 0; s < taps; s++) v_store(sums + s * s_s + k * FN_VL, acc[k][s]);
+        UNROLL for (int s = 0; s < taps; s++) v_store(sums + s * sums_s + k * FN_VL, acc[k][s]);
 }
-#define LANES_ARGS fn_t *sums, int64_t s_s, const fn_t *x, int64_t x_s, const fn_t *dy, int64_t dy_k, int64_t n
-#define LANES_TILE(k, s) static void lanes_##k##x##s(LANES_ARGS) { \
-    lanes_tile(k, s, sums, s_s, x, x_s, dy, dy_k, n); }
+#define LANES_ARGS const lanes *l, fn_t *sums, const fn_t *x, const fn_t *dy
+#define LANES_TILE(k, s) static void lanes_##k##x##s(LANES_ARGS) { lanes_tile(k, s, l, sums, x, dy); }
 typedef void (*lanes_fn)(LANES_ARGS);
 LANES_TILE(1, 1) LANES_TILE(1, 2) LANES_TILE(1, 3) LANES_TILE(1, 4)
 LANES_TILE(2, 1) LANES_TILE(2, 2) LANES_TILE(2, 3) LANES_TILE(2, 4)
 #if FN_ROWS2 == 14
 LANES_TILE(1, 5) LANES_TILE(2, 5)
-LANES_TILE(3, 1) LANES_TILE(3, 2) LANES_TILE(3, 3) LANES_TILE(3, 4) LANES_TILE(3, 5)
+#define LANES_3_4(k) LANES_TILE(k, 1) LANES_TILE(k, 2) LANES_TILE(k, 3) LANES_TILE(k, 4)
+LANES_3_4(3) LANES_3_4(4) LANES_3_4(5) LANES_3_4(6)
+LANES_TILE(3, 5) LANES_TILE(4, 5)
 static const lanes_fn lanes_of[OUTS][TAPS] = {{lanes_1x1, lanes_1x2, lanes_1x3, lanes_1x4, lanes_1x5},
                                               {lanes_2x1, lanes_2x2, lanes_2x3, lanes_2x4, lanes_2x5},
-                                              {lanes_3x1, lanes_3x2, lanes_3x3, lanes_3x4, lanes_3x5}};
+                                              {lanes_3x1, lanes_3x2, lanes_3x3, lanes_3x4, lanes_3x5},
+                                              {lanes_4x1, lanes_4x2, lanes_4x3, lanes_4x4, lanes_4x5},
+                                              {lanes_5x1, lanes_5x2, lanes_5x3, lanes_5x4, 0},
+                                              {lanes_6x1, lanes_6x2, lanes_6x3, lanes_6x4, 0}};
 #else
 static const lanes_fn lanes_of[OUTS][TAPS] = {{lanes_1x1, lanes_1x2, lanes_1x3, lanes_1x4},
                                               {lanes_2x1, lanes_2x2, lanes_2x3, lanes_2x4}};
 #endif
 
-/* Rows of x and dy stand in whole vectors, zeros at their ends; x once for each tap of a filter row, shifted by it, so
- * that all loads are aligned and rows follow each other. */
+/* x stands in planes with zeros at its sides, dy in rows of whole vectors with zeros at their ends. */
 static void add_lanes(const fn_conv_args *a, const grad *d, int64_t g, int64_t n0, int64_t n1, int64_t p0, int64_t p1,
                       int first, fn_t *sums, fn_t *biases, fn_t *room) {
     const int64_t Q = a->Q, S = a->S, I = d->I, O = d->O, rows = p1 - p0, pitch = d->pitch, dy_k = rows * pitch;
     fn_t *const block = room, *const dy = block + d->x_room;
-    mask inside;                             /* the pixels of a row's last vector */
-    for (int i = 0; i < FN_VL; i++) inside[i] = -(i < Q % FN_VL);
     int64_t h0, h1;
     rows_of(&d->h, p0, p1, &h0, &h1);
-    const int64_t plane = (h1 - h0) * pitch, x_s = I * plane;
-    fn_t *const once = block + S * x_s;      /* x as it is, from where the shifted copies are made */
+    const int64_t plane = (h1 - h0) * d->cols, outs = over(O, over(O, OUTS)), most_taps = taps_of[outs - 1];
+    const int64_t taps = over(S, over(S, most_taps));
+    lanes l = {.Q = Q, .x_h = a->stride_h * d->cols, .x_s = a->dil_w, .dy_k = dy_k, .sums_s = I * O * FN_VL};
     if (first) clear(sums, d->sums), clear(biases, d->biases);
     for (int64_t n = n0; n < n1; n++) {
         for (int64_t p = 0; p < rows; p++) {
-            copy_planes(dy + p * pitch, dy_k, (const fn_t *)a->dy + n * a->dy_n + (p0 + p) * a->dy_h + g * O * a->dy_c,
-                        a->dy_w, a->dy_c, Q, O);
+            const fn_t *const from = (const fn_t *)a->dy + n * a->dy_n + (p0 + p) * a->dy_h + g * O * a->dy_c;
+            if (a->dy_c == 1 && planes_whole(dy + p * pitch, dy_k, from, a->dy_w, Q, O)) continue;
+            copy_planes(dy + p * pitch, dy_k, from, a->dy_w, a->dy_c, Q, O);
             for (int64_t k = 0; k < O; k++) clear(dy + k * dy_k + p * pitch + Q, pitch - Q);
         }
         for (int64_t k = 0; k < O && a->db; k++)
             sum_pixels(biases + k * FN_VL, dy + k * dy_k, dy_k / FN_VL, FN_VL, FN_VL);
         if (!a->dw) continue;
-        copy_block_planes(once, (h1 - h0) * d->cols, &d->v, d->cols, (const fn_t *)a->x + n * a->x_n + g * I * a->x_c,
-                          a->x_h, a->x_w, a->x_c, a->H, h0, h1, I);
-        for (int64_t s = 0; s < S; s++)
-            for (int64_t i = 0; i < I * (h1 - h0); i++) {
-                const fn_t *const from = once + i * d->cols + s * a->dil_w;
-                fn_t *const to = block + s * x_s + i * pitch;
-                int64_t q = 0;
-                for (; q + FN_VL <= Q; q += FN_VL) v_store(to + q, v_load(from + q));
-                if (q < Q) v_store(to + q, (vec)((mask)v_load(from + q) & inside));
-            }
+        copy_block_planes(block, plane, &d->v, d->cols, (const fn_t *)a->x + n * a->x_n + g * I * a->x_c, a->x_h,
+                          a->x_w, a->x_c, a->H, h0, h1, I);
         for (int64_t r = 0; r < a->R; r++) {
             const int64_t at = r * a->dil_h - a->pad_h;      /* output row p meets input row p*stride + at */
             const int64_t from = most(p0, at < 0 ? over(-at, a->stride_h) : 0);
             const int64_t to = at >= a->H ? from : least(p1, (a->H - 1 - at) / a->stride_h + 1);
-            const int64_t run = a->stride_h == 1 ? to - from : 1;
-            for (int64_t p = from; p < to; p += run)
-                for (int64_t i = 0; i < I; i++) {
-                    const fn_t *const x = block + i * plane + (p * a->stride_h + at - h0) * pitch;
-                    for (int64_t s = 0, st; s < S; s += st) {
-                        st = over(S - s, over(S - s, TAPS));
-                        for (int64_t k = 0, kt; k < O; k += kt) {
-                            kt = over(O - k, over(O - k, OUTS));
-                            fn_t *const to_sum = sums + (((r * S + s) * I + i) * O + k) * FN_VL;
-                            lanes_of[kt - 1][st - 1](to_sum, I * O * FN_VL, x + s * x_s, x_s,
-                                                     dy + k * dy_k + (p - p0) * pitch, dy_k, run * pitch);
-                        }
-                    }
+            l.rows = most(to - from, 0);
+            for (int64_t i = 0; i < I && l.rows; i++) {
+                const fn_t *const x = block + i * plane + (from * a->stride_h + at - h0) * d->cols;
+                for (int64_t k = 0; k < O; k += outs) {
+                    const int64_t kt = least(outs, O - k);
+                    for (int64_t s = 0; s < S; s += taps)
+                        lanes_of[kt - 1][least(taps, S - s) - 1](&l, sums + (((r * S + s) * I + i) * O + k) * FN_VL,
+                                                                 x + s * a->dil_w, dy + k * dy_k + (from - p0) * pitch);
                 }
+            }
         }
-    }
-}
-
-/* ---- DEPTHS ------------------------------------------------------------------------------------------------------ */
-
-static void add_depths(const fn_conv_args *a, const grad *d, int64_t n0, int64_t n1, int64_t p0, int64_t p1, int first,
-                       fn_t *sums, fn_t *biases, fn_t *room) {
-    enum { RUN = 8 };                        /* taps side by side in registers */
-    const int64_t Q = a->Q, S = a->S, G = d->O, rows = p1 - p0;
-    fn_t *const block = room, *const packed = block + d->x_room;
-    if (first) clear(sums, d->sums), clear(biases, d->biases);
-    int64_t h0, h1;
-    rows_of(&d->h, p0, p1, &h0, &h1);
-    for (int64_t n = n0; n < n1; n++) {
-        const fn_t *x = (const fn_t *)a->x + n * a->x_n, *dy = (const fn_t *)a->dy + n * a->dy_n + p0 * a->dy_h;
-        int64_t dy_h = a->dy_h, dy_w = a->dy_w;
-        if (d->x_in_place) {
-            x += h0 * a->x_h + d->v.first * a->x_w;
-        } else {
-            if (a->G < G) clear(block, (h1 - h0) * d->pitch);
-            copy_block(block, &d->v, d->cols, d->pixel, x, a->x_h, a->x_w, a->x_c, h0, h1, a->G);
-            x = block;
-        }
-        if (!d->dy_in_place) {
-            if (a->G < G) clear(packed, rows * Q * G);
-            for (int64_t p = 0; p < rows; p++)
-                copy_pixels(packed + p * Q * G, G, dy + p * dy_h, dy_w, a->dy_c, Q, a->G);
-            dy = packed, dy_h = Q * G, dy_w = G;
-        }
-        for (int64_t p = 0; p < rows && a->db; p++) sum_pixels(biases, dy + p * dy_h, Q, dy_w, G);
-        for (int64_t g = 0; g < G && a->dw; g += FN_VL)
-            for (int64_t r = 0; r < a->R; r++)
-                for (int64_t s = 0; s < S; s += RUN) {
-                    const int64_t last = least(RUN, S - s) - 1;
-                    fn_t *const y = sums + (r * S + s) * G + g;
-                    vec acc[RUN];
-                    UNROLL for (int j = 0; j < RUN; j++) acc[j] = v_load(y + least(j, last) * G);
-                    for (int64_t p = 0; p < rows; p++) {
-                        const int64_t h = (p0 + p) * a->stride_h - a->pad_h + r * a->dil_h;
-                        if (h < 0 || h >= a->H) continue;
-                        const fn_t *const x_p = x + (h - h0) * d->pitch + s * a->dil_w * d->pixel + g;
-                        for (int64_t q = 0; q < Q; q++) {
-                            const vec w = v_load(dy + p * dy_h + q * dy_w + g);
-                            const fn_t *const x_q = x_p + q * a->stride_w * d->pixel;
-                            UNROLL for (int j = 0; j < RUN; j++)
-                                acc[j] = v_fma(w, v_load(x_q + least(j, last) * a->dil_w * d->pixel), acc[j]);
-                        }
-                    }
-                    for (int64_t j = 0; j <= last; j++) v_store(y + j * G, acc[j]);
-                }
     }
 }
 
@@ -353,27 +339,34 @@ static void finish(const fn_conv_args *a, const grad *d, int64_t g, int64_t k0, 
                    const fn_t *biases, int64_t part, int64_t i0, int64_t i1) {
     fn_t *const dw = a->dw, *const db = a->db;
     const int64_t I = d->I, O = d->O, taps = d->taps, lanes = d->form == LANES ? FN_VL : 1;
-    if (d->form == TILES) {
+    if (d->form == TURNED) {
+        for (int64_t r = 0; r < a->R && dw; r++)
+            for (int64_t o = 0; o < O; o++)
+                for (int64_t tap = r * a->S; tap < (r + 1) * a->S; tap++)
+                    for (int64_t i = i0; i < i1; i += FN_VL) {
+                        const fn_t *const s = sums + (r * O + o) * d->ldt + (tap - r * a->S) * I + i;
+                        const int64_t n = least(FN_VL, i1 - i);
+                        vec v = load(s, n);
+                        for (int64_t k = 1; k < d->parts; k++) v += load(s + k * part, n);
+                        for (int64_t l = 0; l < n; l++) dw[((g * O + o) * I + i + l) * taps + tap] = v[l];
+                    }
+    } else if (d->form == TILES) {
         for (int64_t k = k0; k < k1 && dw; k++)
             finish_panel(d, dw + (g * O + k * d->width) * I * taps, sums + (k - k0) * taps * I * d->width, part,
                          least(d->width, O - k * d->width), i0, i1);
     } else {
         for (int64_t i = i0; i < i1 && dw; i++)
             for (int64_t tap = 0; tap < taps; tap++)
-                for (int64_t o = 0; o < (d->form == DEPTHS ? a->G : O); o++) {
-                    const fn_t *const s = sums + ((tap * I + i) * O + o) * lanes;
+                for (int64_t o = 0; o < O; o++) {
+                    const fn_t *const s = sums + ((tap * I + i) * O + o) * FN_VL;
                     vec v = v_zero();
-                    fn_t sum = 0;
-                    for (int64_t k = 0; k < d->parts; k++) {
-                        if (d->form == LANES) v += v_load(s + k * part);
-                        else sum += s[k * part];
-                    }
-                    dw[((g * O + o) * I + i) * taps + tap] = d->form == LANES ? v_sum(v) : sum;
+                    for (int64_t k = 0; k < d->parts; k++) v += v_load(s + k * part);
+                    dw[((g * O + o) * I + i) * taps + tap] = v_sum(v);
                 }
     }
     if (i0 > 0 || !db) return;
-    const int64_t first = d->form == TILES ? k0 * d->width : 0, O_all = d->form == DEPTHS ? a->G : O;
-    for (int64_t o = first; o < (d->form == TILES ? least(O, k1 * d->width) : O_all); o++) {
+    const int64_t first = d->form <= TURNED ? k0 * d->width : 0;
+    for (int64_t o = first; o < (d->form <= TURNED ? least(O, k1 * d->width) : O); o++) {
         const fn_t *const s = biases + (o - first) * lanes;
         vec v = v_zero();
         fn_t sum = 0;
@@ -406,9 +399,8 @@ FN_KERNEL(conv2d_bwd_w) {
         for (int64_t unit = begin; unit < end; unit++) {
             const int64_t n0 = unit / d.blocks * d.images, n1 = least(a->N, n0 + d.images), first = unit == begin;
             const int64_t p0 = unit % d.blocks * d.rows, p1 = least(a->P, p0 + d.rows);
-            if (d.form == TILES) add_tiles(a, &d, g, n0, n1, p0, p1, k0, k1, first, sums, biases, room);
-            else if (d.form == LANES) add_lanes(a, &d, g, n0, n1, p0, p1, first, sums, biases, room);
-            else add_depths(a, &d, n0, n1, p0, p1, first, sums, biases, room);
+            if (d.form <= TURNED) add_tiles(a, &d, g, n0, n1, p0, p1, k0, k1, first, sums, biases, room);
+            else add_lanes(a, &d, g, n0, n1, p0, p1, first, sums, biases, room);
         }
         if (begin == end) {
             clear(sums, d.form == TILES ? (k1 - k0) * panel : d.sums);

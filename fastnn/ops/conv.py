@@ -62,7 +62,7 @@ def _conv_backward(node, dy):
     """Each gradient only where it is needed; those of weight and bias share one pass over dy."""
     (x, w, *y), (options, line, form) = node.saved, node.meta
     dy = _core.relu_backward(dy, y[0]) if y else dy
-    dy = _core.nhwc(dy) if form == "filtering" else dy
+    dy = _core.nhwc(dy) if form == "filtering" else _core.laid_as_depthwise(dy, x) if form == "depthwise" else dy
     need_x, need_w, need_b = node.needs
     dx = _core.conv2d_bwd_x(dy, w, x.shape, *options, line=line) if need_x else None
     dw, db = _core.conv2d_bwd_w(dy, x, w.shape, *options, need_b, need_w, line=line) if need_w or need_b else (None, None)
@@ -83,7 +83,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             where it is uneven; stride 1 only).
         groups: divides C and K.
 
-    Returns: (N,K,P,Q), channels-last in memory, P = (H + 2 padding - dilation (R - 1) - 1) // stride + 1, Q likewise.
+    Returns: (N,K,P,Q), P = (H + 2 padding - dilation (R - 1) - 1) // stride + 1, Q likewise. In memory
+        channels-last, or as the input lies where groups are channels.
 
     Errors: RuntimeError for shapes, sizes or options that do not fit; TypeError for what is not a tensor or a number.
 
@@ -157,7 +158,8 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
         output_padding: rows and columns added below and to the right, less than stride or dilation.
         groups: divides C_in.
 
-    Returns: (N,C_out,H,W), channels-last in memory, H = (P - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1, W likewise.
+    Returns: (N,C_out,H,W), H = (P - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1, W likewise. In memory
+        channels-last, or as the input lies where groups are channels.
 
     Errors: RuntimeError for shapes, sizes or options that do not fit; TypeError for what is not a tensor or a number.
 

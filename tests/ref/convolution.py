@@ -46,4 +46,4 @@ def conv2d_bwd_w(dy, x, shape, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1,
     return dw, dy.sum((0, 2, 3))
 
 
-winograd_fwd, winograd_bwd_x, winograd_bwd_w = conv2d_fwd, conv2d_bwd_x, conv2d_bwd_w
+winograd_fwd, winograd_bwd_x, winograd_bwd_w = depthwise_fwd, depthwise_bwd_x, depthwise_bwd_w = conv2d_fwd, conv2d_bwd_x, conv2d_bwd_w

@@ -1,0 +1,102 @@
+/* What depthwise.c and depthwise_weight.c share: planes in blocks.
+ *
+ * A plane of row-major images is copied to a block in the first-level cache, with zeros around it, from which its rows are
+ * read shifted by each tap of a filter. */
+#ifndef FN_DEPTHWISE_H
+#define FN_DEPTHWISE_H
+#include "conv.h"
+
+#define NEAR 20480               /* bytes of a block that should stay in the first-level cache */
+
+FN_INLINE int64_t whole_of(int64_t n, int64_t d) { return n >= 0 ? n / d : -over(-n, d); }       /* n / d, rounded down */
+
+/* How rows of a plane stand in a block. Counted in columns with `spread` - 1 zeros between those that are (dx of a stride),
+ * tap s of output q reads column q*v.step + v.first + s*v.dil. It lies q + at[s] from the row's begin: with a step, columns
+ * of equal remainder are one segment. Zeros right of a row are those left of the next. Long rows come in windows of `cols`
+ * outputs, `lead` elements before each row. */
+typedef struct {
+    axis v;
+    int64_t W, spread, cols, lead, segment, pitch, front;
+} rows;
+
+FN_SHARED rows rows_of_planes(axis v, int64_t W, int64_t spread, int64_t reach) {
+    rows b = {.v = v, .W = W, .spread = spread, .cols = v.out};
+    const int64_t left = most(-v.first, 0), far = (v.taps - 1) * v.dil, last = (v.out - 1) * v.step + v.first + far;
+    const int64_t gap = most(left, last - (v.in - 1));
+    int64_t room = v.step == 1 ? up(v.in + most(gap, 0), FN_VL) : v.step * (v.out + far / v.step);
+    const int64_t cols = up(most(2 * NEAR / (reach * v.step * SIZE), 1), 4 * FN_VL);
+    if (room * reach * SIZE > 4 * NEAR && cols < v.out) {
+        b.cols = cols, b.lead = v.step == 1 ? up(left, FN_VL) : 0;
+        room = b.lead + up(cols + most(v.first, 0) + far, FN_VL) + FN_VL;
+    }
+    b.segment = up(b.cols + far / v.step + 1, FN_VL) + FN_VL;
+    b.pitch = v.step == 1 ? room : v.step * b.segment;
+    b.front = up(left, FN_VL);
+    return b;
+}
+FN_SHARED void tap_places(const rows *b, int64_t *at) {
+    for (int64_t s = 0; s < b->v.taps; s++) {
+        const int64_t u = s * b->v.dil;
+        at[s] = b->v.step == 1 ? b->v.first + u : u % b->v.step * b->segment + u / b->v.step;
+    }
+}
+
+/* Even and odd elements of a and b, side by side; and a's elements with zeros between. */
+FN_INLINE vec v_every(vec a, vec b, const int odd) {
+    mask m;
+    for (int i = 0; i < FN_VL; i++) m[i] = 2 * i + odd;
+    return __builtin_shuffle(a, b, m);
+}
+FN_INLINE vec v_spread(vec a, const int high) {
+    mask m;
+    for (int i = 0; i < FN_VL; i++) m[i] = i % 2 ? FN_VL : i / 2 + high * FN_VL / 2;
+    return __builtin_shuffle(a, v_zero(), m);
+}
+FN_INLINE vec load_some(const fn_t *p, int64_t n) { return n <= 0 ? v_zero() : load(p, n); }
+
+/* One row x of the image, or zeros if it is null, for the window from output q0 on. */
+FN_SHARED void fill_row(const rows *b, fn_t *y, const fn_t *x, int64_t q0) {
+    const int64_t W = b->W, step = b->v.step, spread = b->spread, first = b->v.first + q0 * step;
+    const int64_t from = q0 - b->lead, to = from + b->pitch;             /* the columns there is room for */
+    if (!x) {
+        clear(y - b->lead, b->pitch);
+    } else if (step > 1) {
+        const int64_t n = b->segment - FN_VL;
+        int64_t i = 0;
+        for (; i < n && (first + i * step < 0 || step > 2); i++)
+            for (int64_t f = 0; f < step; f++) {
+                const int64_t u = first + i * step + f;
+                y[f * b->segment + i] = u >= 0 && u < W ? x[u] : 0;
+            }
+        for (; i < n; i += FN_VL) {
+            const int64_t u = first + 2 * i;
+            const vec low = load_some(x + u, W - u), high = load_some(x + u + FN_VL, W - u - FN_VL);
+            v_store(y + i, v_every(low, high, 0)), v_store(y + b->segment + i, v_every(low, high, 1));
+        }
+    } else if (spread > 1) {
+        if (spread == 2 && b->cols >= b->v.out) {
+            for (int64_t j = 0; 2 * j < b->pitch; j += FN_VL) {
+                const vec v = load_some(x + j, W - j);
+                v_store(y + 2 * j, v_spread(v, 0));
+                if (2 * j + FN_VL < b->pitch) v_store(y + 2 * j + FN_VL, v_spread(v, 1));
+            }
+            return;
+        }
+        clear(y + from - q0, b->pitch);
+        for (int64_t j = over(most(from, 0), spread); j < W && j * spread < to; j++) y[j * spread - q0] = x[j];
+    } else if (b->cols < b->v.out) {
+        const int64_t lo = least(most(from, 0), W), hi = most(least(to, W), lo);
+        clear(y + from - q0, least(most(-from, 0), to - from));
+        copy(y + lo - q0, x + lo, hi - lo);
+        clear(y + most(hi, from) - q0, to - most(hi, from));
+    } else {
+        int64_t i = 0;
+        for (; i < W; i += FN_VL) v_store(y + i, load(x + i, W - i));
+        for (; i < b->pitch; i += FN_VL) v_store(y + i, v_zero());
+    }
+}
+/* Rows [h0, h1) of an image of H rows, those outside of it too. */
+FN_SHARED void fill(const rows *b, fn_t *y, const fn_t *x, int64_t x_h, int64_t H, int64_t h0, int64_t h1, int64_t q0) {
+    for (int64_t h = h0; h < h1; h++, y += b->pitch) fill_row(b, y, h >= 0 && h < H ? x + h * x_h : 0, q0);
+}
+#endif
