@@ -10,20 +10,23 @@
 
 /* Three rows of A share a pointer, {0, 1, 2} a_m apart: addresses the instruction forms itself. */
 FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a,
-                    const fn_t *b) {
+                    const fn_t *b, const fn_t *ahead) {
     const int64_t K = p->k, a_m = p->a_m, a_k = p->a_k, b_k = p->b_k, ldc = p->ldc, ld_init = p->ld_init;
     vec acc[FN_ROWS1][4];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < nv; v++) acc[i][v] = init ? v_load(init + i * ld_init + v * FN_VL) : v_zero();
     for (int64_t j = 0; j < p->count; j++) {
+        const int64_t f_k = ahead ? p->ahead_k : b_k;
         const fn_t *a_j[(FN_ROWS1 + 2) / 3], *b_j = b + (p->b_at ? p->b_at[j] : 0);
         UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = a + (p->a_at ? p->a_at[j] : 0) + i * a_m;
+        const fn_t *f = ahead ? ahead : b_j + AHEAD * b_k;
         for (int64_t k = 0; k < K; k++) {
             vec bv[4];
             UNROLL for (int v = 0; v < nv; v++) {
                 bv[v] = v_load(b_j + v * FN_VL);
-                __builtin_prefetch(b_j + AHEAD * b_k + v * FN_VL);
+                __builtin_prefetch(f + v * FN_VL);
             }
+            f += f_k;
             UNROLL for (int i = 0; i < rows; i++) {
                 const vec s = v_set1(a_j[i / 3][i % 3 * a_m]);
                 UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, bv[v], acc[i][v]);
@@ -45,8 +48,8 @@ FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, c
 #define TO_14(X, nv) TO_12(X, nv) X(13, nv) X(14, nv)
 #define EACH__(rows, X, nv) TO_##rows(X, nv)
 #define EACH_(rows, X, nv) EACH__(rows, X, nv)
-#define TILE_ARGS const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b
-#define DEFINE(rows, nv) static void tile_##rows##x##nv(TILE_ARGS) { tile(rows, nv, p, c, init, a, b); }
+#define TILE_ARGS const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b, const fn_t *ahead
+#define DEFINE(rows, nv) static void tile_##rows##x##nv(TILE_ARGS) { tile(rows, nv, p, c, init, a, b, ahead); }
 #define NAME(rows, nv) tile_##rows##x##nv,
 EACH_(FN_ROWS1, DEFINE, 1)
 EACH_(FN_ROWS2, DEFINE, 2)
@@ -64,10 +67,12 @@ void FN_NAME(brgemm)(const fn_brgemm *p) {
     for (int64_t t = 0, r = 0, end; t < tiles; t++, r = end) {
         end = t == tiles - 1 ? m : m * (t + 1) / tiles;
         fn_t *const c = p->c + r * p->ldc;
-        const fn_t *const init = p->init ? p->init + r * p->ld_init : 0, *const a = p->a + r * p->a_m, *b = p->b;
+        const fn_t *const init = p->init ? p->init + r * p->ld_init : 0, *const a = p->a + r * p->a_m;
+        const fn_t *b = p->b, *ahead = p->ahead;
         for (int64_t j = 0, w = nv; j < n; j += w * FN_VL) {
             while (j + w * FN_VL > n) w /= 2;
-            tile_of[w][end - r - 1](p, c + j, init ? init + j : 0, a, b);
+            tile_of[w][end - r - 1](p, c + j, init ? init + j : 0, a, b, ahead);
+            if (ahead) ahead += p->ahead_panel;
             b += w == nv ? p->b_panel : w * FN_VL;
         }
     }

@@ -28,9 +28,27 @@ typedef struct {
     int64_t ldc, ld_init, a_m, a_k, b_k, b_panel;
     int64_t nv;                  /* vectors of a panel: 1, 2 or 4 */
     int64_t relu;                /* C = max(C, 0), NaN stays */
+    const fn_t *ahead;           /* fetched by each tile at step k of panel j: ahead + j*ahead_panel + k*ahead_k; */
+    int64_t ahead_k, ahead_panel;    /* null: B some rows ahead */
 } fn_brgemm;
 
 void FN_NAME(brgemm)(const fn_brgemm *p);
 FN_KERNEL(gemm);
 FN_WORK(gemm);
+FN_KERNEL(gemm_pack);
+
+/* Parts of K / parts numbers, rounded up, in which gemm cuts k: those of a product with few tiles and a long k. */
+enum { FN_GEMM_PARTS = 16 };
+static inline int64_t gemm_parts(int64_t batch, int64_t M, int64_t N, int64_t K) {
+    const int64_t tiles = batch * ((M + 15) / 16) * ((N + 31) / 32);
+    if (tiles >= FN_GEMM_PARTS || K < 1024 || (double)M * (double)N * (double)K * (double)batch < 1 << 20) return 1;
+    const int64_t most = FN_GEMM_PARTS / (tiles ? tiles : 1), parts = most < K / 512 ? most : K / 512;
+    const int64_t part_K = (K + parts - 1) / parts;
+    return (K + part_K - 1) / part_K;
+}
+
+/* The first m <= M rows of one product (batch 1) whose k is not cut, by the caller alone: the bits that gemm gives. At
+ * g->work lie gemm_rows_work(g) bytes, whatever m. */
+void FN_NAME(gemm_rows)(const fn_gemm_args *g, int64_t m);
+int64_t FN_NAME(gemm_rows_work)(const fn_gemm_args *g);
 #endif

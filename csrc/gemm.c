@@ -6,28 +6,35 @@
  *         (y = x w' for a small batch)
  *   DOTS  vectors run along k: few m or n, both operands of unit stride along k; no packing, every number read once
  * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element.
+ * Where k is not cut, their bits do not depend on m, n, nor on which block of rows or columns is asked for.
  * The lanes operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of
- * FN_NR lanes. Where c is too small to feed a team and k is long, k is cut in parts fixed by the shape and added up. */
+ * FN_NR lanes. A weight gradient walks across the rows of both operands: s is packed by tiles; where it has few rows,
+ * and the packing of v would be noticed, v is taken in small blocks, and during each the next one is fetched, evenly.
+ * Where c is too small to feed a team and k is long, k is cut in parts (gemm_parts) that are added up. */
 #include "brgemm.h"
+#include "dots.h"
 #include "vmath.h"
 
 enum { ROWS, COLS, DOTS };
+enum { AS_IT_LIES, TILES, LINES };
 #define SIZE (int64_t)sizeof(fn_t)
 #define LANES (2048 / SIZE)      /* of a block of v */
+#define WIDE_LANES (4608 / SIZE) /* where s is packed by tiles, which is done again for each block of lanes */
 #define BLOCK (FN_VL * 16384)    /* numbers in a block of v: 1 MB with vectors of 64 bytes, 512 KB with 32 */
 #define DEPTH (2048 / SIZE)      /* of k, in one pass over a tile: its rows of s stay in the first-level cache */
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
-#define TURN_LANES (4 * FN_NR)   /* rows of s that lie along r are turned when so many lanes pass over them */
-/* v is packed when more rows than PACK_ROWS pass over it; half as many where its own rows lie a multiple of a page apart
- * and crowd few sets of a cache; if v has FAR bytes or more, six tiles of rows, or two where its own lie pages apart, so
- * that none is fetched ahead. */
+#define HIGH_STRIP (9 * FN_ROWS2)    /* where s is packed by tiles: the rows of memory it is read by */
+#define NEAR_LANES (2 * FN_NR)   /* s is packed when so many lanes pass over it and its own order does not suit */
+/* v is packed when more rows than PACK_ROWS pass over it; half as many where its own lie a multiple of a page apart and
+ * crowd few sets of a cache; if v has FAR bytes or more, six tiles of rows, or two where its own lie pages apart; or
+ * AHEAD_ROWS in a weight gradient, where fewer rows have the next block fetched ahead. */
 #define PACK_ROWS (20 * FN_ROWS2)
+#define AHEAD_ROWS (10 * FN_ROWS2)
+#define AHEAD_BLOCK (BLOCK / 4)
 #define PAGE 4096
 #define FAR 4194304
 #define AHEAD 8                  /* rows of v fetched ahead of packing */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
-#define OUT (GROUP + FN_PIECE)   /* apart in its buffer, with room for the last piece */
-#define MAX_PARTS 16
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
 
 #define UNROLL _Pragma("GCC unroll 16")
@@ -39,64 +46,86 @@ static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
 static inline int64_t cut(int64_t n, int64_t i, int64_t shares) { return shares == 1 ? i * n : n * i / shares; }
 
 typedef struct {
-    int form, act, beta, pack;
+    int form, act, beta, pack, ahead, near;  /* near: s packed, as TILES of one k side by side or as LINES */
     fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
     int64_t c_batch, c_r, c_l, s_batch, s_r, s_k, v_batch, v_k, v_l;
     int64_t batch, R, L, K, parts, part_K;   /* matrix i of batch * parts is part i % parts of matrix i / parts */
-    int64_t nv, lanes, depth;                /* of a panel (vectors), of a block of v, of k in a block */
+    int64_t nv, lanes, depth, strip;         /* of a panel (vectors), of a block of v, of k in one; of s */
     int64_t v_room, s_room, t_room, bytes;   /* scratch of a thread: elements, and all together */
     int64_t part_bytes;                      /* scratch of the parts, before the threads' */
 } plan;
 
-/* Costs in vector multiply-adds; a transposed element costs half of one, a finished dot product six. */
-static plan plan_of(const fn_gemm_args *g) {
-    const int64_t a_m = g->M == 1 ? 1 : g->a_m, a_k = g->K == 1 ? 1 : g->a_k;
-    const int64_t b_k = g->K == 1 ? 1 : g->b_k, b_n = g->N == 1 ? 1 : g->b_n;
+/* The products of a strided walk over one number are those of a walk of unit stride. */
+static fn_gemm_args plain(const fn_gemm_args *g) {
+    fn_gemm_args x = *g;
+    if (g->M == 1) x.a_m = 1;
+    if (g->N == 1) x.b_n = 1;
+    if (g->K == 1) x.a_k = x.b_k = 1;
+    return x;
+}
+/* Costs in vector multiply-adds: a half to transpose an element, a seventh to pack it in a tile, six to end a dot. */
+static int form_of(const fn_gemm_args *g) {
     const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
     const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL);
     const double k_vecs = (double)over(g->K, FN_VL);
-    const double rows = M * n_vecs * K + (b_n == 1 ? 0 : 0.5 * N * K) + (a_k == 1 ? 0 : 0.5 * M * K);
-    const double cols = N * m_vecs * K + (a_m == 1 ? 0 : 0.5 * M * K) + (g->beta ? 1.0 : 0.5) * M * N;
-    const double dots = a_k == 1 && b_k == 1 ? M * N * (k_vecs + 6) : INFINITY;
-    plan p = {.form = dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS, .act = (int)g->act,
-              .beta = (int)g->beta, .c = g->c, .bias = g->bias, .c_batch = g->c_batch, .batch = g->batch, .K = g->K,
-              .parts = 1, .part_K = g->K};
+    const double a_tiles = g->a_k == 1 ? 0 : 0.15 * M * K, b_tiles = g->b_k == 1 ? 0 : 0.15 * N * K;
+    const double rows = M * n_vecs * K + (g->b_n == 1 ? 0 : 0.5 * N * K) + a_tiles;
+    const double cols = N * m_vecs * K + (g->a_m == 1 ? 0 : 0.5 * M * K) + b_tiles + (g->beta ? 1.0 : 0.5) * M * N;
+    const double dots = g->a_k == 1 && g->b_k == 1 ? M * N * (k_vecs + 6) : INFINITY;
+    return dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS;
+}
+/* A packed tile of s and what its last store writes beyond; tiles begin in different sets of a cache. */
+static int64_t tile_room(int64_t K) { return up(FN_ROWS2 * K, FN_VL) + 2 * FN_VL; }
+static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
+    plan p = {.form = form, .act = (int)g->act, .beta = (int)g->beta, .c = g->c, .bias = g->bias,
+              .c_batch = g->c_batch, .batch = g->batch, .K = g->K, .parts = parts,
+              .part_K = most(over(g->K, parts), 1)};
     if (p.form == COLS || (p.form == DOTS && g->N < g->M)) {
         p.R = g->N, p.L = g->M, p.c_r = 1, p.c_l = g->ldc;
-        p.s = g->b, p.s_batch = g->b_batch, p.s_r = b_n, p.s_k = b_k;
-        p.v = g->a, p.v_batch = g->a_batch, p.v_l = a_m, p.v_k = a_k;
+        p.s = g->b, p.s_batch = g->b_batch, p.s_r = g->b_n, p.s_k = g->b_k;
+        p.v = g->a, p.v_batch = g->a_batch, p.v_l = g->a_m, p.v_k = g->a_k;
     } else {
         p.R = g->M, p.L = g->N, p.c_r = g->ldc, p.c_l = 1;
-        p.s = g->a, p.s_batch = g->a_batch, p.s_r = a_m, p.s_k = a_k;
-        p.v = g->b, p.v_batch = g->b_batch, p.v_l = b_n, p.v_k = b_k;
+        p.s = g->a, p.s_batch = g->a_batch, p.s_r = g->a_m, p.s_k = g->a_k;
+        p.v = g->b, p.v_batch = g->b_batch, p.v_l = g->b_n, p.v_k = g->b_k;
     }
-    const int64_t tiles = g->batch * over(g->M, 16) * over(g->N, 32);
-    if (tiles < MAX_PARTS && g->K >= 1024 && M * N * K * (double)g->batch >= 1 << 20) {
-        p.part_K = over(g->K, least(MAX_PARTS / tiles, g->K / 512));
-        p.parts = over(g->K, p.part_K);
-        if (p.parts > 1) p.part_bytes = up(g->batch * p.parts * g->M * g->N * SIZE, FN_ALIGN);
-    }
+    if (parts > 1) p.part_bytes = up(g->batch * parts * g->M * g->N * SIZE, FN_ALIGN);
     if (p.form == DOTS) return p;
     p.packed = g->packed;
-    p.nv = !p.packed && (p.R <= FN_ROWS4 || (FN_ROWS4 >= 6 && p.s_k == 1 && p.s_r * SIZE % PAGE == 0)) ? 4 : 2;
+    const int walks = p.L >= NEAR_LANES && p.s_r == 1 && p.s_k != 1;
+    const int crowded = p.s_k == 1 && p.s_r * SIZE % PAGE == 0;
     const int64_t row = p.v_k * SIZE, v_bytes = row * p.K * (p.v_batch ? p.batch : 1);
-    const int64_t few = v_bytes < FAR ? INT64_MAX : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
+    const int64_t few = v_bytes < FAR ? INT64_MAX : walks ? AHEAD_ROWS : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
+    const int64_t fit = p.form == ROWS ? BLOCK / p.part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
+    const int64_t wide = walks ? most(WIDE_LANES, fit) : LANES;
     p.pack = !p.packed && (p.v_l != 1 || p.R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
-    p.lanes = least(LANES, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL));
-    p.depth = most(p.part_K, 1);
-    if (p.depth * p.lanes > BLOCK) p.depth = over(p.depth, over(p.depth * p.lanes, BLOCK));
-    const int64_t height = least(STRIP, p.R);
+    p.ahead = walks && !p.packed && !p.pack && p.R <= AHEAD_ROWS;
+    p.nv = !p.packed && (p.R <= FN_ROWS4 || (FN_ROWS4 >= 6 && crowded && (p.pack || p.R > PACK_ROWS / 2))) ? 4 : 2;
+    p.near = walks ? p.R > FN_ROWS4 ? TILES : AS_IT_LIES : p.nv == 2 && crowded && p.L >= NEAR_LANES ? LINES : AS_IT_LIES;
+    p.strip = least(walks && p.form == ROWS ? HIGH_STRIP : STRIP, p.R);
+    p.lanes = least(wide, up(p.L, p.nv * FN_VL)), p.depth = p.part_K;
+    const int64_t blocks = over(p.depth * p.lanes, p.ahead ? AHEAD_BLOCK : BLOCK);
+    if (blocks > 1) p.depth = over(p.depth, blocks);
+    const int64_t deep = least(p.depth, DEPTH);
     p.v_room = p.depth * (p.pack ? p.lanes : p.packed || p.L % FN_VL == 0 ? 0 : FN_VL);
-    p.s_room = p.s_r == 1 && p.s_k != 1 && p.lanes >= TURN_LANES ? height * (least(p.depth, DEPTH) + 2 * FN_VL) : 0;
-    p.t_room = height * (p.form == COLS ? p.lanes : FN_VL) + FN_VL;
+    if (p.near == TILES) p.s_room = over(p.strip, FN_ROWS2) * tile_room(deep);
+    if (p.near == LINES) p.s_room = p.strip * (deep + 2 * FN_VL);
+    p.t_room = p.strip * (p.form == COLS ? p.lanes : FN_VL) + FN_VL;
     p.bytes = up((p.v_room + p.s_room + p.t_room) * SIZE, FN_ALIGN);
     return p;
 }
 
+static plan plan_whole(const fn_gemm_args *g) {
+    const fn_gemm_args x = plain(g);
+    return plan_of(&x, form_of(&x), gemm_parts(g->batch, g->M, g->N, g->K));
+}
+static int64_t room(const plan *p, int threads) {
+    return p->part_bytes + (p->bytes > SMALL_BYTES ? p->bytes * threads : 0);
+}
 FN_WORK(gemm) {
-    const plan p = plan_of(args);
-    return p.part_bytes + (p.bytes > SMALL_BYTES ? p.bytes * threads : 0);
+    const plan p = plan_whole(args);
+    return room(&p, threads);
 }
 
 /* ---- moving elements --------------------------------------------------------------------------------------------- */
@@ -107,14 +136,7 @@ FN_INLINE void transpose_lanes(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx,
     int64_t j = 0;
     for (; j + FN_PIECE <= cols; j += FN_PIECE) {
         vec t[FN_PIECE];
-        if (n == FN_VL) {
-            UNROLL for (int q = 0; q < FN_PIECE; q++) t[q] = v_pieces(x + q * ldx + j, FN_PIECE * ldx);
-        } else {
-            fn_t z[FN_VL][FN_PIECE];
-            for (int i = 0; i < FN_VL; i++) memcpy(z[i], x + least(i, n - 1) * ldx + j, sizeof z[i]);
-            UNROLL for (int q = 0; q < FN_PIECE; q++) t[q] = v_pieces(z[q], FN_PIECE * FN_PIECE);
-        }
-        v_transpose_pieces(t);
+        v_load_turned(t, x + j, ldx, n);
         UNROLL for (int q = 0; q < FN_PIECE; q++) {
             if (n == FN_VL || padded) v_store(y + (j + q) * ldy, t[q]);
             else v_store_n(y + (j + q) * ldy, t[q], n);
@@ -167,6 +189,30 @@ static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int
     }
 }
 
+FN_INLINE vec load(const fn_t *p, int n) { return n < FN_VL ? v_load_n(p, n) : v_load(p); }
+
+/* Rows of s that lie side by side, in tiles of h <= FN_ROWS2: row r of one at k*h + r. `all` follow in s. */
+static void pack_tiles(fn_t *y, int64_t room, const fn_t *s, int64_t s_k, int64_t K, int64_t rows, int64_t all) {
+    enum { VECS = (FN_ROWS2 + FN_VL - 1) / FN_VL, MOST = HIGH_STRIP / FN_ROWS2 };
+    const int64_t tiles = over(rows, FN_ROWS2);
+    int64_t from[MOST + 1], whole = 0;
+    fn_t *to[MOST + 1];
+    for (int64_t q = 0; q <= tiles; q++) from[q] = cut(rows, q, tiles), to[q] = y + q * room;
+    while (whole < tiles && from[whole] + VECS * FN_VL <= all) whole++;
+    for (int64_t k = 0; k < K; k++, s += s_k) {
+        for (int64_t q = 0; q < whole; q++) {
+            UNROLL for (int i = 0; i < VECS; i++) v_store(to[q] + i * FN_VL, v_load(s + from[q] + i * FN_VL));
+            to[q] += from[q + 1] - from[q];
+        }
+        for (int64_t q = whole; q < tiles; q++) {
+            const int64_t h = from[q + 1] - from[q];
+            for (int64_t i = 0; i < h; i += FN_VL)
+                v_store(to[q] + i, load(s + from[q] + i, (int)least(FN_VL, h - i)));
+            to[q] += h;
+        }
+    }
+}
+
 /* c = b in panels, for the instruction set at hand and ROWS; K (N rounded up to 32) elements hold them on any. */
 FN_KERNEL(gemm_pack) {
     const fn_gemm_args *g = args;
@@ -176,7 +222,6 @@ FN_KERNEL(gemm_pack) {
     pack_lanes((fn_t *)g->c + lo * K, FN_NR, FN_NR * K, (const fn_t *)g->b + lo * g->b_n, g->b_k, g->b_n, K, hi - lo);
 }
 
-FN_INLINE vec load(const fn_t *p, int n) { return n < FN_VL ? v_load_n(p, n) : v_load(p); }
 FN_INLINE vec activate(vec y, int act) {
     return act == FN_ACT_RELU ? v_relu(y)
            : act == FN_ACT_SIGMOID ? v_sigmoid(y)
@@ -224,8 +269,9 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                 b[1].b = v_work, b[1].b_k = FN_VL;
                 if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
             }
-            const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, STRIP);
-            const int turn = s_r == 1 && s_k != 1 && n >= TURN_LANES;
+            const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, p->strip);
+            const fn_t *const next = p->ahead && !last ? v + (k + ks) * v_k + l : 0;
+            const int64_t panels = over(n, width), step = over(n, panels * over(r1 - r0, FN_ROWS2));
             for (int64_t i = 0; i < strips; i++) {
                 const int64_t r = r0 + cut(r1 - r0, i, strips), rn = r0 + cut(r1 - r0, i + 1, strips) - r;
                 fn_t *const c_i = c + r * c_r + l * c_l;
@@ -250,15 +296,29 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                     const int64_t k0 = cut(ks, pass, passes), kn = cut(ks, pass + 1, passes) - k0;
                     const int64_t lds = up(kn, FN_VL) + FN_VL;
                     const fn_t *const s_i = s + r * s_r + (k + k0) * s_k;
-                    if (turn) transpose(s_work, lds, s_i, s_k, kn, rn, 1);
+                    const int64_t tiles = p->near == TILES ? over(rn, FN_ROWS2) : 1, room = tile_room(kn);
+                    if (p->near == TILES) pack_tiles(s_work, room, s_i, s_k, kn, rn, p->R - r);
+                    if (p->near == LINES) copy_rows(s_work, lds, s_i, s_r, rn, kn, 1);
                     for (int w = 0; w < 2; w++) {
                         if (!b[w].n) continue;
                         fn_brgemm x = b[w];
-                        x.a = turn ? s_work : s_i, x.a_m = turn ? lds : s_r, x.a_k = turn ? 1 : s_k;
+                        x.a = p->near ? s_work : s_i, x.a_m = p->near == LINES ? lds : s_r, x.a_k = s_k;
                         x.b += k0 * x.b_k, x.m = rn, x.k = kn;
                         if (pass) x.init = x.c, x.ld_init = x.ldc;
                         x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
-                        FN_NAME(brgemm)(&x);
+                        for (int64_t q = 0; q < tiles; q++) {
+                            fn_brgemm y = x;
+                            if (p->near == TILES) {
+                                const int64_t i0 = cut(rn, q, tiles);
+                                y.m = y.a_k = cut(rn, q + 1, tiles) - i0, y.a += q * room;
+                                y.c += i0 * x.ldc, y.init += y.init ? i0 * x.ld_init : 0;
+                            }
+                            if (next && w == 0) {
+                                const int64_t at = (over(r - r0, FN_ROWS2) + q) * panels * step * ks + k0 * step;
+                                y.ahead = next + at / n * v_k + at % n, y.ahead_k = step, y.ahead_panel = step * ks;
+                            }
+                            FN_NAME(brgemm)(&y);
+                        }
                     }
                 }
                 if (last && soft) {
@@ -274,65 +334,12 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
 
 /* ---- DOTS -------------------------------------------------------------------------------------------------------- */
 
-#if FN_ROWS2 == 14
-enum { SHORT = 4, SUMS = 16 };               /* most rows of the short operand in a tile, sums in registers */
-#else
-enum { SHORT = 2, SUMS = 8 };
-#endif
-
-/* out[i*OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree */
-FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r,
-                         int64_t K) {
-    vec acc[SHORT][SUMS + FN_PIECE];
-    UNROLL for (int i = 0; i < m; i++)
-        UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
-    int64_t k = 0;
-    for (; k + FN_VL <= K; k += FN_VL) {
-        vec xk[SHORT];
-        UNROLL for (int i = 0; i < m; i++) xk[i] = v_load(x + i * x_r + k);
-        UNROLL for (int j = 0; j < n; j++) {
-            const vec wk = v_load(w + j * w_r + k);
-            UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(xk[i], wk, acc[i][j]);
-        }
-    }
-    const int rest = (int)(K - k);
-    if (rest)
-        UNROLL for (int j = 0; j < n; j++) {
-            const vec wk = v_load_n(w + j * w_r + k, rest);
-            UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(v_load_n(x + i * x_r + k, rest), wk, acc[i][j]);
-        }
-    UNROLL for (int i = 0; i < m; i++)
-        UNROLL for (int j = 0; j < n; j += FN_PIECE) {
-            vec *const t = acc[i] + j;
-            v_transpose_pieces(t);
-            const vec y = FN_PIECE == 4 ? (t[0] + t[1]) + (t[2 % FN_PIECE] + t[3 % FN_PIECE]) : t[0] + t[1];
-            fn_v16 z[FN_PIECES];
-            memcpy(z, &y, sizeof z);
-            UNROLL for (int h = FN_PIECES / 2; h; h /= 2)
-                UNROLL for (int q = 0; q < h; q++) z[q] += z[q + h];
-            memcpy(out + i * OUT + j, z, sizeof z[0]);
-        }
-}
-
-#define DOTS_ARGS fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K
-#define DOTS_TILE(m, n) static void dots_##m##x##n(DOTS_ARGS) { dots_tile(m, n, out, x, x_r, w, w_r, K); }
-typedef void (*dots_fn)(DOTS_ARGS);
-DOTS_TILE(1, 1) DOTS_TILE(1, 4) DOTS_TILE(1, 8) DOTS_TILE(2, 1) DOTS_TILE(2, 4)
-#if FN_ROWS2 == 14
-DOTS_TILE(1, 16) DOTS_TILE(2, 8) DOTS_TILE(3, 1) DOTS_TILE(3, 4) DOTS_TILE(4, 1) DOTS_TILE(4, 4)
-static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8, dots_1x16}, {dots_2x1, dots_2x4, dots_2x8},
-                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}};
-#else
-static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
-#endif
-static const int dots_width[4] = {1, 4, 8, 16};
-
 /* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one; the bias runs along one of them. */
 static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l,
                        int64_t K, int64_t n) {
     for (int64_t r = 0, m; r < p->R; r += m) {
         m = least(SHORT, p->R - r);
-        fn_t out[SHORT * OUT], from[GROUP];
+        fn_t out[SHORT * DOTS_OUT], from[GROUP];
         int size = 3;
         while (!dots_of[m - 1][size]) size--;
         for (int64_t j = 0; j < n; j += dots_width[size]) {
@@ -340,7 +347,7 @@ static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, con
             dots_of[m - 1][size](out + j, s + r * p->s_r, p->s_r, v + j * p->v_l, p->v_l, K);
         }
         for (int64_t i = 0; i < m; i++) {
-            fn_t *const c_i = c + (r + i) * p->c_r, *const y = out + i * OUT;
+            fn_t *const c_i = c + (r + i) * p->c_r, *const y = out + i * DOTS_OUT;
             for (int64_t j = 0; j < GROUP; j++) {
                 const fn_t bias = bias_r ? bias_r[r + i] : bias_l && j < n ? bias_l[j] : 0;
                 from[j] = (p->beta && j < n ? c_i[j * p->c_l] : 0) + bias;
@@ -390,24 +397,19 @@ static void add_parts(const fn_gemm_args *g, const fn_t *sums, int64_t parts, fn
     }
 }
 
-FN_KERNEL(gemm) {
-    const fn_gemm_args *g = args;
-    if (g->batch == 0 || g->M == 0 || g->N == 0) return;
-    plan p = plan_of(g);
-    if (p.parts > 1) {
-        p.c = g->work, p.c_batch = g->M * g->N, p.bias = 0, p.beta = 0, p.act = FN_ACT_NONE;
-        if (p.c_r == 1) p.c_l = g->N;
-        else p.c_r = g->N;
-    }
+/* The share of t; work is for the whole team. */
+static void multiply(const plan *q, void *work_of_team, fn_team t) {
+    const plan p = *q;
     _Alignas(FN_ALIGN) char small[SMALL_BYTES];
-    fn_t *const work = (fn_t *)(p.bytes <= SMALL_BYTES ? small : (char *)g->work + p.part_bytes + t.rank * p.bytes);
+    char *const big = (char *)work_of_team + p.part_bytes + t.rank * p.bytes;
+    fn_t *const work = (fn_t *)(p.bytes <= SMALL_BYTES ? small : big);
     const int64_t unit = p.form == DOTS ? GROUP : FN_NR, units = p.form == DOTS ? over(p.L, GROUP) : over(p.L, FN_NR);
     const int64_t all = p.batch * p.parts * units;
     const int64_t columns = t.size == 1 || p.form == DOTS ? t.size : columns_of(&p, all, t.size);
     const int64_t rows = columns == t.size ? 1 : t.size / columns, row = columns == t.size ? 0 : t.rank / columns;
     const int64_t column = t.rank - row * columns, hi = cut(all, column + 1, columns);
     const int64_t r0 = cut(p.R, row, rows), r1 = cut(p.R, row + 1, rows);
-    for (int64_t u = cut(all, column, columns), end; u < hi && row < rows; u = end) {
+    for (int64_t u = cut(all, column, columns), end; u < hi && row < rows && r0 < r1; u = end) {
         const int64_t i = all == units ? 0 : u / units, matrix = p.parts == 1 ? i : i / p.parts;
         const int64_t k = (i - matrix * p.parts) * p.part_K, K = least(p.part_K, p.K - k);
         end = least(hi, (i + 1) * units);
@@ -422,8 +424,43 @@ FN_KERNEL(gemm) {
         for (int64_t l = l0; l < l1; l += GROUP)
             dots_group(&p, c + l * p.c_l, s, v + l * p.v_l, bias_r, bias_l ? bias_l + l : 0, K, least(GROUP, l1 - l));
     }
+}
+
+FN_KERNEL(gemm) {
+    const fn_gemm_args *g = args;
+    if (g->batch == 0 || g->M == 0 || g->N == 0) return;
+    plan p = plan_whole(g);
+    if (p.parts > 1) {
+        p.c = g->work, p.c_batch = g->M * g->N, p.bias = 0, p.beta = 0, p.act = FN_ACT_NONE;
+        if (p.c_r == 1) p.c_l = g->N;
+        else p.c_r = g->N;
+    }
+    multiply(&p, g->work, t);
     if (p.parts > 1) {
         fn_barrier(t);
         add_parts(g, g->work, p.parts, t);
     }
+}
+
+/* ---- rows of one product ----------------------------------------------------------------------------------------- */
+
+static plan plan_rows(const fn_gemm_args *g) {
+    const fn_gemm_args x = plain(g);
+    plan p = plan_of(&x, form_of(&x), 1);
+    if (p.form == COLS && p.L % FN_VL == 0 && !p.pack) {         /* fewer may end within a vector */
+        p.v_room += p.depth * FN_VL;
+        p.bytes += up(p.depth * FN_VL * SIZE, FN_ALIGN);
+    }
+    return p;
+}
+int64_t FN_NAME(gemm_rows_work)(const fn_gemm_args *g) {
+    const plan p = plan_rows(g);
+    return room(&p, 1);
+}
+void FN_NAME(gemm_rows)(const fn_gemm_args *g, int64_t m) {
+    if (m == 0 || g->N == 0) return;
+    plan p = plan_rows(g);
+    if (p.form == ROWS || (p.form == DOTS && g->M <= g->N)) p.R = m;
+    else p.L = m;
+    multiply(&p, g->work, (fn_team){.rank = 0, .size = 1});
 }

@@ -60,6 +60,8 @@ def test_random_products(seed):
 
 @pytest.mark.parametrize("M, N, K, orders", [
     (300, 290, 260, ("dense", "dense")), (130, 600, 40, ("columns", "dense")), (300, 300, 300, ("columns", "columns")),      # blocks, packed and not
+    (64, 300, 1300, ("columns", "dense")), (40, 700, 600, ("columns", "rows")), (300, 40, 1100, ("columns", "dense")),        # weight gradients, of few rows
+    (150, 600, 600, ("columns", "dense")), (290, 130, 64, ("columns", "columns")), (40, 100, 1024, ("dense", "dense")),        # of many; rows pages apart
     (3, 4, 9000, ("dense", "columns")), (20, 30, 3000, ("columns", "dense")), (1, 700, 1500, ("dense", "dense")),             # parts of k
     (1, 1, 70000, ("dense", "dense")), (1, 515, 800, ("dense", "columns")), (515, 1, 800, ("dense", "dense")),               # dot products
     (4, 70, 600, ("dense", "columns")), (70, 7, 600, ("rows", "columns")), (515, 1, 800, ("columns", "dense")), (2, 0, 5, ("dense", "dense"))], ids=str)

@@ -1,0 +1,60 @@
+/* Dot products of few rows with many: vectors run along k, nothing is packed, every number is read once (gemm.c). */
+#ifndef FN_DOTS_H
+#define FN_DOTS_H
+#include "brgemm.h"
+
+#define DOTS_UNROLL _Pragma("GCC unroll 16")
+#define DOTS_OUT (16 + FN_PIECE)             /* apart in the buffer of 16 results a row, with room for the last piece */
+#if FN_ROWS2 == 14
+enum { SHORT = 4, SUMS = 16 };               /* most rows of the short operand in a tile, sums in registers */
+#else
+enum { SHORT = 2, SUMS = 8 };
+#endif
+
+/* out[i*DOTS_OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree */
+FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r,
+                         int64_t K) {
+    vec acc[SHORT][SUMS + FN_PIECE];
+    DOTS_UNROLL for (int i = 0; i < m; i++)
+        DOTS_UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
+    int64_t k = 0;
+    for (; k + FN_VL <= K; k += FN_VL) {
+        vec xk[SHORT];
+        DOTS_UNROLL for (int i = 0; i < m; i++) xk[i] = v_load(x + i * x_r + k);
+        DOTS_UNROLL for (int j = 0; j < n; j++) {
+            const vec wk = v_load(w + j * w_r + k);
+            DOTS_UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(xk[i], wk, acc[i][j]);
+        }
+    }
+    const int rest = (int)(K - k);
+    if (rest)
+        DOTS_UNROLL for (int j = 0; j < n; j++) {
+            const vec wk = v_load_n(w + j * w_r + k, rest);
+            DOTS_UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(v_load_n(x + i * x_r + k, rest), wk, acc[i][j]);
+        }
+    DOTS_UNROLL for (int i = 0; i < m; i++)
+        DOTS_UNROLL for (int j = 0; j < n; j += FN_PIECE) {
+            vec *const t = acc[i] + j;
+            v_transpose_pieces(t);
+            const vec y = FN_PIECE == 4 ? (t[0] + t[1]) + (t[2 % FN_PIECE] + t[3 % FN_PIECE]) : t[0] + t[1];
+            fn_v16 z[FN_PIECES];
+            memcpy(z, &y, sizeof z);
+            DOTS_UNROLL for (int h = FN_PIECES / 2; h; h /= 2)
+                DOTS_UNROLL for (int q = 0; q < h; q++) z[q] += z[q + h];
+            memcpy(out + i * DOTS_OUT + j, z, sizeof z[0]);
+        }
+}
+
+#define DOTS_ARGS fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K
+#define DOTS_TILE(m, n) static void dots_##m##x##n(DOTS_ARGS) { dots_tile(m, n, out, x, x_r, w, w_r, K); }
+typedef void (*dots_fn)(DOTS_ARGS);
+DOTS_TILE(1, 1) DOTS_TILE(1, 4) DOTS_TILE(1, 8) DOTS_TILE(2, 1) DOTS_TILE(2, 4)
+#if FN_ROWS2 == 14
+DOTS_TILE(1, 16) DOTS_TILE(2, 8) DOTS_TILE(3, 1) DOTS_TILE(3, 4) DOTS_TILE(4, 1) DOTS_TILE(4, 4)
+static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8, dots_1x16}, {dots_2x1, dots_2x4, dots_2x8},
+                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}};
+#else
+static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
+#endif
+static const int dots_width[4] = {1, 4, 8, 16};
+#endif
