@@ -1,31 +1,27 @@
 /* Scaled dot product attention over fn_attention_args. For each head, an index of the leading dimensions:
  *
- *   s = scale q k' + mask      p = exp(s - lse)     lse = log of the row sums of exp s     y = (p f) v
+ *   s = scale q k' + mask      p = 2^(s - lse)      lse = log2 of the row sums of 2^s      y = (p f) v
  *   dv = (p f)' dy             dp = f (dy v')       ds = scale p (dp - delta)              dq = ds k      dk = ds' q
  *
- * with f the dropout factor, 0 or 1 / (1 - drop), and delta = row sums of dy y, which are those of p dp. A row without a
- * key to attend to gives y = 0.
+ * with log2 e in scale and mask where p is made, f the dropout factor, 0 or 1 / (1 - drop), and delta = row sums of dy y, which
+ * are those of p dp. A row without a key to attend to gives y = 0.
  *
  * Everything of a block of keys and queries is held transposed, queries along the lanes: s[j,i] is a product of k's rows as
  * they lie and of q turned once a block; maxima, sums and the rescaling of y' (Ev, queries) run down the lanes and cross
  * none; and k and v are never turned. Forward owns blocks of queries, blocks of keys pass by (Milakov and Gimelshein 2018;
  * Dao et al. 2022). Backward computes p anew: a task owns blocks of keys, whose dk and dv stay near while all queries pass.
  * Where heads are few, the blocks of keys are dealt out to parts, as many as the shape says, whose dq are added in order. */
-#include "brgemm.h"
+#include "attention.h"
 #include "philox.h"
 #include "softmax.h"
 
 enum { KEYS = 64, TASKS = 16 };              /* keys of a block; heads times parts, if the keys are enough */
-#define LANES (4 * FN_VL)                    /* queries of a block */
-#define STRIP (2 * FN_VL)                    /* of a piece of a block that the diagonal cuts */
 #define DRAWS (LANES + PHILOX_WORDS)         /* room of a row of dropout flags */
 #define PAGE 4096
+#define LOG2E 1.4426950408889634
+#define FAR 8                                /* p stays below 2^FAR */
 #define SIZE (int64_t)sizeof(fn_t)
-#define UNROLL _Pragma("GCC unroll 16")
 
-typedef uint8_t bytes __attribute__((vector_size(FN_VBYTES / sizeof(fn_t))));
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
 static inline int64_t room(int64_t n) { return up(n, FN_ALIGN / SIZE); }     /* elements, to whole cache lines */
 static int64_t heads(const fn_attention_args *a) {
@@ -34,20 +30,12 @@ static int64_t heads(const fn_attention_args *a) {
     return n;
 }
 
-/* c = a b, or c += a b: (m,k) with strides a_m and a_k, (k,n) rows of unit stride, n a multiple of FN_VL */
-static void product(const int more, fn_t *c, int64_t ldc, const fn_t *a, int64_t a_m, int64_t a_k, const fn_t *b, int64_t ldb,
-                    int64_t m, int64_t n, int64_t k) {
-    const fn_brgemm p = {.c = c, .init = more ? c : NULL, .a = a, .b = b, .m = m, .n = n, .k = k, .count = 1, .ldc = ldc,
-                         .ld_init = ldc, .a_m = a_m, .a_k = a_k, .b_k = ldb, .b_panel = STRIP, .nv = 2};
-    FN_NAME(brgemm)(&p);
-}
-
 /* y[j,i] = scale x[i,j], with lanes i up to a whole vector (PAD), added to y (ADD), or to the last of them alone (EXACT) */
 enum { PAD, ADD, EXACT };
-FN_INLINE void turn_put(const int how, fn_t *y, vec v, int n) {
-    if (how == ADD) v_store(y, v_load(y) + v);
-    else if (how == PAD) v_store(y, v);
-    else v_put(y, v, n);
+FN_INLINE void turn_put(const int how, fn_t *y, vec v, vec by, int n) {
+    if (how == ADD) v_store(y, v_fma(v, by, v_load(y)));
+    else if (how == PAD) v_store(y, v * by);
+    else v_put(y, v * by, n);
 }
 FN_INLINE void turn(const int how, fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t rows, int64_t cols, fn_t scale) {
     const vec by = v_set1(scale);
@@ -56,20 +44,13 @@ FN_INLINE void turn(const int how, fn_t *y, int64_t ldy, const fn_t *x, int64_t 
         int64_t j = 0;
         for (; j + FN_PIECE <= cols; j += FN_PIECE) {
             vec t[FN_PIECE];
-            if (n == FN_VL) {
-                UNROLL for (int q = 0; q < FN_PIECE; q++) t[q] = v_pieces(x + q * ldx + j, FN_PIECE * ldx);
-            } else {
-                fn_t z[FN_VL][FN_PIECE];
-                for (int r = 0; r < FN_VL; r++) memcpy(z[r], x + least(r, n - 1) * ldx + j, sizeof z[r]);
-                UNROLL for (int q = 0; q < FN_PIECE; q++) t[q] = v_pieces(z[q], FN_PIECE * FN_PIECE);
-            }
-            v_transpose_pieces(t);
-            UNROLL for (int q = 0; q < FN_PIECE; q++) turn_put(how, y + (j + q) * ldy, t[q] * by, n);
+            v_load_turned(t, x + j, ldx, n);
+            UNROLL for (int q = 0; q < FN_PIECE; q++) turn_put(how, y + (j + q) * ldy, t[q], by, n);
         }
         for (; j < cols; j++) {
             fn_t z[FN_VL];
             for (int r = 0; r < FN_VL; r++) z[r] = x[least(r, n - 1) * ldx + j];
-            turn_put(how, y + j * ldy, v_load(z) * by, n);
+            turn_put(how, y + j * ldy, v_load(z), by, n);
         }
     }
 }
@@ -116,13 +97,14 @@ static void add_mask(fn_t *s, const fn_attention_args *a, int64_t at, int64_t i0
     if (a->mask_l == 0) {
         mask_row(z, a, at, keys);
         for (int64_t j = 0; j < keys; j++)
-            for (int64_t c = 0; c < lanes; c += FN_VL) v_store(s + j * LANES + c, v_load(s + j * LANES + c) + v_set1(z[j]));
+            for (int64_t c = 0; c < lanes; c += FN_VL)
+                v_store(s + j * LANES + c, v_load(s + j * LANES + c) + v_set1(z[j] * (fn_t)LOG2E));
         return;
     }
     for (int64_t c = 0; c < lanes; c += FN_VL) {
         const int64_t rows = least(FN_VL, a->L - i0 - c);
         for (int64_t r = 0; r < rows; r++) mask_row(z + r * KEYS, a, at + (c + r) * a->mask_l, keys);
-        turn(ADD, s + c, LANES, z, KEYS, rows, keys, 1);
+        turn(ADD, s + c, LANES, z, KEYS, rows, keys, (fn_t)LOG2E);
     }
 }
 
@@ -146,9 +128,7 @@ static void draw(uint8_t *keep, const fn_attention_args *a, const uint64_t *rng,
     }
 }
 FN_INLINE vec factor(const uint8_t *keep, fn_t scale) {
-    bytes b;
-    memcpy(&b, keep, sizeof b);
-    return (vec)(-__builtin_convertvector(b, mask) & (mask)v_set1(scale));
+    return (vec)(-m_bytes(keep, FN_VL) & (mask)v_set1(scale));
 }
 
 /* ---- forward ---------------------------------------------------------------------------------------------------------- */
@@ -161,29 +141,50 @@ FN_INLINE const fn_t *rows_at(const fn_t *x, int64_t *ldx, int64_t rows, int64_t
     return own;
 }
 
-/* Down one vector of queries: s becomes exp(s - m), m and l grow by this block; gives what older sums are to be multiplied by. */
-FN_INLINE vec soften(fn_t *s, int64_t keys, fn_t *m, fn_t *l) {
-    const vec before = v_load(m), never = v_set1((fn_t)-INFINITY);
-    vec a = before, b = before, p = v_zero(), q = v_zero();
-    int64_t j = 0;
-    for (; j + 2 <= keys; j += 2) a = v_max(v_load(s + j * LANES), a), b = v_max(v_load(s + (j + 1) * LANES), b);
-    if (j < keys) a = v_max(v_load(s + j * LANES), a);
-    a = v_max(a, b);
-    const vec most = v_select(a == never, v_zero(), a), old = v_exp_neg(before - most);
-    for (j = 0; j + 2 <= keys; j += 2) {
-        const vec e = v_exp_neg(v_load(s + j * LANES) - most), f = v_exp_neg(v_load(s + (j + 1) * LANES) - most);
-        v_store(s + j * LANES, e), v_store(s + (j + 1) * LANES, f);
-        p += e, q += f;
+static int m_any(mask m) {
+    int64_t any[FN_VBYTES / 8], all = 0;
+    memcpy(any, &m, sizeof any);
+    for (int i = 0; i < FN_VBYTES / 8; i++) all |= any[i];
+    return all != 0;
+}
+/* Down nv vectors of queries: s becomes 2^(s - m), l grows by its sums. m, near the largest score so far, stays until one lies
+ * FAR above it; then l and the Ev rows of o, which hold older sums if `more`, are multiplied by 2^(old m - new m). */
+FN_INLINE void soften(const int nv, int more, fn_t *s, int64_t keys, fn_t *m, fn_t *l, fn_t *o, int64_t Ev) {
+    vec most[4], sum[4], at[4];
+    mask grew = {0};
+    UNROLL for (int v = 0; v < nv; v++) most[v] = at[v] = v_load(m + v * FN_VL), sum[v] = v_load(l + v * FN_VL);
+    for (int64_t j = 0; j < keys; j += 2)
+        UNROLL for (int v = 0; v < nv; v++) {
+            const fn_t *const p = s + j * LANES + v * FN_VL, *const q = j + 1 < keys ? p + LANES : p;
+            most[v] = v_max(v_max(v_load(p), v_load(q)), most[v]);
+        }
+    UNROLL for (int v = 0; v < nv; v++) grew |= most[v] > at[v] + v_set1(FAR);
+    if (m_any(grew)) {
+        UNROLL for (int v = 0; v < nv; v++) {
+            const vec new = v_select(most[v] > at[v] + v_set1(FAR), most[v], at[v]);
+            const vec old = v_select(new == at[v], v_set1(1), v_exp2_neg(at[v] - new));
+            v_store(m + v * FN_VL, new);
+            sum[v] *= old, at[v] = new;
+            for (int64_t e = 0; e < Ev && more; e++) v_store(o + e * LANES + v * FN_VL, v_load(o + e * LANES + v * FN_VL) * old);
+        }
     }
-    if (j < keys) {
-        const vec e = v_exp_neg(v_load(s + j * LANES) - most);
-        v_store(s + j * LANES, e);
-        p += e;
-    }
-    v_store(m, a), v_store(l, v_fma(v_load(l), old, p + q));
-    return old;
+    UNROLL for (int v = 0; v < nv; v++) at[v] = v_select(at[v] == v_set1((fn_t)-INFINITY), v_zero(), at[v]);
+    for (int64_t j = 0; j < keys; j++)
+        UNROLL for (int v = 0; v < nv; v++) {
+            fn_t *const p = s + j * LANES + v * FN_VL;
+            const vec e = v_exp2_neg(v_load(p) - at[v]);
+            v_store(p, e);
+            sum[v] += e;
+        }
+    UNROLL for (int v = 0; v < nv; v++) v_store(l + v * FN_VL, sum[v]);
 }
 
+/* Where `count` arrays of n elements lie, from base on; gives their bytes. */
+static int64_t rooms(uintptr_t base, int count, const int64_t *n, fn_t **const *to) {
+    int64_t bytes = 0;
+    for (int i = 0; i < count; i++) *to[i] = (fn_t *)(base + (uintptr_t)bytes), bytes += room(n[i]) * SIZE;
+    return bytes;
+}
 typedef struct {                             /* scratch of a thread */
     fn_t *qt, *s, *o, *k, *v;                /* (E, LANES), (KEYS, LANES), (Ev, LANES), (KEYS, E), (KEYS, Ev) */
     uint8_t *keep;                           /* (KEYS, DRAWS) */
@@ -191,8 +192,7 @@ typedef struct {                             /* scratch of a thread */
 static int64_t fwd_rooms(const fn_attention_args *a, uintptr_t base, fwd_room *w) {
     const int64_t E = up(a->E, FN_VL), Ev = up(a->Ev, FN_VL), n[] = {E * LANES, KEYS * LANES, Ev * LANES, KEYS * E, KEYS * Ev};
     fn_t **const to[] = {&w->qt, &w->s, &w->o, &w->k, &w->v};
-    int64_t bytes = 0;
-    for (int i = 0; i < 5; i++) *to[i] = (fn_t *)(base + (uintptr_t)bytes), bytes += room(n[i]) * SIZE;
+    const int64_t bytes = rooms(base, 5, n, to);
     w->keep = (uint8_t *)(base + (uintptr_t)bytes);
     return bytes + up(a->drop > 0 ? KEYS * DRAWS : 0, FN_ALIGN);
 }
@@ -210,7 +210,7 @@ static void forward_block(const fn_attention_args *a, const uint64_t *rng, int64
     const fn_t more = (fn_t)(1 / (1 - a->drop));
     for (int64_t c = 0; c < lanes; c++) m[c] = (fn_t)-INFINITY, l[c] = 0;
     if (last == 0) zero(w.o, Ev * LANES);
-    turn(PAD, w.qt, LANES, q + i0 * a->q_l, a->q_l, rows, E, (fn_t)a->scale);
+    turn(PAD, w.qt, LANES, q + i0 * a->q_l, a->q_l, rows, E, (fn_t)(a->scale * LOG2E));
     for (int64_t j0 = 0; j0 < last; j0 += KEYS) {
         const int64_t keys = least(KEYS, last - j0), strip = a->causal && i0 + STRIP < j0 + keys ? STRIP : LANES;
         int64_t k_s = a->k_s, v_s = a->v_s;
@@ -219,17 +219,18 @@ static void forward_block(const fn_attention_args *a, const uint64_t *rng, int64
             const int64_t n = least(strip, lanes - c), seen = a->causal ? least(keys, i0 + c + n - j0) : keys;
             fn_t *const s = w.s + c, *const o = w.o + c;
             if (seen <= 0) continue;
-            product(0, s, LANES, kj, k_s, 1, w.qt + c, LANES, seen, n, E);
+            product(ROWS, s, LANES, NULL, 0, kj, k_s, w.qt + c, LANES, E, seen, n);
             if (a->mask) add_mask(s, a, mask_at, i0 + c, n, j0, seen);
             if (a->causal) cut(s, n, seen, i0 + c - j0);
             if (a->drop > 0) draw(w.keep, a, rng, h, i0 + c, n, j0, seen);
-            for (int64_t b = 0; b < n; b += FN_VL) {
-                const vec old = soften(s + b, seen, m + c + b, l + c + b);
-                for (int64_t e = 0; e < Ev && j0; e++) v_store(o + e * LANES + b, v_load(o + e * LANES + b) * old);
-                for (int64_t j = 0; j < seen && a->drop > 0; j++)
+            int64_t b = 0;
+            for (; b + LANES <= n; b += LANES) soften(4, j0 > 0, s + b, seen, m + c + b, l + c + b, o + b, Ev);
+            for (; b + STRIP <= n; b += STRIP) soften(2, j0 > 0, s + b, seen, m + c + b, l + c + b, o + b, Ev);
+            for (; b < n; b += FN_VL) soften(1, j0 > 0, s + b, seen, m + c + b, l + c + b, o + b, Ev);
+            for (int64_t j = 0; j < seen && a->drop > 0; j++)
+                for (b = 0; b < n; b += FN_VL)
                     v_store(s + j * LANES + b, v_load(s + j * LANES + b) * factor(w.keep + j * DRAWS + b, more));
-            }
-            product(j0 > 0, o, LANES, vj, 1, v_s, s, LANES, Ev, n, seen);
+            product(COLUMNS, o, LANES, j0 ? o : NULL, LANES, vj, v_s, s, LANES, seen, Ev, n);
         }
     }
     for (int64_t c = 0; c < lanes; c += FN_VL) {
@@ -237,7 +238,7 @@ static void forward_block(const fn_attention_args *a, const uint64_t *rng, int64
         const mask none = sum == v_zero();
         const vec each = v_select(none, v_zero(), v_set1(1) / sum);
         for (int64_t e = 0; e < Ev; e++) v_store(w.o + e * LANES + c, v_load(w.o + e * LANES + c) * each);
-        if (lse) v_put(lse + h * L + i0 + c, v_select(none, v_zero(), most + v_log(sum)), (int)least(FN_VL, rows - c));
+        if (lse) v_put(lse + h * L + i0 + c, v_select(none, v_zero(), v_fma(v_log(sum), v_set1((fn_t)LOG2E), most)), (int)least(FN_VL, rows - c));
     }
     turn(EXACT, y + i0 * a->y_l, a->y_l, w.o, LANES, Ev, rows, 1);
 }
@@ -262,20 +263,28 @@ FN_KERNEL(attention_fwd) {
 
 /* ---- backward ----------------------------------------------------------------------------------------------------------- */
 
-typedef struct {                             /* scratch of a thread; P: rounded up to whole vectors */
-    fn_t *qt, *gt, *lse, *delta;             /* for each block of queries: scale q' (E, LANES), scale dy' (Ev, LANES), (LANES) each */
-    fn_t *q, *g, *dq;                        /* (L, EP), (L, EvP), (L, EP): where q, dy and dq do not lie so */
+/* P: rounded up to whole vectors. */
+typedef struct {                             /* of a head, for each block of queries */
+    fn_t *qt, *gt, *lse, *delta;             /* scale q' (E, LANES), scale dy' (Ev, LANES), -lse and -scale delta (LANES) */
+    fn_t *q, *g;                             /* (L, EP), (L, EvP): where q and dy do not lie so */
+} head_room;
+typedef struct {                             /* of a thread */
     fn_t *s, *d;                             /* (KEYS, LANES) */
     fn_t *k, *v, *dk, *dv;                   /* (KEYS, EP), (KEYS, EvP) twice */
+    fn_t *dq;                                /* (L, EP), where dq does not lie so */
     uint8_t *keep;
 } bwd_room;
-static int64_t bwd_rooms(const fn_attention_args *a, uintptr_t base, bwd_room *w) {
+static int64_t head_rooms(const fn_attention_args *a, uintptr_t base, head_room *w) {
     const int64_t L = up(a->L, LANES), E = up(a->E, FN_VL), Ev = up(a->Ev, FN_VL);
-    const int64_t q = are_near(a->q_l, a->E) ? 0 : L * E, g = are_near(a->dy_l, a->Ev) ? 0 : L * Ev, dq = a->E == E ? 0 : L * E;
-    const int64_t n[] = {L * E, L * Ev, L, L, q, g, dq, KEYS * LANES, KEYS * LANES, KEYS * E, KEYS * Ev, KEYS * E, KEYS * Ev};
-    fn_t **const to[] = {&w->qt, &w->gt, &w->lse, &w->delta, &w->q, &w->g, &w->dq, &w->s, &w->d, &w->k, &w->v, &w->dk, &w->dv};
-    int64_t bytes = 0;
-    for (int i = 0; i < 13; i++) *to[i] = (fn_t *)(base + (uintptr_t)bytes), bytes += room(n[i]) * SIZE;
+    const int64_t n[] = {L * E, L * Ev, L, L, are_near(a->q_l, a->E) ? 0 : L * E, are_near(a->dy_l, a->Ev) ? 0 : L * Ev};
+    fn_t **const to[] = {&w->qt, &w->gt, &w->lse, &w->delta, &w->q, &w->g};
+    return rooms(base, 6, n, to);
+}
+static int64_t bwd_rooms(const fn_attention_args *a, uintptr_t base, bwd_room *w) {
+    const int64_t E = up(a->E, FN_VL), Ev = up(a->Ev, FN_VL);
+    const int64_t n[] = {KEYS * LANES, KEYS * LANES, KEYS * E, KEYS * Ev, KEYS * E, KEYS * Ev, a->E == E ? 0 : a->L * E};
+    fn_t **const to[] = {&w->s, &w->d, &w->k, &w->v, &w->dk, &w->dv, &w->dq};
+    const int64_t bytes = rooms(base, 7, n, to);
     w->keep = (uint8_t *)(base + (uintptr_t)bytes);
     return bytes + up(a->drop > 0 ? KEYS * DRAWS : 0, FN_ALIGN);
 }
@@ -290,96 +299,139 @@ static int64_t parts_bytes(const fn_attention_args *a) {
     return parts == 1 || !a->dq ? 0 : room(heads(a) * parts * a->L * up(a->E, FN_VL)) * SIZE;
 }
 FN_WORK(attention_bwd) {
+    head_room head;
     bwd_room w;
-    return parts_bytes(args) + threads * bwd_rooms(args, 0, &w);
+    const int64_t rooms = parts_of(args) > 1 ? heads(args) : threads;
+    return parts_bytes(args) + rooms * head_rooms(args, 0, &head) + threads * bwd_rooms(args, 0, &w);
 }
 
-/* s and d, which hold the scores and scale dp of `rows` keys, become p f and ds. */
-FN_INLINE void slopes(fn_t *s, fn_t *d, int64_t rows, fn_t *lse, fn_t *delta, const uint8_t *keep, fn_t more) {
-    const vec top = v_load(lse), mean = v_load(delta);
+/* s and d of `rows` keys become p f and ds. They hold the score - lse, and scale (dp - delta), or with dropout scale dp. */
+FN_INLINE void slopes(fn_t *s, fn_t *d, int64_t rows, const fn_t *delta, const uint8_t *keep, fn_t more) {
+    const vec mean = v_load(delta);
     for (int64_t j = 0; j < rows; j++, s += LANES, d += LANES) {
-        const vec p = v_exp_neg(v_load(s) - top), f = keep ? factor(keep + j * DRAWS, more) : v_set1(1);
-        v_store(d, p * (keep ? v_fma(v_load(d), f, -mean) : v_load(d) - mean));
+        const vec p = v_exp2_neg(v_load(s)), f = keep ? factor(keep + j * DRAWS, more) : v_set1(1);
+        v_store(d, p * (keep ? v_fma(v_load(d), f, mean) : v_load(d)));
         v_store(s, keep ? p * f : p);
     }
 }
 
-/* What all blocks of keys read: q and dy turned, delta. */
-static void prepare(const fn_attention_args *a, int64_t h, const fn_t *q, const fn_t *g, bwd_room w) {
-    const int64_t L = a->L, E = a->E, Ev = a->Ev;
-    const fn_t *const y = (const fn_t *)a->y + fn_at(h, a->nb, a->n, a->y_b), *const lse = (const fn_t *)a->lse + h * L;
-    for (int64_t i0 = 0; i0 < L; i0 += LANES) {
-        const int64_t rows = least(LANES, L - i0);
-        turn(PAD, w.qt + i0 * E, LANES, q + i0 * a->q_l, a->q_l, rows, E, (fn_t)a->scale);
-        turn(PAD, w.gt + i0 * Ev, LANES, g + i0 * a->dy_l, a->dy_l, rows, Ev, (fn_t)a->scale);
-    }
-    for (int64_t i = 0; i < up(L, LANES); i++) {
+/* What all blocks of keys read of queries i0 ... of head h. */
+static void prepare(const fn_attention_args *a, int64_t h, int64_t i0, head_room w) {
+    const int64_t L = a->L, E = a->E, Ev = a->Ev, rows = least(LANES, L - i0), q_l = a->q_l, g_l = a->dy_l;
+    const fn_t *const q = (const fn_t *)a->q + fn_at(h, a->nb, a->n, a->q_b) + i0 * q_l;
+    const fn_t *const g = (const fn_t *)a->dy + fn_at(h, a->nb, a->n, a->dy_b) + i0 * g_l;
+    const fn_t *const y = (const fn_t *)a->y + fn_at(h, a->nb, a->n, a->y_b) + i0 * a->y_l;
+    const fn_t *const lse = (const fn_t *)a->lse + h * L + i0;
+    turn(PAD, w.qt + i0 * E, LANES, q, q_l, rows, E, (fn_t)(a->scale * LOG2E));
+    turn(PAD, w.gt + i0 * Ev, LANES, g, g_l, rows, Ev, (fn_t)a->scale);
+    if (!are_near(q_l, E)) copy_rows(1, w.q + i0 * up(E, FN_VL), up(E, FN_VL), q, q_l, rows, E);
+    if (!are_near(g_l, Ev)) copy_rows(1, w.g + i0 * up(Ev, FN_VL), up(Ev, FN_VL), g, g_l, rows, Ev);
+    for (int64_t i = 0; i < LANES; i += FN_VL) {
+        const int64_t n = least(FN_VL, rows - i);
+        fn_t z[FN_VL * FN_VL], zt[FN_VL * FN_VL];
         vec sum = v_zero();
-        for (int64_t e = 0; e < Ev && i < L; e += FN_VL) {
-            const int n = (int)least(FN_VL, Ev - e);
-            sum = v_fma(v_get(g + i * a->dy_l + e, n), v_get(y + i * a->y_l + e, n), sum);
+        for (int64_t r = 0; r < n; r++) {
+            vec part = v_zero();
+            for (int64_t e = 0; e < Ev; e += FN_VL) {
+                const int m = (int)least(FN_VL, Ev - e);
+                part = v_fma(v_get(g + (i + r) * g_l + e, m), v_get(y + (i + r) * a->y_l + e, m), part);
+            }
+            v_store(z + r * FN_VL, part);
         }
-        w.delta[i] = (fn_t)a->scale * v_sum(sum), w.lse[i] = i < L ? lse[i] : 0;
+        if (n > 0) {
+            turn(PAD, zt, FN_VL, z, FN_VL, n, FN_VL, -(fn_t)a->scale);
+            for (int e = 0; e < FN_VL; e++) sum += v_load(zt + e * FN_VL);
+        }
+        v_store(w.delta + i0 + i, sum);
+        v_store(w.lse + i0 + i, n > 0 ? -v_get(lse + i, (int)n) : v_zero());
     }
 }
 
+/* c += a' b for `rows` rows of c, of which only the first `made` hold something: c is dk or dv, a d or s, b rows of q or dy. */
+static void grow(fn_t *c, int64_t ldc, int64_t made, const fn_t *a, const fn_t *b, int64_t ldb, int64_t k, int64_t rows) {
+    const int64_t old = least(made, rows);
+    if (old) product(SCORES, c, ldc, c, ldc, a, 0, b, ldb, k, old, ldc);
+    if (old < rows) product(SCORES, c + old * ldc, ldc, NULL, 0, a + old * LANES, 0, b, ldb, k, rows - old, ldc);
+}
+
 /* Blocks part, part + parts, ... of the keys of head h; dq (L, ld_dq) is made. */
-static void backward_part(const fn_attention_args *a, int64_t h, int64_t part, int64_t parts, fn_t *dq, int64_t ld_dq, bwd_room w) {
+static void backward_part(const fn_attention_args *a, int64_t h, int64_t part, int64_t parts, fn_t *dq, int64_t ld_dq,
+                          head_room head, bwd_room w) {
     const int64_t L = a->L, S = a->S, E = a->E, Ev = a->Ev, EP = up(E, FN_VL), EvP = up(Ev, FN_VL);
-    const fn_t *const q0 = (const fn_t *)a->q + fn_at(h, a->nb, a->n, a->q_b), *const g0 = (const fn_t *)a->dy + fn_at(h, a->nb, a->n, a->dy_b);
+    const int64_t q_l = are_near(a->q_l, E) ? E : EP, g_l = are_near(a->dy_l, Ev) ? Ev : EvP;
+    const fn_t *const q = are_near(a->q_l, E) ? (const fn_t *)a->q + fn_at(h, a->nb, a->n, a->q_b) : head.q;
+    const fn_t *const g = are_near(a->dy_l, Ev) ? (const fn_t *)a->dy + fn_at(h, a->nb, a->n, a->dy_b) : head.g;
     const fn_t *const k = (const fn_t *)a->k + fn_at(h, a->nb, a->n, a->k_b), *const v = (const fn_t *)a->v + fn_at(h, a->nb, a->n, a->v_b);
     const int64_t mask_at = a->mask ? fn_at(h, a->nb, a->n, a->mask_b) : 0;
-    const int scores = a->dq || a->dk;
+    const int scores = a->dq || a->dk, near_k = are_near(a->dk_s, E), near_v = are_near(a->dv_s, Ev);
     const fn_t more = (fn_t)(1 / (1 - a->drop));
-    int64_t q_l = a->q_l, g_l = a->dy_l;
-    prepare(a, h, q0, g0, w);
-    const fn_t *const q = near_rows(q0, &q_l, L, E, w.q), *const g = near_rows(g0, &g_l, L, Ev, w.g);
-    for (int64_t i = 0; i < L && dq; i++) zero(dq + i * ld_dq, EP);
+    for (int64_t i = 0; dq && a->causal && i < least(L, part * KEYS); i++) zero(dq + i * ld_dq, EP);
     for (int64_t j0 = part * KEYS; j0 < S; j0 += parts * KEYS) {
         const int64_t keys = least(KEYS, S - j0);
         int64_t k_s = a->k_s, v_s = a->v_s;
         const fn_t *const kj = near_rows(k + j0 * k_s, &k_s, keys, E, w.k), *const vj = near_rows(v + j0 * v_s, &v_s, keys, Ev, w.v);
-        zero(w.dk, KEYS * EP), zero(w.dv, KEYS * EvP);
+        fn_t *const dk0 = a->dk ? (fn_t *)a->dk + fn_at(h, a->nb, a->n, a->dk_b) + j0 * a->dk_s : NULL, *const dk = near_k ? dk0 : w.dk;
+        fn_t *const dv0 = a->dv ? (fn_t *)a->dv + fn_at(h, a->nb, a->n, a->dv_b) + j0 * a->dv_s : NULL, *const dv = near_v ? dv0 : w.dv;
+        int64_t made = 0;                    /* rows of dk and dv that hold something */
         for (int64_t i0 = a->causal ? j0 / LANES * LANES : 0; i0 < L; i0 += LANES) {
             const int64_t rows = least(LANES, L - i0), lanes = up(rows, FN_VL), strip = a->causal && i0 + STRIP < j0 + keys ? STRIP : LANES;
             for (int64_t c = 0; c < lanes; c += strip) {
                 const int64_t n = least(strip, lanes - c), i = i0 + c, some = least(n, rows - c), seen = a->causal ? least(keys, i + n - j0) : keys;
                 fn_t *const s = w.s + c, *const d = w.d + c;
                 if (seen <= 0) continue;
-                product(0, s, LANES, kj, k_s, 1, w.qt + i0 * E + c, LANES, seen, n, E);
-                if (scores) product(0, d, LANES, vj, v_s, 1, w.gt + i0 * Ev + c, LANES, seen, n, Ev);
+                product(ROWS, s, LANES, head.lse + i, 0, kj, k_s, head.qt + i0 * E + c, LANES, E, seen, n);
+                const fn_t *const less = a->drop > 0 ? NULL : head.delta + i;
+                if (scores) product(ROWS, d, LANES, less, 0, vj, v_s, head.gt + i0 * Ev + c, LANES, Ev, seen, n);
                 if (a->mask) add_mask(s, a, mask_at, i, n, j0, seen);
                 if (a->causal) cut(s, n, seen, i - j0);
                 if (a->drop > 0) draw(w.keep, a, a->drawn, h, i, n, j0, seen);
                 for (int64_t b = 0; b < n; b += FN_VL) {
-                    if (a->drop > 0) slopes(s + b, d + b, seen, w.lse + i + b, w.delta + i + b, w.keep + b, more);
-                    else slopes(s + b, d + b, seen, w.lse + i + b, w.delta + i + b, NULL, 1);
+                    if (a->drop > 0) slopes(s + b, d + b, seen, head.delta + i + b, w.keep + b, more);
+                    else slopes(s + b, d + b, seen, head.delta + i + b, NULL, 1);
                 }
-                if (a->dv) product(1, w.dv, EvP, s, LANES, 1, g + i * g_l, g_l, seen, EvP, some);
-                if (a->dk) product(1, w.dk, EP, d, LANES, 1, q + i * q_l, q_l, seen, EP, some);
-                if (dq) product(1, dq + i * ld_dq, ld_dq, d, 1, LANES, kj, k_s, some, EP, seen);
+                if (dv0) grow(dv, EvP, made, s, g + i * g_l, g_l, some, seen);
+                if (dk0) grow(dk, EP, made, d, q + i * q_l, q_l, some, seen);
+                made = made > seen ? made : seen;
+                const fn_t *const so_far = j0 > part * KEYS ? dq + i * ld_dq : NULL;
+                if (dq) product(COLUMNS, dq + i * ld_dq, ld_dq, so_far, ld_dq, d, LANES, kj, k_s, seen, some, EP);
             }
         }
-        if (a->dk) copy_rows(0, (fn_t *)a->dk + fn_at(h, a->nb, a->n, a->dk_b) + j0 * a->dk_s, a->dk_s, w.dk, EP, keys, E);
-        if (a->dv) copy_rows(0, (fn_t *)a->dv + fn_at(h, a->nb, a->n, a->dv_b) + j0 * a->dv_s, a->dv_s, w.dv, EvP, keys, Ev);
+        if (dk0) zero(dk + made * EP, (keys - made) * EP);
+        if (dv0) zero(dv + made * EvP, (keys - made) * EvP);
+        if (dk0 && !near_k) copy_rows(0, dk0, a->dk_s, dk, EP, keys, E);
+        if (dv0 && !near_v) copy_rows(0, dv0, a->dv_s, dv, EvP, keys, Ev);
     }
 }
 
 FN_KERNEL(attention_bwd) {
     const fn_attention_args *a = args;
-    const int64_t parts = parts_of(a), L = a->L, EP = up(a->E, FN_VL), B = heads(a);
+    const int64_t parts = parts_of(a), L = a->L, EP = up(a->E, FN_VL), B = heads(a), blocks = over(L, LANES);
     fn_t *const sums = a->work;
+    head_room head;
     bwd_room w;
     int64_t lo, hi;
-    bwd_rooms(a, (uintptr_t)a->work + (uintptr_t)(parts_bytes(a) + t.rank * bwd_rooms(a, 0, &w)), &w);
+    /* What is prepared serves all parts of a head; where there is one, each thread prepares it for itself. */
+    const int64_t head_bytes = head_rooms(a, 0, &head), heads_bytes = (parts > 1 ? B : t.size) * head_bytes;
+    const uintptr_t head_at = (uintptr_t)a->work + (uintptr_t)parts_bytes(a);
+    bwd_rooms(a, head_at + (uintptr_t)(heads_bytes + t.rank * bwd_rooms(a, 0, &w)), &w);
+    if (parts > 1) {
+        fn_share(B * blocks, 1, t, &lo, &hi);
+        for (int64_t u = lo; u < hi; u++) {
+            head_rooms(a, head_at + (uintptr_t)(u / blocks * head_bytes), &head);
+            prepare(a, u / blocks, u % blocks * LANES, head);
+        }
+        fn_barrier(t);
+    }
     fn_share(B * parts, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {
         fn_t *const dq = a->dq ? (fn_t *)a->dq + fn_at(u / parts, a->nb, a->n, a->dq_b) : NULL;
-        if (!dq) backward_part(a, u / parts, u % parts, parts, NULL, EP, w);
-        else if (parts > 1) backward_part(a, u / parts, u % parts, parts, sums + u * L * EP, EP, w);
-        else if (a->E == EP) backward_part(a, u, 0, 1, dq, a->dq_l, w);
+        head_rooms(a, head_at + (uintptr_t)((parts > 1 ? u / parts : t.rank) * head_bytes), &head);
+        for (int64_t i = 0; i < L && parts == 1; i += LANES) prepare(a, u, i, head);
+        if (!dq) backward_part(a, u / parts, u % parts, parts, NULL, EP, head, w);
+        else if (parts > 1) backward_part(a, u / parts, u % parts, parts, sums + u * L * EP, EP, head, w);
+        else if (a->E == EP) backward_part(a, u, 0, 1, dq, a->dq_l, head, w);
         else {
-            backward_part(a, u, 0, 1, w.dq, EP, w);
+            backward_part(a, u, 0, 1, w.dq, EP, head, w);
             copy_rows(0, dq, a->dq_l, w.dq, EP, L, a->E);
         }
     }

@@ -15,7 +15,8 @@
 #include "kernel.h"
 #include "norm.h"
 
-enum { LINE = 4096, PART = 32768, TALL = 8, DEEP = 16, PARTS = 64 };   /* numbers in a block, a part; rows taken together, in a part; parts at most */
+enum { LINE = 4096, PART = 32768 };                          /* numbers in a block, a part */
+enum { TALL = 8, DEEP = 16, PARTS = 64, SIDE = 64 };         /* rows taken together, in a part; parts at most; columns summed together */
 enum { W = 1, B = 2, DX = 2, DW = 4 };                       /* what there is, what is wanted */
 
 /* ---- statistics -------------------------------------------------------------------------------------------------- */
@@ -81,9 +82,11 @@ ONCE row_terms terms_dx(const fn_layer_norm_args *a, int64_t r, int64_t n, doubl
 
 /* ---- layer_norm -------------------------------------------------------------------------------------------------- */
 
-FN_INLINE void row_y(const int kind, fn_t *y, const fn_t *x, const fn_t *w, const fn_t *b, int64_t n, row_terms k) {
+/* hop: to the next row, which comes near meanwhile: three sweeps over this one leave the memory idle. */
+FN_INLINE void row_y(const int kind, fn_t *y, const fn_t *x, const fn_t *w, const fn_t *b, int64_t n, row_terms k, int64_t hop) {
     const vec m = v_set1(k.m), s = v_set1(k.s), t = v_set1(k.t);
     for (int64_t i = 0; i < n; i += FN_VL) {
+        __builtin_prefetch(x + i + hop);
         const int l = n - i < FN_VL ? (int)(n - i) : FN_VL;
         const vec u = v_fma(v_get(x + i, l) - m, s, t);
         const vec v = kind & W ? u * v_get(w + i, l) : u;
@@ -100,10 +103,11 @@ FN_KERNEL(layer_norm_fwd) {
     fn_share(a->N, 1 + 256 / (n + 1), t, &lo, &hi);
     for (int64_t r = lo; r < hi; r++) {
         const row_terms k = terms_y(a, r, x + r * n, n);
-        if (w && b) row_y(W | B, y + r * n, x + r * n, w, b, n, k);
-        else if (w) row_y(W, y + r * n, x + r * n, w, b, n, k);
-        else if (b) row_y(B, y + r * n, x + r * n, w, b, n, k);
-        else row_y(0, y + r * n, x + r * n, w, b, n, k);
+        const int64_t hop = r + 1 < hi ? n : 0;
+        if (w && b) row_y(W | B, y + r * n, x + r * n, w, b, n, k, hop);
+        else if (w) row_y(W, y + r * n, x + r * n, w, b, n, k, hop);
+        else if (b) row_y(B, y + r * n, x + r * n, w, b, n, k, hop);
+        else row_y(0, y + r * n, x + r * n, w, b, n, k, hop);
     }
 }
 
@@ -129,6 +133,18 @@ FN_INLINE void row_slopes(const int kind, const fn_t *x, const fn_t *dy, const f
     }
 }
 
+/* s[i] += v[i], lanes i < l */
+typedef double wide __attribute__((vector_size(FN_VBYTES), aligned(8), may_alias));
+FN_INLINE void add_wide(double *s, vec v, int l) {
+    typedef fn_t part __attribute__((vector_size(FN_VBYTES / 8 * sizeof(fn_t))));       /* as many as a wide holds */
+    part p[FN_VBYTES / sizeof(part)];
+    memcpy(p, &v, sizeof p);
+    if (l == FN_VL)
+        UNROLL for (int i = 0; i < FN_VBYTES / (int)sizeof(part); i++) ((wide *)s)[i] += __builtin_convertvector(p[i], wide);
+    else
+        for (int i = 0; i < l; i++) s[i] += (double)v[i];
+}
+
 /* nv vectors of columns, the last of l lanes, down `rows` rows: dx, and their share of dw and db to sw and sb. */
 FN_INLINE void strip_dx(const int kind, const int nv, const int l, fn_t *dx, const fn_t *dy, const fn_t *x, const fn_t *w, int64_t n, int64_t rows,
                         const row_terms *k, double *sw, double *sb) {
@@ -145,9 +161,7 @@ FN_INLINE void strip_dx(const int kind, const int nv, const int l, fn_t *dx, con
     }
     if (!(kind & DW)) return;
     UNROLL for (int j = 0; j < nv; j++) {
-        fn_t p[FN_VL], q[FN_VL];
-        v_store(p, va[j]), v_store(q, vb[j]);
-        for (int i = 0; i < l; i++) sw[j * FN_VL + i] += (double)p[i], sb[j * FN_VL + i] += (double)q[i];
+        add_wide(sw + j * FN_VL, va[j], l), add_wide(sb + j * FN_VL, vb[j], l);
     }
 }
 FN_INLINE void rows_dx(const int kind, const fn_layer_norm_args *a, int64_t r0, int64_t rows, double *sw, double *sb) {
@@ -205,11 +219,13 @@ FN_KERNEL(layer_norm_bwd) {
     fn_share(n, 64, t, &lo, &hi);
     const double *const work = a->work;
     fn_t *const dw = a->dw, *const db = a->db;
-    for (int64_t i = lo; i < hi; i++) {
-        double w = 0, b = 0;
-        for (int64_t p = 0; p < parts; p++) w += work[p * 2 * n + i], b += work[p * 2 * n + n + i];
-        if (dw) dw[i] = (fn_t)w;
-        if (db) db[i] = (fn_t)b;
+    for (int64_t at = lo, end; at < hi; at = end) {          /* columns side by side, parts in order */
+        double sum[2][SIDE] = {0};
+        end = hi - at < SIDE ? hi : at + SIDE;
+        for (int64_t p = 0; p < parts; p++)
+            for (int64_t i = at; i < end; i++) sum[0][i - at] += work[p * 2 * n + i], sum[1][i - at] += work[p * 2 * n + n + i];
+        for (int64_t i = at; i < end && dw; i++) dw[i] = (fn_t)sum[0][i - at];
+        for (int64_t i = at; i < end && db; i++) db[i] = (fn_t)sum[1][i - at];
     }
 }
 

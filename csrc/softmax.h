@@ -16,11 +16,14 @@ FN_INLINE vec v_load_or(const fn_t *p, int n, fn_t other) { return v_select(m_fi
 
 FN_INLINE fn_t row_max(const fn_t *x, int64_t n) {
     if (n < FN_VL) return v_most(v_load_or(x, (int)n, (fn_t)-INFINITY));
-    vec m0 = v_load(x + n - FN_VL), m1 = m0;
+    vec m0 = v_load(x + n - FN_VL), m1 = m0, m2 = m0, m3 = m0;
     int64_t i = 0;
-    for (; i + 2 * FN_VL <= n; i += 2 * FN_VL) m0 = v_max(v_load(x + i), m0), m1 = v_max(v_load(x + i + FN_VL), m1);
-    if (i + FN_VL <= n) m0 = v_max(v_load(x + i), m0);
-    return v_most(v_max(m0, m1));
+    for (; i + 4 * FN_VL <= n; i += 4 * FN_VL) {
+        m0 = v_max(v_load(x + i), m0), m1 = v_max(v_load(x + i + FN_VL), m1);
+        m2 = v_max(v_load(x + i + 2 * FN_VL), m2), m3 = v_max(v_load(x + i + 3 * FN_VL), m3);
+    }
+    for (; i + FN_VL <= n; i += FN_VL) m0 = v_max(v_load(x + i), m0);
+    return v_most(v_max(v_max(m0, m1), v_max(m2, m3)));
 }
 
 /* y = f(x - max) where y is not null; gives the sum. f is v_exp_neg, or v_exp where max need not be the largest. */

@@ -32,7 +32,7 @@ def masks(L, S):
 
 # Around the blocks: 64 keys; 64, 32, 16 or 8 queries, as many as four vectors hold. Few heads and long keys go by parts.
 SHAPES = (((2, 3), 1, 1, 1, 1), ((2, 3), 7, 5, 3, 2), ((2, 3), 63, 64, 17, 8), ((2, 3), 65, 66, 4, 33), ((2, 3), 130, 129, 16, 16),
-          ((20,), 33, 40, 32, 32), ((1,), 40, 300, 8, 8), ((), 200, 260, 5, 12), ((3, 1, 2), 15, 17, 64, 20))
+          ((20,), 33, 40, 32, 32), ((1,), 40, 300, 8, 8), ((), 200, 260, 5, 12), ((), 19, 530, 5, 3), ((3, 1, 2), 15, 17, 64, 20))
 
 
 def check(n, L, S, E, Ev, mask, causal, dtype, scale=0.4):
@@ -86,6 +86,28 @@ def test_sizes_of_zero():
         y.sum().backward()
         for x, want in zip(leaves, ref.attention_bwd(np.ones_like(arrays[3]), *arrays[:3], scale=1.0)):
             np.testing.assert_allclose(x.grad.numpy(), want, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("step", [-30, -3, 3, 30])
+def test_scores_that_change_from_block_to_block(step, dtype):
+    """Sums are scaled anew only where a score lies far above those before: in no row, in some, in all; and where keys come late."""
+    L, S = 70, 300
+    q, k, v, dy = operands((2,), L, S, 4, 5, dtype)
+    q[..., 0], k[..., 0] = np.linspace(-1, 1, L), np.arange(S) // 64 * step
+    late = np.where(np.arange(S) < np.arange(L)[:, None] * 3, -INF, 0.0).astype(dtype)
+    for mask in (None, late):
+        t = [fastnn.tensor(a) for a in (q, k, v, dy)]
+        given = None if mask is None else fastnn.tensor(mask)
+
+        def run():
+            y, saved = _core.attention(*t[:3], given, False, 1.0)
+            return y, *_core.attention_backward(t[3], saved, False, 1.0)
+        arrays = [a.astype(float) for a in (q, k, v)]
+        wants = ref.attention_fwd(*arrays, mask, False, 1.0), *ref.attention_bwd(dy.astype(float), *arrays, mask, False, 1.0)
+        for found in everywhere(run):
+            for g, want in zip(found, wants):                          # a score of 120 is known to 120 roundings
+                compare(g, want, dtype, 2000, max(np.abs(want).max(), 1))
 
 
 def test_large_scores_do_not_overflow():
@@ -314,5 +336,10 @@ def test_kernels(dtype):
     b, _ = kernels.scaled_dot_product_attention_forward(q, k, v, dropout=0.4, seed=3, count=2)
     c, _ = kernels.scaled_dot_product_attention_forward(q, k, v, dropout=0.4, seed=3, count=3)
     assert a is out and (a == b).all() and not (b == c).all()
+    nothing, saved = kernels.scaled_dot_product_attention_forward(q, k, v, dropout=1.0)
+    assert not nothing.any() and not any(g.any() for g in kernels.scaled_dot_product_attention_backward(dy, saved))
+    for other in ((q[:1], k, v), (q, k[:, :1], v), (q, k, v[:1])):
+        with pytest.raises(RuntimeError, match="leading dimensions differ"):
+            kernels.scaled_dot_product_attention_forward(*other)
     with machine(threads=3), pytest.raises(TypeError, match="q: expected a NumPy array"):
         kernels.scaled_dot_product_attention_forward([1.0], k, v)

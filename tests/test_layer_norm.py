@@ -4,7 +4,7 @@ import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, everywhere, machine, same_bits
+from check import compare, everywhere, same_bits
 from fastnn import _core, kernels, nn
 from fastnn.nn import functional as F
 

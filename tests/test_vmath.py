@@ -9,13 +9,14 @@ import pytest
 import fastnn
 import fastnn.nn.functional as F
 from check import same_bits
+from fastnn import _core
 
 HEAD = (Path(__file__).resolve().parent.parent / "csrc" / "vmath.h").read_text().split("*/")[0]
 STATED = {name: (float(f32), float(f64)) for names, f32, f64 in re.findall(r"((?:v_\w+(?:, )?)+) +(\d\.\d) +(\d\.\d)", HEAD)
           for name in names.replace("v_", "").split(", ")}
 EXACT = np.longdouble                                    # 64 bits of mantissa on x86; where it is no more than f64 its own error counts
 SLACK = 0.01 if np.finfo(EXACT).nmant > 52 else 1.0
-FLUSHED = ("tanh", "sigmoid", "expm1_neg", "softplus")   # run with denormals taken as zero
+FLUSHED = ("tanh", "sigmoid", "expm1_neg", "exp2_neg", "softplus")   # run with denormals taken as zero
 
 
 def sigmoid(x):
@@ -33,9 +34,21 @@ def expm1_neg(x):
     return np.where(x < 0, np.expm1(x), x)
 
 
+def exp2_neg(x):
+    return np.exp2(np.minimum(x, 0))
+
+
+def attention_weights(x):
+    """2^min(x, 0), as attention makes it of scores x and a row sum of 1: one query, whose gradients of v are its weights."""
+    k = fastnn.minimum(x, fastnn.zeros_like(x))[:, None]
+    one, none = fastnn.ones(1, 1, dtype=x.dtype), fastnn.zeros_like(k)
+    saved = one, k, none, None, fastnn.zeros_like(one), fastnn.zeros(1, dtype=x.dtype), None
+    return _core.attention_backward(one, saved, False, math.log(2), want_q=False, want_k=False)[2][:, 0]
+
+
 MEANING = {"exp": np.exp, "log": np.log, "log1p": np.log1p, "tanh": np.tanh, "sigmoid": sigmoid, "erf": erf, "sin": np.sin, "cos": np.cos,
-           "expm1_neg": expm1_neg, "softplus": lambda x: np.logaddexp(0, x)}
-RUN = {"expm1_neg": F.elu, "softplus": lambda x: F.softplus(x, threshold=math.inf)}
+           "expm1_neg": expm1_neg, "exp2_neg": exp2_neg, "softplus": lambda x: np.logaddexp(0, x)}
+RUN = {"expm1_neg": F.elu, "exp2_neg": attention_weights, "softplus": lambda x: F.softplus(x, threshold=math.inf)}
 
 
 def run(name, x):
