@@ -50,7 +50,7 @@ FN_INLINE vec gelu_gate(vec x) { return v_sigmoid(x * v_fma(K3, x * x, K)); }
 FN_INLINE vec gelu_tanh_bwd_of(vec dy, vec x, vec g) { return dy * v_fma(g * (ONE - g) * v_fma(v_set1(3) * K3, x * x, K), x, g); }
 
 ACT(relu_fwd, 2, v_relu(a))
-ACT(relu_bwd, 3, v_select(b <= v_zero(), v_zero(), a))
+ACT(relu_bwd, 3, v_select(b <= v_zero(), v_zero(), a - s))     /* s is 0, and to subtract it flushes denormals */
 ACT(sigmoid_fwd, 2, v_sigmoid(a))
 ACT(sigmoid_bwd, 3, a * (ONE - b) * b)
 ACT(tanh_fwd, 2, v_tanh(a))

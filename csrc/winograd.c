@@ -17,27 +17,28 @@
  * lies in memory and passes over a panel of filters that a thread has transformed. */
 typedef struct {
     int64_t kept;
-    int64_t tiles, panels;       /* of all images; of FN_NR output channels */
+    int64_t width;               /* output channels of a panel: FN_NR, or a vector if that is all */
+    int64_t tiles, panels;       /* of all images; of output channels */
     int64_t groups, blocks, per; /* groups of tiles; blocks of a group; tiles of a block, ROWS at the most */
     int64_t deep, some;          /* input channels that U holds; tiles that M holds */
     int64_t v_plane, u_plane, m_plane;       /* elements from plane to plane */
 } plan;
 
 static plan plan_of(const filtering *g) {
-    plan p = {.tiles = tiles_of(g), .panels = over(g->O, FN_NR), .deep = g->I};
-    const int64_t channel = PLANES * SIZE, u = p.panels * FN_NR * g->I * channel, v = p.tiles * g->I * channel;
-    const int64_t held = most(ROWS, least(9 * ROWS, CACHE / (channel * (g->I + FN_NR)) / ROWS * ROWS));
+    plan p = {.width = least(g->O, FN_NR), .tiles = tiles_of(g), .panels = over(g->O, FN_NR), .deep = g->I};
+    const int64_t channel = PLANES * SIZE, u = p.panels * p.width * g->I * channel, v = p.tiles * g->I * channel;
+    const int64_t held = most(ROWS, least(9 * ROWS, CACHE / (channel * (g->I + p.width)) / ROWS * ROWS));
     /* bytes moved: written once, read once for each group of tiles or panel */
-    p.kept = u <= CACHE || u * (2 + over(p.tiles, held)) <= v * (2 + p.panels);
-    if (!p.kept) p.deep = least(g->I, most(FN_VL, CACHE / (channel * FN_NR) / FN_VL * FN_VL));
+    p.kept = p.width == FN_VL || u <= CACHE || u * (2 + over(p.tiles, held)) <= v * (2 + p.panels);
+    if (!p.kept) p.deep = least(g->I, most(FN_VL, CACHE / (channel * p.width) / FN_VL * FN_VL));
     const int64_t most_tiles = !p.kept ? (p.deep < g->I ? 9 : 36) * ROWS : u > CACHE ? held : least(held, 2 * ROWS);
     p.groups = over(p.tiles, most_tiles);
     p.blocks = over(over(p.tiles, p.groups), ROWS);
-    p.per = over(over(p.tiles, p.groups), p.blocks);
+    p.per = p.width == FN_VL ? ROWS : over(over(p.tiles, p.groups), p.blocks);
     p.some = (p.kept || p.deep < g->I ? p.blocks : least(p.blocks, 8)) * p.per;
     p.v_plane = p.blocks * p.per * g->I + FN_VL;
-    p.u_plane = (p.deep + 1) * FN_NR;
-    p.m_plane = p.some * FN_NR + FN_VL;
+    p.u_plane = (p.deep + 1) * p.width;
+    p.m_plane = p.some * p.width + FN_VL;
     return p;
 }
 
@@ -64,14 +65,14 @@ FN_INLINE void load_taps(vec *w, const fn_t *at, int64_t w_o, const int flipped)
     }
 }
 
-/* U[plane][i][FN_NR] = G w G' of a panel for input channels [i0, i0 + count) */
+/* U[plane][i][width] = G w G' of a panel for input channels [i0, i0 + count) */
 static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t panel, int64_t i0, int64_t count) {
-    const int64_t o = panel * FN_NR;
+    const int64_t o = panel * p->width;
     const int flipped = g->w_s < 0;
     for (int64_t i = 0; i < count; i++) {
         const fn_t *const w = g->w + o * g->w_o + (i0 + i) * g->w_i - (flipped ? 8 : 0);
-        UNROLL for (int l = 0; l < FN_NR; l++) __builtin_prefetch(w + l * g->w_o + AHEAD * g->w_i);
-        for (int l = 0; l < FN_NR; l += FN_VL) {
+        for (int l = 0; l < p->width; l++) __builtin_prefetch(w + l * g->w_o + AHEAD * g->w_i);
+        for (int l = 0; l < p->width; l += FN_VL) {
             vec taps[9], half[D][TAPS];
             if (o + l >= g->O) UNROLL for (int k = 0; k < 9; k++) taps[k] = v_zero();
             else if (flipped) load_taps(taps, w + l * g->w_o, g->w_o, 1);
@@ -85,10 +86,28 @@ static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t pane
             UNROLL for (int q = 0; q < D; q++) {
                 vec b[D];
                 spread_taps(b, half[q], TAPS);
-                UNROLL for (int s = 0; s < D; s++) v_store(u + (q * D + s) * p->u_plane + i * FN_NR + l, b[s]);
+                UNROLL for (int s = 0; s < D; s++) v_store(u + (q * D + s) * p->u_plane + i * p->width + l, b[s]);
             }
         }
     }
+}
+
+/* M[plane][t][FN_VL] = V U, all of it, for `count` tiles and at most a vector of filters: a call for each block and plane would cost as
+ * much as its few sums. Of the last block, tiles that are none are computed too. */
+static void multiply_narrow(const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count) {
+    const int64_t I = g->I;
+    for (int64_t q = 0; q < PLANES; q++)
+        for (int64_t b = 0; b < count; b += ROWS) {
+            const fn_t *a = v + q * p->v_plane + b * I, *u_i = u + q * p->u_plane;
+            vec acc[ROWS];
+            UNROLL for (int r = 0; r < ROWS; r++) acc[r] = v_zero();
+            for (int64_t i = 0; i < I; i += FN_VL, a += (ROWS - 1) * FN_VL)
+                for (int k = 0; k < FN_VL; k++, a++, u_i += FN_VL) {
+                    const vec s = v_load(u_i);
+                    UNROLL for (int r = 0; r < ROWS; r++) acc[r] = v_fma(v_set1(a[r * FN_VL]), s, acc[r]);
+                }
+            UNROLL for (int r = 0; r < ROWS; r++) v_store(m + q * p->m_plane + (b + r) * FN_VL, acc[r]);
+        }
 }
 
 /* M[plane][t][FN_NR] (+)= V U over input channels [i, i + deep) for `count` tiles and the panel that U is of. The sum over
@@ -111,18 +130,28 @@ static void multiply(const filtering *g, const plan *p, fn_t *m, const fn_t *v, 
         }
 }
 
-/* y = act(A' M A + bias) for tiles [from, from + count) and a panel, M[plane][t][FN_NR]; *odd is NaN if one is not finite. */
-static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel,
-                        vec *odd) {
-    const int64_t o = panel * FN_NR, lanes = least(FN_NR, g->O - o);
+FN_INLINE vec gated(vec y, vec gate) { return v_select(gate <= v_zero(), v_zero(), y); }
+
+/* y = act(A' M A + bias), or with a residual, for tiles [from, from + count) and a panel, M[plane][t][width]; *odd is NaN if one is not
+ * finite. */
+FN_INLINE void tiles_y(const int more, const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel,
+                       vec *odd) {
+    const int64_t width = p->width, o = panel * width, lanes = least(width, g->O - o);
     const vec zero = v_zero();
     vec seen[OUT] = {*odd, zero, zero, zero};
-    for (int64_t t = 0; t < count; t++, m += FN_NR) {
-        int64_t n, row, column;
-        place(g, from + t, &n, &row, &column);
-        const int64_t rows = least(OUT, g->P - row), columns = least(OUT, g->Q - column);
-        fn_t *const y = g->y + n * g->y_n + row * g->y_h + column * g->y_w + o;
+    spot at = spot_of(g, from);
+    for (int64_t t = 0; t < count; t++, m += width, advance(g, &at)) {
+        const int64_t rows = least(OUT, g->P - at.row), columns = least(OUT, g->Q - at.column);
+        const int64_t begin = at.n * g->y_n + at.row * g->y_h + at.column * g->y_w + o;
+        fn_t *const y = g->y + begin;
+        const fn_t *const r = more ? g->residual + begin : 0, *const gate = more && g->gate ? g->gate + begin : 0;
         for (int64_t l = 0; l < lanes; l += FN_VL) {
+            if (more)
+                UNROLL for (int a = 0; a < OUT; a++)         /* of the next tile */
+                    UNROLL for (int b = OUT; b < 2 * OUT; b++) {
+                        __builtin_prefetch(r + a * g->y_h + b * g->y_w + l);
+                        if (gate) __builtin_prefetch(gate + a * g->y_h + b * g->y_w + l);
+                    }
             vec half[OUT][D];
             const vec bias = g->bias ? v_load(g->bias + o + l) : zero;
             UNROLL for (int b = 0; b < D; b++) {
@@ -139,12 +168,19 @@ static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_
                     if (b >= columns) break;
                     const vec z = s[b] + bias;
                     seen[b] += z * zero;
-                    v_store(y + a * g->y_h + b * g->y_w + l, g->relu ? v_relu(z) : z);
+                    const int64_t i = a * g->y_h + b * g->y_w + l;
+                    if (!more) v_store(y + i, g->relu ? v_relu(z) : z);
+                    else v_store(y + i, gate ? gated(z + v_load(r + i), v_load(gate + i)) : z + v_load(r + i));
                 }
             }
         }
     }
     *odd = (seen[0] + seen[1]) + (seen[2] + seen[3]);
+}
+static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel,
+                        vec *odd) {
+    if (g->residual) tiles_y(1, g, p, m, from, count, panel, odd);
+    else tiles_y(0, g, p, m, from, count, panel, odd);
 }
 
 /* Scratch of all: a flag for each thread, U or V; of a thread: M, zeros, the other of U and V. */
@@ -169,7 +205,7 @@ static void correlate_kept(const filtering *g, const plan *p, const parts *s, fn
     for (int64_t j = lo, end; j < hi; j = end) {
         const int64_t k = j / g->I;
         end = least(hi, (k + 1) * g->I);
-        transform_w(g, p, s->u + k * PLANES * p->u_plane + j % g->I * FN_NR, k, j % g->I, end - j);
+        transform_w(g, p, s->u + k * PLANES * p->u_plane + j % g->I * p->width, k, j % g->I, end - j);
     }
     fn_barrier(t);
     fn_share(p->groups, 1, t, &lo, &hi);
@@ -177,7 +213,9 @@ static void correlate_kept(const filtering *g, const plan *p, const parts *s, fn
         const int64_t from = p->tiles * j / p->groups, count = p->tiles * (j + 1) / p->groups - from;
         transform_x(g, s->v, p->v_plane, p->per, 0, s->zeros, from, count);
         for (int64_t k = 0; k < p->panels; k++) {
-            multiply(g, p, s->m, s->v, s->u + k * PLANES * p->u_plane, k, 0, g->I, count);
+            const fn_t *const u = s->u + k * PLANES * p->u_plane;
+            if (p->width == FN_VL) multiply_narrow(g, p, s->m, s->v, u, count);
+            else multiply(g, p, s->m, s->v, u, k, 0, g->I, count);
             transform_y(g, p, s->m, from, count, k, odd);
         }
     }
@@ -223,7 +261,8 @@ static int correlate(const filtering *g, void *work, fn_team t) {
 /* ---- the operations: as those of conv.c, by the direct form where it is cheaper or must redo --------------------- */
 
 static filtering backward_of(const fn_conv_args *a) {
-    return (filtering){.x = a->dy, .y = a->dx, .w = (fn_t *)a->w + 8, .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
+    return (filtering){.x = a->dy, .y = a->dx, .w = (fn_t *)a->w + 8, .residual = a->residual, .gate = a->gate,
+                       .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
                        .y_n = a->H * a->W * a->C, .y_h = a->W * a->C, .y_w = a->C, .w_o = 9, .w_i = a->C * 9, .w_r = -3,
                        .w_s = -1, .N = a->N, .H = a->P, .W = a->Q, .I = a->K, .P = a->H, .Q = a->W, .O = a->C,
                        .top = TAPS - 1 - a->pad_h, .left = TAPS - 1 - a->pad_w};
@@ -259,4 +298,14 @@ FN_KERNEL(winograd_bwd_x) {
         fn_barrier(t);
     }
     FN_NAME(conv2d_bwd_x)(a, t);
+    if (!a->residual) return;
+    fn_t *const dx = a->dx;
+    int64_t lo, hi;
+    fn_barrier(t);
+    fn_share(a->N * a->H * a->W * a->C, WHOLE, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i += FN_VL) {
+        const int n = (int)least(hi - i, FN_VL);
+        const vec sum = v_load_n(dx + i, n) + v_load_n(g.residual + i, n);
+        v_store_n(dx + i, g.gate ? gated(sum, v_load_n(g.gate + i, n)) : sum, n);
+    }
 }

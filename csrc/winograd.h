@@ -16,6 +16,7 @@ typedef struct {
     fn_t *y;                     /* (N,P,Q,O), channels side by side; of the weight's gradient: dy, read */
     fn_t *w;                     /* element (o,i,r,s) at o*w_o + i*w_i + r*w_r + s*w_s; or dw, written */
     const fn_t *bias;            /* (O) or null */
+    const fn_t *residual, *gate; /* like y, or null, see fn_conv_args */
     int64_t x_n, x_h, x_w, y_n, y_h, y_w, w_o, w_i, w_r, w_s;
     int64_t N, H, W, I, P, Q, O;
     int64_t top, left;           /* output (p,q) begins at input (p - top, q - left) */
@@ -77,29 +78,38 @@ FN_INLINE void gather(vec *y, const vec *m, const int outputs) {
 
 static inline int64_t tiles_of(const filtering *g) { return g->N * over(g->P, OUT) * over(g->Q, OUT); }
 
-/* Where tile t begins in y. */
-static inline void place(const filtering *g, int64_t t, int64_t *n, int64_t *row, int64_t *column) {
+/* Where a tile begins in y. */
+typedef struct { int64_t n, row, column; } spot;
+static inline spot spot_of(const filtering *g, int64_t tile) {
     const int64_t across = over(g->Q, OUT), down = over(g->P, OUT);
-    *column = t % across * OUT, *row = t / across % down * OUT, *n = t / (across * down);
+    return (spot){.n = tile / (across * down), .row = tile / across % down * OUT, .column = tile % across * OUT};
+}
+static inline void advance(const filtering *g, spot *s) {
+    if ((s->column += OUT) < g->Q) return;
+    s->column = 0;
+    if ((s->row += OUT) < g->P) return;
+    s->row = 0, s->n++;
 }
 
 /* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. */
 FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros,
                            int64_t from, int64_t count) {
-    for (int64_t t = 0; t < count; t++, at++) {
-        int64_t n, row, column;
-        const fn_t *x[D][D];
-        place(g, from + t, &n, &row, &column);
-        for (int64_t a = 0; a < D; a++)
-            for (int64_t b = 0; b < D; b++) {
-                const int64_t h = row - g->top + a, w = column - g->left + b;
-                const int inside = h >= 0 && h < g->H && w >= 0 && w < g->W;
-                x[a][b] = inside ? g->x + n * g->x_n + h * g->x_h + w * g->x_w : zeros;
-            }
-        fn_t *to = v + at / per * per * g->I + at % per * FN_VL;
-        for (int64_t i = 0; i < g->I; i += FN_VL, to += per * FN_VL) {
+    const int64_t I = g->I, x_h = g->x_h, x_w = g->x_w;
+    spot to = spot_of(g, from);
+    for (int64_t t = 0; t < count; t++, at++, advance(g, &to)) {
+        const int64_t h = to.row - g->top, w = to.column - g->left;
+        const int whole = h >= 0 && h + D <= g->H && w >= 0 && w + D <= g->W;
+        const fn_t *x[D][D], *row = g->x + to.n * g->x_n + h * x_h + w * x_w;
+        UNROLL for (int a = 0; a < D; a++, row += x_h)
+            UNROLL for (int b = 0; b < D; b++) x[a][b] = row + b * x_w;
+        if (!whole)
+            for (int a = 0; a < D; a++)
+                for (int b = 0; b < D; b++)
+                    if (h + a < 0 || h + a >= g->H || w + b < 0 || w + b >= g->W) x[a][b] = zeros;
+        fn_t *v_t = v + at / per * per * I + at % per * FN_VL;
+        for (int64_t i = 0; i < I; i += FN_VL, v_t += per * FN_VL) {
             UNROLL for (int a = D - OUT; a < D; a++)         /* what the next tile shares with no earlier one */
-                UNROLL for (int b = D - OUT; b < D; b++) __builtin_prefetch(x[a][b] + i + OUT * g->x_w);
+                UNROLL for (int b = D - OUT; b < D; b++) __builtin_prefetch(x[a][b] + i + OUT * x_w);
             vec half[D][D];
             UNROLL for (int b = 0; b < D; b++) {
                 vec d[D], s[D];
@@ -110,7 +120,7 @@ FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t p
             UNROLL for (int a = 0; a < D; a++) {
                 vec s[D];
                 spread_x(s, half[a]);
-                UNROLL for (int b = 0; b < D; b++) v_store(to + (a * D + b) * plane, s[b]);
+                UNROLL for (int b = 0; b < D; b++) v_store(v_t + (a * D + b) * plane, s[b]);
             }
         }
     }

@@ -6,35 +6,37 @@
 #define LARGE_BYTES 41943040     /* of transformed tiles that lie in memory at a time, where no cache holds dU */
 #define LEAST_TILES 8            /* of fewer the direct form's sums are more than four times as accurate */
 #define AHEAD 32                 /* tiles of V that are fetched ahead */
-#define PART_CHUNKS 8            /* chunks of a part, at least */
+#define PART_CHUNKS 16           /* chunks of a part, at least */
 #define MAX_PARTS 16             /* enough to feed a team */
 #define NEAR 128                 /* tiles whose Z stays in the nearest cache while rows of V pass */
-#if defined(__AVX512F__)
-#define ROWS (FN_VL < 8 ? FN_VL : 8)
+#if defined(__AVX512F__)         /* input channels of a tile of dU that is 2 vectors wide, and of one that is 1 */
+#define ROWS2 (FN_VL < 8 ? FN_VL : 8)
+#define ROWS1 FN_VL
 #else
-#define ROWS (FN_VL < 4 ? FN_VL : 4)
+#define ROWS2 (FN_VL < 4 ? FN_VL : 4)
+#define ROWS1 (FN_VL < 8 ? FN_VL : 8)
 #endif
 
 /* Tiles come in chunks. If there is one, threads share blocks of dU and turn each to dw at once; else all of dU is kept.
  * Where a cache holds dU, chunks fall into parts, as many as the shape says: a thread makes the V, Z and dU of a part by
  * itself, so that none of them crosses from core to core, and the parts are added in order. */
 typedef struct {
-    int64_t tiles, panels, chunks, chunk, parts;
+    int64_t width, tiles, panels, chunks, chunk, parts;      /* width: lanes of a panel, FN_NR, or a vector if that is all */
     int64_t few;                                 /* tiles of a sum in registers */
     int64_t wide, deep, across, blocks;          /* panels and input channels of a block of dU; blocks of a row of them */
     int64_t v_plane, z_plane, u_plane;           /* elements from plane to plane */
 } plan;
 
 static plan plan_of(const filtering *g) {
-    plan p = {.tiles = tiles_of(g), .panels = over(g->O, FN_NR)};
-    const int64_t O = p.panels * FN_NR, tile = PLANES * SIZE * (g->I + O), u = PLANES * SIZE * g->I * O;
+    plan p = {.width = least(g->O, FN_NR), .tiles = tiles_of(g), .panels = over(g->O, FN_NR)};
+    const int64_t O = p.panels * p.width, tile = PLANES * SIZE * (g->I + O), u = PLANES * SIZE * g->I * O;
     p.wide = u > CACHE ? least(p.panels, 2) : 1;
     p.deep = least(g->I, most(FN_VL, CACHE / (PLANES * SIZE * FN_NR * 2) / FN_VL * FN_VL));
     p.across = over(g->I, p.deep);
     p.blocks = over(p.panels, p.wide) * p.across;
     p.few = u > CACHE ? 64 : 32;
     /* bytes moved: all of dU to and fro for each small chunk, or V and Z for each row or column of blocks */
-    const int64_t small = most(p.few, u > CACHE ? 0 : CACHE / tile);
+    const int64_t small = most(p.few, u > CACHE ? 0 : CACHE / 2 / tile);
     const int64_t by_small = u > CACHE ? 2 * u * over(p.tiles, small) : 0;
     const int64_t by_all = p.tiles * tile * (2 + (over(p.panels, p.wide) + p.across) / 2);
     p.chunk = by_small < by_all ? small : most(p.few, LARGE_BYTES / tile);
@@ -42,23 +44,22 @@ static plan plan_of(const filtering *g) {
     p.chunk = over(p.tiles, p.chunks);
     p.parts = u > CACHE ? 0 : least(p.chunks / PART_CHUNKS, MAX_PARTS);
     p.v_plane = p.chunk * g->I + FN_VL;
-    p.z_plane = p.panels * p.chunk * FN_NR + FN_VL;
+    p.z_plane = O * p.chunk + FN_VL;
     p.u_plane = (p.deep + 1) * FN_NR;
     return p;
 }
 
 /* Z[plane][panel][t][FN_NR] = F dy F' for tiles [from, from + count), at place `at` of their chunk */
 static void transform_dy(const filtering *g, const plan *p, fn_t *z, int64_t at, int64_t from, int64_t count) {
-    for (int64_t t = 0; t < count; t++) {
-        int64_t n, row, column;
-        place(g, from + t, &n, &row, &column);
-        const fn_t *const y = g->y + n * g->y_n + row * g->y_h + column * g->y_w;
-        const int64_t rows = least(OUT, g->P - row), columns = least(OUT, g->Q - column);
+    spot s = spot_of(g, from);
+    for (int64_t t = 0; t < count; t++, advance(g, &s)) {
+        const fn_t *const y = g->y + s.n * g->y_n + s.row * g->y_h + s.column * g->y_w;
+        const int64_t rows = least(OUT, g->P - s.row), columns = least(OUT, g->Q - s.column);
         for (int64_t o = 0; o < g->O; o += FN_VL) {
             UNROLL for (int a = 0; a < OUT; a++)
                 UNROLL for (int b = 0; b < OUT; b++) __builtin_prefetch(y + a * g->y_h + (b + OUT) * g->y_w + o);
             vec half[D][OUT];
-            fn_t *const to = z + (o / FN_NR * p->chunk + at + t) * FN_NR + o % FN_NR;
+            fn_t *const to = z + (o / p->width * p->chunk + at + t) * p->width + o % p->width;
             UNROLL for (int b = 0; b < OUT; b++) {
                 vec d[OUT], s[D];
                 UNROLL for (int a = 0; a < OUT; a++)
@@ -75,22 +76,25 @@ static void transform_dy(const filtering *g, const plan *p, fn_t *z, int64_t at,
     }
 }
 
-/* dU[ROWS][FN_NR] (+)= V' Z over `count` tiles, `few` at a time, so that the roundings of long sums stay small. */
-static void add_tiles(fn_t *du, const fn_t *v, const fn_t *z, int64_t count, int64_t few, int first) {
+/* dU[rows][nv FN_VL] (+)= V' Z over `count` tiles, `few` at a time, so that the roundings of long sums stay small. */
+FN_INLINE void add_tiles(const int rows, const int nv, fn_t *du, const fn_t *v, const fn_t *z, int64_t width, int64_t count, int64_t few,
+                         int first) {
     for (int64_t at = 0, end; at < count; at = end, first = 0) {
-        vec acc[ROWS][2];
+        vec acc[16][2];
         end = least(count, at + few);
-        UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = v_zero();
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int l = 0; l < nv; l++) acc[r][l] = v_zero();
         for (int64_t t = at; t < end; t++) {
-            const vec z0 = v_load(z + t * FN_NR), z1 = v_load(z + t * FN_NR + FN_VL);
+            vec zs[2];
+            UNROLL for (int l = 0; l < nv; l++) zs[l] = v_load(z + t * width + l * FN_VL);
             __builtin_prefetch(v + (t + AHEAD) * FN_VL);
-            UNROLL for (int r = 0; r < ROWS; r++) {
+            UNROLL for (int r = 0; r < rows; r++) {
                 const vec s = v_set1(v[t * FN_VL + r]);
-                acc[r][0] = v_fma(s, z0, acc[r][0]), acc[r][1] = v_fma(s, z1, acc[r][1]);
+                UNROLL for (int l = 0; l < nv; l++) acc[r][l] = v_fma(s, zs[l], acc[r][l]);
             }
         }
-        UNROLL for (int r = 0; r < ROWS; r++)
-            UNROLL for (int l = 0; l < 2; l++) {
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int l = 0; l < nv; l++) {
                 fn_t *const to = du + r * FN_NR + l * FN_VL;
                 v_store(to, first ? acc[r][l] : v_load(to) + acc[r][l]);
             }
@@ -103,12 +107,16 @@ static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v,
     const int64_t i0 = j % p->across * p->deep, i1 = least(g->I, i0 + p->deep);
     const int64_t k0 = j / p->across * p->wide, k1 = least(p->panels, k0 + p->wide);
     for (int64_t k = k0; k < k1; k++) {
-        const fn_t *const z_k = z + q * p->z_plane + k * p->chunk * FN_NR;
+        const fn_t *const z_k = z + q * p->z_plane + k * p->chunk * p->width;
         fn_t *const to = du + ((k - k0) * PLANES + q) * p->u_plane;
+        const int narrow = g->O - k * p->width <= FN_VL;
         for (int64_t at = 0; at < count; at += NEAR)
-            for (int64_t i = i0; i < i1; i += ROWS)
-                add_tiles(to + (i - i0) * FN_NR, v + q * p->v_plane + (i / FN_VL * p->chunk + at) * FN_VL + i % FN_VL,
-                          z_k + at * FN_NR, least(NEAR, count - at), p->few, first && !at);
+            for (int64_t i = i0; i < i1; i += narrow ? ROWS1 : ROWS2) {
+                fn_t *const du_i = to + (i - i0) * FN_NR;
+                const fn_t *const v_i = v + q * p->v_plane + (i / FN_VL * p->chunk + at) * FN_VL + i % FN_VL, *const z_t = z_k + at * p->width;
+                if (narrow) add_tiles(ROWS1, 1, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at);
+                else add_tiles(ROWS2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at);
+            }
     }
 }
 

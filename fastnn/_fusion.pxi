@@ -8,9 +8,12 @@
 #   norm y, add t <- y,r, relu z <- t        norm z <- residual r, relu     the sum is rounded as before; r holds no denormals (the norm flushes)
 #   norm | product y, relu z <- y            norm | product z, relu         an activation of the result before it is stored
 #   relu_bwd d <- dz,z, norm_bwd <- d        norm_bwd <- dz, relu           the sign of z is found anew from x, by forward's own formula
+#   winograd_bwd_x c, add s <- c,r, and      winograd_bwd_x d <- r, z       as with a residual forward: what reads d flushes (_fusion_gradient.pxi)
+#       relu_bwd d <- s,z or norm_bwd <- s
 #   relu r, max pool p <- r, and backward    pool, relu on fewer numbers    the largest of relus is the relu of the largest; where ties move
 #                                                                           to another tap, the gradient is 0
 #   results that nobody reads                nothing                        or that are overwritten whole before anyone does
+#   dense_bwd_w dw, sgd | adam .. w <- dw    dense_step w                   nobody reads w in between (_fusion_step.pxi)
 #   result y, operand a read for the last    y in a's place                 kernels that say "may be x"
 #
 # nn.Sequential joins the same layers in eager steps (nn/fusion.py).
@@ -21,7 +24,7 @@ cdef extern from "args.h":
     enum: FN_ACT_NONE, FN_ACT_RELU, FN_ACT_SIGMOID, FN_ACT_TANH
 
 # Of each family: how many words its args begin with may be pointers, and how many of them are of what it writes (those not const).
-_POINTERS = {"gemm": (6, 2), "dense": (10, 5), "conv": (9, 5), "elem": (5, 2), "reduce": (3, 2), "copy": (3, 2), "index": (4 + FN_DIMS, 3),
+_POINTERS = {"gemm": (6, 2), "dense": (10, 5), "conv": (11, 5), "elem": (5, 2), "reduce": (3, 2), "copy": (3, 2), "index": (4 + FN_DIMS, 3),
              "softmax": (4, 2), "norm": (14, 9), "layer_norm": (10, 6), "loss": (12, 7), "random": (4, 2), "dropout": (5, 3), "pool2d": (7, 5)}
 
 
@@ -76,11 +79,18 @@ cdef class Tape:
     cdef set seen                        # blocks that are seen from outside: in the end they hold what the step left there
 
     def __init__(self, list calls, list bytes, set seen):
+        self.ops, self.bytes, self.seen = [Op(*c) for c in calls], list(bytes), seen
+        self.index()
+
+    cdef int index(self) except -1:
+        """Find the uses anew."""
         cdef int64_t i
-        self.ops, self.uses, self.bytes, self.seen = [Op(*c) for c in calls], [[] for _ in bytes], list(bytes), seen
+        self.uses = [[] for _ in self.bytes]
         for i in range(len(self.ops)):
-            for b in (<Op>self.ops[i]).blocks():
-                self.uses[b].append(i)
+            if self.ops[i] is not None:
+                for b in (<Op>self.ops[i]).blocks():
+                    self.uses[b].append(i)
+        return 0
 
     cdef int64_t new_block(self, int64_t nbytes) except -1:
         self.uses.append([])
@@ -191,7 +201,7 @@ cdef _result _result_of(Op o, bint norm):
         if o.op == FN_OP_batch_norm_fwd or o.op == FN_OP_batch_norm_eval:
             b = <fn_norm_args *>o.words()
             r.y, r.act, r.n = &b.y, &b.act, b.N * b.C * b.inner
-    elif o.op == FN_OP_conv2d_fwd or o.op == FN_OP_winograd_fwd:
+    elif o.op == FN_OP_conv2d_fwd or o.op == FN_OP_depthwise_fwd or o.op == FN_OP_winograd_fwd:
         c = <fn_conv_args *>o.words()
         r.y, r.act, r.n = &c.y, &c.act, c.N * c.K * c.P * c.Q
     elif o.op == FN_OP_dense_fwd:
@@ -208,6 +218,7 @@ cdef _result _result_of(Op o, bint norm):
 cdef bint _flushed(Tape t, int64_t b, int64_t until) except -1:
     """Has all that was written to block b before place `until` come from kernels that flush denormals, or been copied from such?"""
     cdef Op o
+    cdef fn_pool2d_args *q
     cdef uint64_t x
     cdef bint any_ = False
     for i in t.uses[b]:
@@ -216,8 +227,9 @@ cdef bint _flushed(Tape t, int64_t b, int64_t until) except -1:
             break
         if o.touches(b):
             any_ = True
-            if o.op == FN_OP_copy:
-                x = <uint64_t>(<fn_copy_args *>o.words()).x
+            q = <fn_pool2d_args *>o.words()
+            if o.op == FN_OP_copy or (o.op == FN_OP_avg_pool2d_fwd and q.R == q.S == 1):         # each stride-th pixel
+                x = <uint64_t>(<fn_copy_args *>o.words()).x if o.op == FN_OP_copy else <uint64_t>q.x
                 if not x & _NAMED or _block(x) == b or not _flushed(t, _block(x), i):
                     return False
             elif not fn_ops[o.op].flags & FN_FLUSH and not (o.op == FN_OP_fill and (<fn_copy_args *>o.words()).s == 0):
@@ -466,7 +478,8 @@ cdef int _everywhere(Tape t, _rule rule, tuple ops) except -1:
     return 0
 
 
-cdef int fuse(Tape t) except -1:
+cdef int fuse(Tape t, list storages) except -1:
+    """storages: those from outside that the step writes."""
     cdef int64_t i
     cdef tuple soft = (FN_OP_relu_fwd, FN_OP_sigmoid_fwd, FN_OP_tanh_fwd)
     _everywhere(t, _part_values, (FN_OP_copy, FN_OP_fill))
@@ -474,17 +487,17 @@ cdef int fuse(Tape t) except -1:
     _everywhere(t, _join_residual, (FN_OP_relu_fwd,))
     _everywhere(t, _activate_norm, (FN_OP_relu_fwd,))
     _everywhere(t, _join_slope, (FN_OP_batch_norm_bwd,))
+    _everywhere(t, _join_gradients, (FN_OP_add,))
     _everywhere(t, _pool_first, (FN_OP_relu_bwd,))
     _everywhere(t, _activate_product, soft)
     for i in range(len(t.ops) - 1, -1, -1):                  # from the end: what fed a result that nobody reads is not read either
         if t.ops[i] is not None:
             _forget(t, i)
+    for o in [o for o in t.ops if o is not None and (<Op>o).op in (FN_OP_sgd, FN_OP_adam, FN_OP_rmsprop, FN_OP_adagrad)]:
+        _step_at_once(t, o, storages)
     for i in range(len(t.ops)):
         if t.ops[i] is not None:
             _share_place(t, i)
     t.ops = [o for o in t.ops if o is not None]
-    t.uses = [[] for _ in t.bytes]
-    for i in range(len(t.ops)):
-        for b in (<Op>t.ops[i]).blocks():
-            t.uses[b].append(i)
+    t.index()
     return 0

@@ -76,9 +76,9 @@ BASIC = {   # net: (operations fewer in training, of them in evaluation without 
     "conv": (lambda: Net(lambda m, x: F.relu(m.a(x)), a=conv()), 1, 1),
     "conv of stride 2": (lambda: Net(lambda m, x: F.relu(m.a(x)), a=nn.Conv2d(8, 20, 3, 2)), 1, 1),
     "winograd": (lambda: Net(lambda m, x: F.relu(m.b(F.relu(m.a(x)))), a=conv(32), b=nn.Conv2d(32, 32, 3, padding=1)), 2, 2),
-    "linear": (lambda: Net(lambda m, x: F.relu(m.a(x.flatten(1))), a=nn.Linear(336, 9)), 1, 1),
-    "sigmoid": (lambda: Net(lambda m, x: m.a(x.flatten(1)).sigmoid(), a=nn.Linear(336, 50)), 1, 1),
-    "tanh": (lambda: Net(lambda m, x: m.a(x.flatten(1)).tanh(), a=nn.Linear(336, 33)), 1, 1),
+    "linear": (lambda: Net(lambda m, x: F.relu(m.a(x.flatten(1))), a=nn.Linear(336, 9)), 2, 1),
+    "sigmoid": (lambda: Net(lambda m, x: m.a(x.flatten(1)).sigmoid(), a=nn.Linear(336, 50)), 2, 1),
+    "tanh": (lambda: Net(lambda m, x: m.a(x.flatten(1)).tanh(), a=nn.Linear(336, 33)), 2, 1),
     "matmul": (lambda: Net(lambda m, x: F.relu(x.flatten(1) @ m.a.weight.t()), a=nn.Linear(336, 9, bias=False)), 1, 1),
     "norm": (lambda: Net(lambda m, x: F.relu(m.n(m.a(x))), a=conv(), n=nn.BatchNorm2d(8)), 2, 1),
     "norm of vectors": (lambda: Net(lambda m, x: m.n(m.a(x.flatten(1))).relu(), a=nn.Linear(336, 9), n=nn.BatchNorm1d(9)), 2, 1),
@@ -114,6 +114,76 @@ def test_on_every_machine(isa, threads):
     with machine(isa, threads=threads):
         same(lambda: Net(forward, a=conv(17), b=nn.Conv2d(17, 17, 3, padding=1), n=nn.BatchNorm2d(17), p=nn.BatchNorm2d(17), c=nn.Linear(153, 45),
                          d=nn.Linear(45, 130)))
+
+
+def wide(c=32):
+    return nn.Conv2d(c, c, 3, padding=1)
+
+
+MEET = {    # where the gradients of two branches meet in a filtering's: the block before ends in a sum, in a norm, in a convolution; three branches
+    "sum": lambda m, x: (lambda s: F.relu(m.p(m.b(s)) + s))(F.relu(m.n(m.a(x)) + m.c(x))),
+    "norm": lambda m, x: (lambda s: F.relu(m.p(m.b(s)) + s))(F.relu(m.n(m.a(x)))),
+    "convolution": lambda m, x: (lambda s: F.relu(m.p(m.b(s)) + s))(F.relu(m.a(x))),
+    "blocks": lambda m, x: (lambda s: (lambda r: F.relu(m.p(m.b(r)) + r))(F.relu(m.n(m.c(s)) + s)))(F.relu(m.q(m.a(x))))}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("isa", _core.isas())
+@pytest.mark.parametrize("name", MEET)
+def test_gradients_meet(name, isa, threads):
+    make = lambda c: Net(MEET[name], a=nn.Conv2d(8, c, 3, padding=1), b=wide(c), c=nn.Conv2d(8, c, 1) if name == "sum" else wide(c),  # noqa: E731
+                         n=nn.BatchNorm2d(c), p=nn.BatchNorm2d(c), q=nn.BatchNorm2d(c))
+    with machine(isa, threads=threads):
+        for c, dtype in ((16, fastnn.float32), (48, fastnn.float32), (17, fastnn.float64)):       # of 17 channels the direct form makes it
+            ops, _ = same(lambda: make(c), shape=(4, 8, 9, 13), dtype=dtype)
+            back = ops[ops.index("mse_bwd"):]
+            assert "add" not in back[back.index("winograd_bwd_x"):], ops
+            assert back.count("relu_bwd") == 1, ops                     # the last: its gradient is the loss's alone
+
+
+def test_gradients_meet_where_filtering_fails():
+    """An infinity among the weights: the direct form redoes it all, and the other branch is added then."""
+    def forward(m, x):
+        with fastnn.no_grad():
+            m.b.weight[3, 2, 1, 1] = float("inf")
+        s = F.relu(m.a(x))
+        return m.b(s).clamp(max=1) + s
+
+    def make():
+        return Net(forward, a=nn.Conv2d(8, 32, 3, padding=1), b=wide())
+    eager, captured = train(make, False, shape=(4, 8, 12, 12), steps=4)[0], train(make, True, shape=(4, 8, 12, 12), steps=4)
+    ops = [name for name, _ in captured[1].operations()[-1]]
+    assert "add" not in ops[ops.index("winograd_bwd_x"):], ops
+    for i, (a, b) in enumerate(zip(eager, captured[0])):
+        for p, q in zip(a[:-1], b[:-1]):
+            assert np.array_equal(np.frombuffer(p, np.float32), np.frombuffer(q, np.float32), equal_nan=True), f"step {i}"
+    assert np.isnan(np.frombuffer(eager[0][-5], np.float32)).any()         # a's gradient
+
+
+MEET_NOT = {    # the sum has another reader, or the other branch may hold denormals
+    "three branches": lambda m, x: (lambda s: F.relu(m.p(m.b(s)) + m.n(m.c(s)) + s))(F.relu(m.a(x))),
+    "product": lambda m, x: (lambda s: F.relu(m.p(m.b(s))) + s * 0.5)(F.relu(m.a(x))),
+    "no flush": lambda m, x: (lambda s: F.relu(m.p(m.b(s)) + s))(m.a(x).exp()),
+    "halves": lambda m, x: (lambda s: F.relu(m.p(m.b(s)) + fastnn.cat([s[:, 1:], s[:, :1]], 1)))(F.relu(m.a(x)))}
+
+
+@pytest.mark.parametrize("name", MEET_NOT)
+def test_gradients_that_stay_apart(name):
+    ops, _ = same(lambda: Net(MEET_NOT[name], a=nn.Conv2d(8, 32, 3, padding=1), b=wide(), c=wide(), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(32)),
+                  shape=(4, 8, 9, 13))
+    back = ops[ops.index("mse_bwd"):]
+    assert "add" in back[back.index("winograd_bwd_x"):], ops
+
+
+def test_gradients_kept_where_they_meet():
+    """A hook and retain_grad see the sum, which so is made."""
+    def forward(m, x):
+        m.y = F.relu(m.a(x))
+        m.y.retain_grad()
+        return F.relu(m.n(m.b(m.y)) + m.y)
+    make = lambda: Net(forward, a=nn.Conv2d(8, 32, 3, padding=1), b=wide(), n=nn.BatchNorm2d(32))      # noqa: E731
+    after = lambda net: bits(net.y.grad)                                                               # noqa: E731
+    assert train(make, False, after=after)[0] == train(make, True, after=after)[0]
 
 
 def test_in_place_forms():

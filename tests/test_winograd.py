@@ -6,6 +6,7 @@ import fastnn
 from fastnn import _core, kernels
 
 SHAPES = [(2, 32, 48, 16, 14, 1), (2, 64, 32, 14, 22, 0), (3, 48, 64, 9, 31, (2, 0)), (5, 32, 32, 22, 22, 2)]
+SHAPES += [(4, 16, 16, 17, 18, 1), (3, 48, 16, 23, 19, 1)]      # one vector of filters, or channels, is all
 WIDE = [(2, 288, 272, 9, 7, 1), (2, 272, 544, 8, 8, 1)]         # weights that no cache holds: V passes over panel after panel, over parts of the channels
 GROUPS = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1)]   # and tiles in several groups, and blocks of one
 
