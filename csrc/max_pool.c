@@ -8,40 +8,6 @@ enum { BYTES, WORDS };                       /* how taps are saved: uint8, int32
 
 /* ---- taps ------------------------------------------------------------------------------------------------ */
 
-/* Bytes as lanes of integers, and back. A compiler's own conversion goes lane by lane. */
-FN_INLINE mask m_bytes(const uint8_t *p, int m) {
-#if defined(__AVX512F__)
-    const __m128i b = m == FN_VL && FN_DT == 0 ? _mm_loadu_si128((const __m128i *)p) : _mm_maskz_loadu_epi8((__mmask16)((1u << m) - 1), p);
-    return (mask)(FN_DT == 0 ? _mm512_cvtepu8_epi32(b) : _mm512_cvtepu8_epi64(b));
-#elif defined(__AVX2__)
-    uint8_t b[8] = {0};
-    if (m == FN_VL) memcpy(b, p, FN_VL);
-    else for (int i = 0; i < m; i++) b[i] = p[i];
-    const __m128i v = _mm_loadl_epi64((const __m128i *)b);
-    return (mask)(FN_DT == 0 ? _mm256_cvtepu8_epi32(v) : _mm256_cvtepu8_epi64(v));
-#else
-    mask v = {0};
-    for (int i = 0; i < m; i++) v[i] = p[i];
-    return v;
-#endif
-}
-FN_INLINE void m_put_bytes(uint8_t *p, mask v, int m) {
-#if defined(__AVX512F__)
-    const __m128i b = FN_DT == 0 ? _mm512_cvtepi32_epi8((__m512i)v) : _mm512_cvtepi64_epi8((__m512i)v);
-    if (m == FN_VL && FN_DT == 0) _mm_storeu_si128((__m128i *)p, b);
-    else _mm_mask_storeu_epi8(p, (__mmask16)((1u << m) - 1), b);
-#elif defined(__AVX2__)
-    const __m256i low = FN_DT == 0 ? _mm256_setr_epi32(0x0c080400, -1, -1, -1, -1, 0x0c080400, -1, -1)
-                                   : _mm256_setr_epi32((int)0xffff0800, -1, -1, -1, (int)0x0800ffff, -1, -1, -1);
-    const __m256i each = _mm256_shuffle_epi8((__m256i)v, low);
-    const uint64_t b = (uint64_t)_mm_cvtsi128_si64(_mm_or_si128(_mm256_castsi256_si128(each), _mm256_extracti128_si256(each, 1)));
-    if (m == FN_VL) memcpy(p, &b, FN_VL);
-    else for (int i = 0; i < m; i++) p[i] = (uint8_t)(b >> 8 * i);
-#else
-    for (int i = 0; i < m; i++) p[i] = (uint8_t)v[i];
-#endif
-}
-
 FN_INLINE mask taps_get(const void *tap, int64_t at, int m, int kept) {
     if (kept == BYTES) return m_bytes((const uint8_t *)tap + at, m);
     mask v = {0};

@@ -244,9 +244,9 @@ cdef int _adaptive_fill(fn_pool2d_args *a, tuple shape, output_size) except -1:
     a.N, a.C, a.H, a.W = shape
     a.P, a.Q = size
     a.adaptive, a.sh, a.sw, a.dh, a.dw = 1, 1, 1, 1, 1
-    if a.P and a.Q and a.H % a.P == 0 and a.W % a.Q == 0:    # windows side by side, of one size
-        a.R, a.S = a.H // a.P, a.W // a.Q
-        a.adaptive, a.sh, a.sw = 0, a.R, a.S
+    if 0 < a.P <= a.H and 0 < a.Q <= a.W and a.H % a.P < 2 and a.W % a.Q < 2:    # windows of one size at even steps: those of an ordinary pool
+        a.sh, a.sw = a.H // a.P, a.W // a.Q
+        a.adaptive, a.R, a.S = 0, a.sh + a.H % a.P, a.sw + a.W % a.Q
     return 0
 
 

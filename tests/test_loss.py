@@ -1,4 +1,4 @@
-"""csrc/loss.c and nn/functional.py: cross_entropy, nll, and the losses of single elements."""
+"""csrc/loss.c and fastnn/ops/loss.py: cross_entropy, nll, and the losses of single elements."""
 import numpy as np
 import pytest
 

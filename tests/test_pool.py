@@ -4,7 +4,7 @@ import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, laid_images, machine, same_bits
+from check import THREADS, captured_everywhere, compare, laid_images, machine, same_bits
 from fastnn import _core, kernels, nn
 from fastnn.nn import functional as F
 
@@ -109,22 +109,14 @@ def test_results_take_the_layout_of_the_input(pool, C):
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_channels_last_captured_and_by_any_number_of_threads(pool):
     """From the tagged result of one pool to another, with a row-major gradient: eager, captured, 1 to 7 threads, the same bits."""
-    leaf, first = _core.nhwc(fastnn.randn(3, 18, 13, 14)).requires_grad_(), None
+    leaf = _core.nhwc(fastnn.randn(3, 18, 13, 14)).requires_grad_()
 
     def step(scale):
         leaf.grad = None
         y = pool(F.avg_pool2d(leaf * scale, 2, 1))
         (y.flatten(1) ** 2).sum().backward()
         return y.detach()
-    scale = fastnn.tensor(1.5)
-    for n in THREADS:
-        with machine(threads=n):
-            captured = fastnn.capture(step)
-            for run in (step, captured, captured, captured):
-                result = run(scale), leaf.grad.clone()                   # a gradient that is held would be recorded anew
-                first = first or result
-                same_bits(first, result)
-            assert captured.replays
+    captured_everywhere(step, [leaf], fastnn.tensor(1.5))
 
 
 def test_without_a_batch():
