@@ -1,5 +1,6 @@
 /* y = act(x w' + b) and its gradients: three matrix products (gemm.c) and a column sum. */
 #include "brgemm.h"
+#include "optim.h"
 
 #define UNROLL _Pragma("GCC unroll 4")
 
@@ -93,4 +94,67 @@ FN_KERNEL(dense_bwd_w) {
     fn_barrier(t);
     fn_share(N, block, t, &lo, &hi);
     for (int64_t n = lo; n < hi; n += block) sum_rows(db + n, sums + n, N, parts, hi - n < block ? hi - n : block);
+}
+
+/* ---- dw, db and the step of w and b ------------------------------------------------------------------------------ */
+
+/* dw is made in chunks of whole rows, and each chunk steps its rows of w while it is in the cache. The batch has fewer than
+ * 2 SUM_ROWS rows, so that neither sum over it is cut in parts. Where many chunks pass over x, they share one packed x. */
+#define CHUNK (9 * FN_ROWS2)
+static int64_t chunk_of(const fn_dense_args *d) {
+    const int64_t rows = d->M < FN_VL ? FN_ROWS2 : CHUNK;
+    return rows < d->N ? rows : d->N;
+}
+static int64_t aligned(int64_t bytes) { return (bytes + FN_ALIGN - 1) / FN_ALIGN * FN_ALIGN; }
+/* Scratch: x packed, if it is; then for each thread rows of dw, if nobody keeps them, and gemm's. */
+static int64_t packed_bytes(const fn_dense_args *d) {
+    return d->N > CHUNK ? aligned(d->M * ((d->K + FN_NR - 1) / FN_NR * FN_NR) * (int64_t)sizeof(fn_t)) : 0;
+}
+static int64_t rows_bytes(const fn_dense_args *d) {
+    return d->dw ? 0 : aligned(chunk_of(d) * d->K * (int64_t)sizeof(fn_t));
+}
+/* A chunk of dw from row n on; an element's bits are those of the whole. */
+static fn_gemm_args chunk_at(const fn_dense_args *d, int64_t n, char *own) {
+    fn_gemm_args g = bwd_w(d);
+    g.work = own ? own + rows_bytes(d) : 0, g.packed = packed_bytes(d) ? d->work : 0, g.M = chunk_of(d);
+    g.c = d->dw ? (fn_t *)d->dw + n * d->ldw : (fn_t *)own;
+    g.a = (const fn_t *)g.a + n;
+    return g;
+}
+static int64_t own_bytes(const fn_dense_args *d) {
+    const fn_gemm_args g = chunk_at(d, 0, 0);
+    return rows_bytes(d) + aligned(FN_NAME(gemm_rows_work)(&g));
+}
+FN_WORK(dense_step) {
+    fn_dense_step_args a = *(const fn_dense_step_args *)args;
+    a.d.work = &a;                           /* not null, as it will be: gemm asks whether x is packed */
+    return packed_bytes(&a.d) + threads * own_bytes(&a.d);
+}
+
+FN_KERNEL(dense_step) {
+    const fn_dense_step_args *a = args;
+    const fn_dense_args *d = &a->d;
+    const int64_t M = d->M, N = d->N, K = d->K, block = COLUMNS * FN_VL;
+    char *const own = (char *)d->work + packed_bytes(d) + (t.rank ? t.rank * own_bytes(d) : 0);
+    fn_t sums[CHUNK];
+    if (packed_bytes(d)) {
+        const fn_gemm_args x = {.c = d->work, .b = d->x, .batch = 1, .N = K, .K = M, .b_k = d->ldx, .b_n = 1};
+        FN_NAME(gemm_pack)(&x, t);
+        fn_barrier(t);
+    }
+    int64_t lo, hi;
+    fn_share(N, FN_ROWS2, t, &lo, &hi);
+    const int64_t chunks = (hi - lo + chunk_of(d) - 1) / chunk_of(d);
+    for (int64_t i = 0, n = lo, rows; i < chunks; i++, n += rows) {
+        rows = ((hi - n) / (chunks - i) + FN_ROWS2 - 1) / FN_ROWS2 * FN_ROWS2;      /* whole tiles, evenly */
+        if (rows > hi - n) rows = hi - n;
+        const fn_gemm_args g = chunk_at(d, n, own);
+        FN_NAME(gemm_rows)(&g, rows);
+        if (a->w.p) FN_NAME(optim_piece)(a->optimizer, &a->w, n * K, g.c, rows * K);
+        if (!d->db && !a->b.p) continue;
+        fn_t *const db = d->db ? (fn_t *)d->db + n : sums;
+        for (int64_t j = 0; j < rows; j += block)
+            sum_rows(db + j, (const fn_t *)d->dy + n + j, d->ldy, M, rows - j < block ? rows - j : block);
+        if (a->b.p) FN_NAME(optim_piece)(a->optimizer, &a->b, n, db, rows);
+    }
 }

@@ -2,7 +2,7 @@
  *
  * One pass over memory. Shares are cut in the elements of all segments laid end to end; a value depends on its own element
  * alone. Every number of a group is read through `hyper` when the kernel runs. Formulas and order are PyTorch's. */
-#include "kernel.h"
+#include "optim.h"
 
 #define GRAIN 64                             /* elements; shares are cut at multiples */
 #define PART 4096                            /* elements of one partial sum of grad_norm */
@@ -172,6 +172,17 @@ static void adagrad_piece(const fn_optim_args *a, const fn_seg *seg, int64_t fir
     }
 }
 FN_KERNEL(adagrad) { each(args, t, adagrad_piece); }
+
+void FN_NAME(optim_piece)(int64_t op, const fn_seg *seg, int64_t at, const fn_t *g, int64_t n) {
+    piece *const f = op == FN_OP_sgd ? sgd_piece : op == FN_OP_adam ? adam_piece
+                     : op == FN_OP_rmsprop ? rmsprop_piece : adagrad_piece;
+    fn_seg s = *seg;
+    s.g = (void *)g, s.p = (fn_t *)s.p + at;
+    if (s.s0) s.s0 = (fn_t *)s.s0 + at;
+    if (s.s1) s.s1 = (fn_t *)s.s1 + at;
+    if (s.s2) s.s2 = (fn_t *)s.s2 + at;
+    f(0, &s, 0, n);
+}
 
 /* ---- gradients: norm, scale, clamp ------------------------------------------------------------------------------- */
 

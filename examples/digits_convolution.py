@@ -17,10 +17,10 @@ def main(epochs=8):
 
     @fastnn.capture                          # batch statistics and the learning rate move from replay to replay
     def step(x, y):
-        optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
+        optimizer.zero_grad()
         return loss
 
     for _ in range(epochs):

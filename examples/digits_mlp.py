@@ -14,10 +14,10 @@ def main():
 
     @fastnn.capture
     def step(x, y):
-        optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
+        optimizer.zero_grad()
         return loss
 
     for epoch in range(20):

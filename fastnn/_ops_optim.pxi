@@ -164,6 +164,7 @@ cdef class Stepper:
     cdef int op
     cdef double ns
     cdef list options                    # (name, place in the block)
+    cdef list last                       # the objects that were copied there, None for those whose value may change
     cdef tuple names, switches           # of state tensors; the place of the option that calls for each
     cdef int on                          # bits of the state tensors in use: once used, always
     cdef bint doubled                    # a parameter is named twice
@@ -172,19 +173,28 @@ cdef class Stepper:
         cdef int64_t n = FN_HYPER
         self.op, self.ns = _STEPS[kernel]
         self.options = [(name, _OPTIONS[name]) for name in options if name in _OPTIONS]
+        self.last = [None] * len(self.options)
         self.names, self.switches = tuple(tensors), tuple([_OPTIONS.get(o, -1) for o in tensors.values()])
         self.block = _lasting(FN_F64, None, 1, &n, None)
 
     def sync(self, group):
         """Copy the group's numbers to the block. True: programs recorded before do not fit any more."""
         cdef double *h = <double *>self.block.storage.ptr
-        cdef int k, i = 0, on = self.on
-        for name, k in self.options:
+        cdef int k, i, on = self.on
+        for i in range(len(self.last)):
+            name, place = self.options[i]
+            value = group[name]
+            if value is self.last[i]:
+                continue
+            k = place
             if k == FN_BETA1:
-                beta1, beta2 = group[name]
+                beta1, beta2 = value
                 h[FN_BETA1], h[FN_BETA2] = _number(beta1), _number(beta2)
+                value = value if type(value) is tuple and type(beta1) is type(beta2) is float else None
             else:
-                h[k] = _number(group[name])
+                h[k] = _number(value)
+            self.last[i] = value if type(value) in (float, int, bool, tuple) else None
+        i = 0
         for k in self.switches:
             if k < 0 or h[k] != 0:
                 on |= 1 << i

@@ -5,7 +5,11 @@ cdef struct _move:                       # *word points to `at` in the area
     int64_t at
 
 
+_programs, _programs_lock = weakref.WeakSet(), threading.Lock()      # all that live
+
+
 cdef class Program:
+    cdef object __weakref__
     cdef fn_call *calls
     cdef char *args
     cdef int64_t n, recorded             # calls; as many were recorded
@@ -27,7 +31,7 @@ cdef class Program:
         free(self.moves)
 
     cdef int build(self, Recorder r, tuple inputs, result) except -1:
-        cdef int64_t i, j, total = 0
+        cdef int64_t i, j, need, total = 0
         cdef char *p
         cdef uint64_t *words
         cdef uint64_t name
@@ -56,16 +60,24 @@ cdef class Program:
                     self.seen.append(s)
         s = None
         tape = Tape(r.calls, r.bytes, set(alive))
-        fuse(tape)
+        fuse(tape, self.written)
         self.n = len(tape.ops)
         for o in tape.ops:
             self.work += o.work
             self.nmoves += len(o.at)
             total += (len(o.args) + 63) // 64 * 64
             slot = <fn_slot *>&fn_table_now().slot[o.op][o.dtype]
-            if slot.scratch != NULL and o.words()[0] & _NAMED:       # a rewritten call may need more
+            if slot.scratch == NULL:
+                continue
+            need = slot.scratch(<char *>o.args, team_for(o.work, _REPLAY_GRAIN))
+            if o.words()[0] & _NAMED:    # a rewritten call may need more
                 i = _block(o.words()[0])
-                tape.bytes[i] = max(tape.bytes[i], slot.scratch(<char *>o.args, team_for(o.work, _REPLAY_GRAIN)))
+                tape.bytes[i] = max(tape.bytes[i], need)
+            elif need and o.words()[0] == 0:
+                o.words()[0] = _NAMED | <uint64_t>tape.new_block(need) << 40
+                o.at = [0, *o.at]
+                self.nmoves += 1
+        tape.index()
         places, self.need, self.live = plan(tape)
         self.calls = <fn_call *>malloc(max(self.n, <int64_t>1) * sizeof(fn_call))
         self.args = <char *>malloc(total + 64)
@@ -93,6 +105,8 @@ cdef class Program:
             c.threads = team_for(o.work, _REPLAY_GRAIN) if self.work > 2 * _EAGER_GRAIN else 1
             self.team = max(self.team, c.threads)
             p += (len(o.args) + 63) // 64 * 64
+        with _programs_lock:
+            _programs.add(self)
         return 0
 
     cdef int settle(self) except -1:
@@ -106,14 +120,32 @@ cdef class Program:
         return 0
 
     cdef bint held(self) except -1:
-        """Does anyone else hold a gradient that a replay would overwrite but a fresh step would not?"""
+        """Does anyone else hold a gradient that a replay would overwrite but a fresh step would not? Other programs do not count, which add to
+        it or step by it: their guards want it where it is."""
         cdef TensorBase leaf, g
+        cdef Py_ssize_t more, of_storage
+        cdef dict known = None
         for exit in self.exits:
             if exit[2]:
                 leaf, g = exit[0], exit[1]
-                if Py_REFCNT(g) > 2 + (leaf.grad_ is g) or storage_refs(g) > 1:
-                    return True
+                more, of_storage = Py_REFCNT(g) - 2 - (leaf.grad_ is g), storage_refs(g) - 1
+                if more > 0 or of_storage > 0:
+                    known = self.known_to_others() if known is None else known
+                    if more > known.get(id(g), 0) or of_storage > known.get(<uintptr_t><PyObject *>g.storage, 0):
+                        return True
         return False
+
+    cdef dict known_to_others(self):
+        """id -> how often other programs refer to a tensor or storage."""
+        cdef dict known = {}
+        cdef Program p
+        with _programs_lock:
+            programs = list(_programs)
+        for p in programs:
+            if p is not self:
+                for x in [e[1] for e in p.exits] + p.keep + p.written:
+                    known[id(x)] = known.get(id(x), 0) + 1
+        return known
 
     cdef int run(self) except -1:
         """0, or 1 if nothing was run: the program does not fit any more."""

@@ -1,4 +1,4 @@
-"""What a replay could get wrong: each trap of docs/design.md, silent ones first. Eager is the oracle, bit for bit."""
+"""What a replay could get wrong in silence: each trap of docs/design.md. Eager is the oracle, bit for bit."""
 import copy
 import gc
 import threading
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import CaptureError, nn, optim
+from fastnn import nn, optim
 from fastnn.nn import functional as F
 from steps import bits, both, data, net, trainer
 
@@ -83,6 +83,23 @@ def test_accumulation_from_none(clear):
     assert f.info()["replays"] >= 3
 
 
+def test_a_gradient_left_by_a_replay_is_seen_by_the_next_call():
+    w = fastnn.ones(3, requires_grad=True)
+
+    def step(x):
+        loss = (w * x).sum()
+        loss.backward()
+        return loss
+    f, x = fastnn.capture(step), fastnn.ones(3)
+    for _ in range(4):
+        w.grad = None
+        f(x)
+        assert w.grad.tolist() == [1, 1, 1]
+    assert f.replays == 2
+    f(x)
+    assert w.grad.tolist() == [2, 2, 2]
+
+
 def test_accumulate_then_apply_by_two_captured_functions():
     def run(wrap):
         model = net()
@@ -105,7 +122,36 @@ def test_accumulate_then_apply_by_two_captured_functions():
         return losses, [bits(p) for p in model.parameters()], accumulate
     eager, captured = run(lambda f: f), run(fastnn.capture)
     assert eager[:2] == captured[:2]
-    assert captured[2].info()["replays"] > 4
+    assert captured[2].info()["recordings"] <= 6           # for each key two, and twice the fresh gradient of a first recording
+
+
+@pytest.mark.parametrize("zero", [dict(set_to_none=True), dict(set_to_none=False)])
+def test_accumulation_by_one_captured_function(zero):
+    """The program that adds to a gradient knows the one that makes it, and does not stand in its way; a user who holds it does."""
+    def run(wrap, hold):
+        model, kept, out = net(), [], []
+        optimizer = optim.SGD(model.parameters(), 0.1)
+
+        def accumulate(x, y):
+            loss = F.cross_entropy(model(x), y) / 4
+            loss.backward()
+            return loss
+        f = wrap(accumulate)
+        for i, args in enumerate(data(60)):
+            out.append(bits(f(*args)))
+            if i % 4 == 3:
+                if hold and i == 31:
+                    kept = [p.grad for p in model.parameters()]
+                    out.append([bits(g) for g in kept])
+                optimizer.step()
+                optimizer.zero_grad(**zero)
+        if zero["set_to_none"]:
+            out.append([bits(g) for g in kept])
+        return out, [bits(p) for p in model.parameters()], f
+    for hold in (False, True):
+        eager, captured = run(lambda f: f, hold), run(fastnn.capture, hold)
+        assert eager[:2] == captured[:2]
+        assert captured[2].info()["recordings"] <= (6 if not hold else 12), captured[2].info()
 
 
 def test_losses_kept_in_a_list_stay():
@@ -120,13 +166,12 @@ def test_losses_kept_in_a_list_stay():
 def test_a_held_gradient_is_not_overwritten():
     model, step, _ = trainer()()
     f = fastnn.capture(step)
-    kept = []
+    kept, values = [], []
     for args in data(8):
         f(*args)
-        g = model[0].weight.grad
-        kept.append((g, bits(g)))
-    assert all(bits(g) == b for g, b in kept)
-    assert len({b for _, b in kept}) == 8
+        kept.append(model[0].weight.grad)    # the list alone holds it
+        values.append(bits(kept[-1]))
+    assert [bits(g) for g in kept] == values and len(set(values)) == 8
 
 
 def test_a_numpy_view_of_a_gradient_is_not_overwritten():
@@ -152,89 +197,6 @@ def test_carried_state_written_in_place():
         f = wrap(step)
         return [bits(f(fastnn.full((4,), float(i)))) for i in range(6)], bits(state)
     assert run(lambda f: f) == run(fastnn.capture)
-
-
-def test_carried_state_rebound_is_refused():
-    box = {"h": fastnn.zeros(4)}
-
-    def step(x):
-        box["h"] = (box["h"] + x).detach()
-        return box["h"].sum()
-    f = fastnn.capture(step)
-    with pytest.raises(CaptureError, match="add.*first call.*second"):
-        for i in range(3):
-            f(fastnn.ones(4))
-
-
-def test_annealed_python_number_is_refused_with_both_values():
-    box = {"k": 0.5}
-
-    def step(x):
-        box["k"] *= 0.5
-        return (x * box["k"]).sum()
-    f = fastnn.capture(step)
-    f(fastnn.ones(3))
-    with pytest.raises(CaptureError, match=r"mul.*0\.25.*0\.125"):
-        f(fastnn.ones(3))
-
-
-def test_annealed_number_is_left_eager_if_not_strict(caplog):
-    box = {"k": 1.0}
-
-    def step(x):
-        box["k"] *= 0.5
-        return (x * box["k"]).sum()
-    f = fastnn.capture(step, strict=False)
-    assert [f(fastnn.ones(2)).item() for _ in range(5)] == [1.0, 0.5, 0.25, 0.125, 0.0625]
-    assert len([r for r in caplog.records if "mul" in r.getMessage()]) == 1
-    assert len(f.info()["eager"]) == 1
-
-
-def test_number_as_argument_is_part_of_the_key():
-    f = fastnn.capture(lambda x, k: (x * k).sum())
-    for _ in range(3):
-        assert [f(fastnn.ones(2), k).item() for k in (1.0, 2.0, 3.0)] == [2.0, 4.0, 6.0]
-    assert f.info()["replays"] == 3
-
-
-def test_freezing_and_unfreezing():
-    def calls(model, opt):
-        for i, args in enumerate(data(16)):
-            if i in (5, 10):
-                model[0].requires_grad_(i == 10)
-            yield args
-    f = both(trainer(), calls)
-    assert f.info()["replays"] >= 6
-
-
-def test_training_flag():
-    def make():
-        model = net(dropout=0.5)
-
-        def step(x, y):
-            with fastnn.no_grad():
-                return F.cross_entropy(model(x), y)
-        return model, step, None
-
-    def calls(model, _):
-        for i, args in enumerate(data(12)):
-            model.train(i % 2 == 0)
-            yield args
-    f = both(make, calls)
-    assert f.info()["replays"] >= 8
-
-
-def test_replaced_parameter_and_module():
-    def calls(model, opt):
-        for i, args in enumerate(data(12)):
-            if i == 5:
-                fastnn.manual_seed(7)
-                model[2].weight = nn.Parameter(fastnn.randn(5, 16))
-                opt.add_param_group({"params": [model[2].weight]})
-            if i == 8:
-                model[1] = nn.Tanh()
-            yield args
-    both(trainer(), calls)
 
 
 def test_parameter_data_replaced_and_loaded():
@@ -276,44 +238,12 @@ def test_parameters_changed_between_replays():
     both(trainer(), calls)
 
 
-def test_shapes_are_keys_and_the_limit_holds():
-    model, step, _ = trainer()()
-    f = fastnn.capture(step, limit=3)
-    for n in (4, 8, 12, 16, 4, 8) * 3:
-        x, y = data(1, rows=n)[0]
-        f(x, y)
-    assert f.info()["keys"] <= 3
-
-
-def test_layouts_are_keys():
-    f = fastnn.capture(lambda x: (x * 2).sum(0))
-    a = fastnn.arange(12).float().view(3, 4)
-    for _ in range(4):
-        assert f(a).tolist() == (a * 2).sum(0).tolist()
-        assert f(a.t()).tolist() == (a.t() * 2).sum(0).tolist()
-        assert f(a[:, ::2]).tolist() == (a[:, ::2] * 2).sum(0).tolist()
-        assert f(a[:1].expand(3, 4)).tolist() == (a[:1].expand(3, 4) * 2).sum(0).tolist()
-
-
 def test_same_tensor_twice():
     f = fastnn.capture(lambda a, b: a * 2 + b)
     x = fastnn.ones(3)
     for _ in range(4):
         assert f(x, x).tolist() == [3, 3, 3]
     assert f(x, x * 5).tolist() == [7, 7, 7]
-
-
-def test_threads_are_a_key():
-    before = fastnn.get_num_threads()
-    try:
-        model, step, _ = trainer()()
-        f = fastnn.capture(step)
-        for n in (1, 2) * 3:
-            fastnn.set_num_threads(n)
-            f(*data(1)[0])
-        assert f.info()["keys"] >= 2
-    finally:
-        fastnn.set_num_threads(before)
 
 
 def test_structures_come_back():
@@ -332,78 +262,6 @@ def test_outputs_do_not_alias():
     assert [y.tolist()[0] for y in ys] == [1, 2, 3, 4, 5, 6]
 
 
-READS = {
-    "item": lambda x: x.sum().item(), "numpy": lambda x: x.numpy(), "array": lambda x: np.asarray(x), "tolist": lambda x: x.tolist(),
-    "repr": lambda x: repr(x), "print": lambda x: f"{x}", "branch": lambda x: 1 if x.sum() > 0 else 2, "float": lambda x: float(x.sum()),
-    "tensor": lambda x: x + fastnn.tensor([1.0, 2.0]), "from_numpy": lambda x: x + fastnn.from_numpy(np.ones(2, np.float32)),
-    "nonzero": lambda x: x.nonzero(), "mask": lambda x: x[x > 0], "dlpack": lambda x: x.__dlpack__(), "seed": lambda x: fastnn.manual_seed(1),
-    "unique shape": lambda x: fastnn.masked_select(x, x > 0), "data_ptr": lambda x: x.data_ptr(), "contains": lambda x: 1.0 in x,
-}
-
-
-@pytest.mark.parametrize("name", READS)
-def test_reading_on_the_host_is_refused(name):
-    here = []
-
-    def step(x):
-        here.append(1)
-        READS[name](x)
-        here.append(2)
-        return x.sum()
-    x = fastnn.ones(2)
-    with pytest.raises(CaptureError) as caught:
-        fastnn.capture(step)(x)
-    assert here == [1]
-    assert any(entry.name == "step" for entry in caught.traceback)
-    loose = fastnn.capture(step, strict=False)
-    assert [loose(x).item() for _ in range(3)] == [2.0] * 3
-    assert loose.info()["eager"]
-
-
-def test_writing_to_an_input_is_refused():
-    f = fastnn.capture(lambda x: x.add_(1))
-    x = fastnn.zeros(3)
-    with pytest.raises(CaptureError, match="input"):
-        f(x)
-    assert x.tolist() == [0, 0, 0]
-
-
-def test_nested_capture_is_refused():
-    inner = fastnn.capture(lambda x: x * 2)
-    outer = fastnn.capture(lambda x: inner(x) + 1)
-    with pytest.raises(CaptureError):
-        outer(fastnn.ones(2))
-    assert inner(fastnn.ones(2)).tolist() == [2, 2]
-
-
-def test_inputs_that_require_grad_are_refused():
-    f = fastnn.capture(lambda x: x.sum())
-    with pytest.raises(CaptureError, match="requires grad"):
-        f(fastnn.ones(2, requires_grad=True))
-
-
-def test_unhashable_arguments_are_refused():
-    with pytest.raises(TypeError, match="ndarray"):
-        fastnn.capture(lambda x: x)(np.ones(2))
-
-
-def test_an_exception_in_the_step_leaves_everything_usable():
-    calls = []
-
-    def step(x):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyError("user")
-        return x * 2
-    f = fastnn.capture(step)
-    f(fastnn.ones(1))
-    with pytest.raises(KeyError):
-        f(fastnn.ones(1))
-    for _ in range(4):
-        assert f(fastnn.ones(1)).item() == 2
-    assert fastnn.ones(2).sum().item() == 2
-
-
 def test_memory_made_in_the_arena_outlives_it():
     def step(x):
         box.append(x * 3)
@@ -417,6 +275,24 @@ def test_memory_made_in_the_arena_outlives_it():
     assert kept.tolist() == [3.0] * 4
 
 
+def test_programs_move_with_the_memory_they_share():
+    """A larger step comes later: the temporaries of the smaller one follow, and what the larger one's recording left stays."""
+    v, w, kept = fastnn.randn(3, 8), fastnn.randn(8, 4), {}
+
+    def step(x):
+        y = kept[len(x)] = (x * 2).exp()
+        return (fastnn.relu(fastnn.stack([y, y * 2, x]).t() @ v) @ w).sum(0)
+    f = fastnn.capture(step)
+    for i, n in enumerate((64, 64, 64, 3000, 3000, 3000, 64, 64, 20000, 20000, 20000, 64, 3000)):
+        x, others = fastnn.arange(n).float() / n + i, {m: bits(y) for m, y in kept.items() if m != n}
+        y = f(x)
+        assert all(bits(kept[m]) == b for m, b in others.items())
+        held = dict(kept)
+        assert bits(y) == bits(step(x))
+        kept.update(held)
+    assert f.replays == 7 and f.info()["programs"] == 3
+
+
 def test_arena_is_shared_by_programs():
     model, step, _ = trainer()()
     f = fastnn.capture(step)
@@ -427,31 +303,6 @@ def test_arena_is_shared_by_programs():
         sizes.append(f.info()["arena_bytes"])
     assert f.info()["programs"] == 4
     assert sizes[-1] <= 1.3 * sizes[0] + (1 << 16)
-
-
-def test_grad_mode_is_a_key():
-    model = net()
-    f = fastnn.capture(lambda x: model(x).sum())
-    x = data(1)[0][0]
-    for _ in range(3):
-        a = f(x)
-        with fastnn.no_grad():
-            b = f(x)
-        assert bits(a) == bits(b)
-    assert f.info()["keys"] == 2
-
-
-def test_hooks_are_guarded():
-    model = net()
-    f = fastnn.capture(lambda x: model(x).sum())
-    x = data(1)[0][0]
-    for _ in range(3):
-        plain = f(x).item()
-    handle = model[0].register_forward_hook(lambda m, args, out: out * 0)
-    changed = f(x).item()
-    assert changed != plain
-    handle.remove()
-    assert f(x).item() == plain
 
 
 def test_buffers_written_in_the_step():
@@ -538,52 +389,6 @@ def test_a_thread_transforms_while_the_main_thread_records():
         stop.set()
         thread.join(60)
     assert seen and set(seen) == {30.0}
-
-
-OUTSIDE = {
-    "class": (lambda x, k: F.cross_entropy(x, k[:, 0], ignore_index=-3), (0, 4, -3), (5, -1), IndexError,
-              r"Target {0} is out of bounds.*holds class {0} at flat index 2"),
-    "embedding": (lambda x, k: F.embedding(k, x), (0, 3), (4, -1), IndexError, "index {0} is out of bounds for dimension 0 with size 4"),
-    "index": (lambda x, k: x[k[:, 0]], (3, -4), (4, -5), IndexError, "index {0} is out of bounds for dimension 0 with size 4"),
-    "gather": (lambda x, k: x.gather(1, k), (0, 4), (5, -1), RuntimeError, "gather.*index {0} is out of bounds for dimension 1 with size 5"),
-    "index_select": (lambda x, k: x.index_select(1, k[:, 0]), (0, 4), (5, -1), (IndexError, RuntimeError), "{0}"),
-}
-
-
-@pytest.mark.parametrize("f, good, bad, error, words", OUTSIDE.values(), ids=OUTSIDE)
-def test_numbers_out_of_range_are_seen_before_a_replay(f, good, bad, error, words):
-    """The step does not begin: parameters, random state and the program stay."""
-    weight, outside = fastnn.randn(4, 5, requires_grad=True), fastnn.zeros(4, 1).long()
-    opt = optim.SGD([weight], 0.1, momentum=0.9)
-
-    def step(k):
-        opt.zero_grad()
-        F.dropout(f(weight, k), 0.5).sum().backward()
-        opt.step()
-    for numbers in (None, outside):                          # an argument; a tensor from outside that changes in place
-        captured = fastnn.capture(step if numbers is None else lambda: step(outside))
-
-        def call(value):
-            k = fastnn.zeros(4, 1).long() if numbers is None else outside
-            k.zero_()
-            k[2] = value
-            return captured(k) if numbers is None else captured()
-        for value in (0, *good, *good):
-            call(value)
-        for value in bad:
-            before, state, replays = weight.detach().clone(), fastnn.default_generator.get_state(), captured.replays
-            with pytest.raises(error, match=words.format(value)):
-                call(value)
-            assert bits(before) == bits(weight.detach()) and fastnn.default_generator.get_state() == state and captured.replays == replays
-            call(good[0])
-            assert captured.replays == replays + 1 and bits(before) != bits(weight.detach())
-
-
-def test_bad_capture_arguments():
-    with pytest.raises(TypeError):
-        fastnn.capture(3)
-    with pytest.raises(ValueError):
-        fastnn.capture(lambda: None, limit=0)
 
 
 def test_as_a_method():

@@ -196,7 +196,7 @@ def listed():
     return {m[1]: TYPES[m[2]] for m in re.finditer(r"^FN_OP\((\w+), *\w+, *(\w+),", OPS_INC.read_text(), re.M)}
 
 
-STEPPED = ("sgd", "adam", "rmsprop", "adagrad", "optim_tick", "grad_norm", "grad_scale", "grad_clamp")
+STEPPED = ("dense_step", "sgd", "adam", "rmsprop", "adagrad", "optim_tick", "grad_norm", "grad_scale", "grad_clamp")
 
 
 def test_every_operation_is_listed_meant_and_checked():

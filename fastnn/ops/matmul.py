@@ -24,8 +24,9 @@ def _linear_backward(node, dy):
     x, w, *y = node.saved
     need_x, need_w, need_b = node.needs
     dy = _core.relu_backward(dy, y[0]) if y else dy
+    dx = _core.linear_bwd_x(dy, w) if need_x else None       # before dw: then a captured step may change w as soon as dw is there
     dw, db = _core.linear_bwd_w(dy, x, need_b, need_w) if need_w or need_b else (None, None)
-    return _core.linear_bwd_x(dy, w) if need_x else None, dw, db
+    return dx, dw, db
 
 
 def linear(input, weight, bias=None):

@@ -33,3 +33,9 @@ def dense_bwd_x(dy, w):
 def dense_bwd_w(dy, x):
     """dw (N, K), db (N)."""
     return gemm(dy.T, x), dy.sum(0)
+
+
+def dense_step(step, w, b, dy, x):
+    """(w, b) after step(parameter, gradient) of each."""
+    dw, db = dense_bwd_w(dy, x)
+    return step(w, dw), step(b, db)

@@ -153,10 +153,10 @@ class Step(Workload):
         loss_of = twin.compile(lambda x, y: criterion(net(x), y))
 
         def step(x, y):
-            made.zero_grad()
             loss = loss_of(twin.image(x), y)
             loss.backward()
             made.step()
+            made.zero_grad()
             return loss
         step = twin.capture(step)
 

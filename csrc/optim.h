@@ -1,0 +1,8 @@
+/* A step of an optimizer by gradients that were made just now (optim.c). */
+#ifndef FN_OPTIM_H
+#define FN_OPTIM_H
+#include "kernel.h"
+
+/* Elements at .. at + n-1 of the segment have the gradients g: the bits of the op's own pass. */
+void FN_NAME(optim_piece)(int64_t op, const fn_seg *seg, int64_t at, const fn_t *g, int64_t n);
+#endif
