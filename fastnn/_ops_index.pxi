@@ -58,8 +58,8 @@ cdef int64_t _extreme_of(int op, TensorBase idx):
     return (<int64_t *>address(idx))[at]
 
 
-cdef int index_check(TensorBase idx, int64_t low, int64_t n, kind, str rule) except -1:
-    """Raise `kind` where an index is not in low..n-1; rule says so, with {k} for the index."""
+cdef int index_check(TensorBase idx, TensorBase said, int64_t low, int64_t n, kind, str rule) except -1:
+    """Raise `kind` where an index is not in low..n-1; rule says so, with {k} for the index. said: the indices as the caller gave them."""
     cdef int64_t bad
     if idx.numel_ == 0:
         return 0
@@ -67,7 +67,7 @@ cdef int index_check(TensorBase idx, int64_t low, int64_t n, kind, str rule) exc
     if bad < n:
         bad = _extreme_of(FN_OP_argmin, idx)
         if bad >= low:
-            return watch(idx, low, n, low, kind, rule) if fn_tls_recorder != NULL else 0
+            return watch(said, low, n, low, kind, rule) if fn_tls_recorder != NULL else 0
     raise kind(rule.format(k=bad))
 
 
@@ -94,7 +94,7 @@ cdef TensorBase _int64(TensorBase idx, str name):
 
 # ---- rows: take, put -------------------------------------------------------------------------------------------------
 
-cdef int _index_rows(fn_index_args *a, TensorBase t, tuple indices, bint negative, int64_t *shape, TensorBase values) except -1:
+cdef int _index_rows(fn_index_args *a, TensorBase t, tuple indices, tuple said, bint negative, int64_t *shape, TensorBase values) except -1:
     """Fills a for t[indices]: an int64 tensor or None for each dimension, missing ones at the end are None; are negative ones
     counted from the end, or wrong? shape is the result's, its dimension count is returned. The dense side is values, broadcast
     to it; None: a fresh row-major tensor."""
@@ -113,7 +113,8 @@ cdef int _index_rows(fn_index_args *a, TensorBase t, tuple indices, bint negativ
         if indices[d] is None:
             continue
         idx = indices[d]
-        index_check(idx, -t.shape_[d] if negative else 0, t.shape_[d], IndexError, f"index {{k}} is out of bounds for dimension {d} with size {t.shape_[d]}")
+        index_check(idx, said[d], -t.shape_[d] if negative else 0, t.shape_[d], IndexError,
+                    f"index {{k}} is out of bounds for dimension {d} with size {t.shape_[d]}")
         first = d if first < 0 else first
         last = d
         used += 1
@@ -199,10 +200,11 @@ def take(TensorBase x, indices, bint negative=True):
     cdef fn_index_args a
     cdef int64_t shape[FN_DIMS]
     cdef TensorBase y
+    cdef tuple said = tuple(indices)
     cdef int ndim
     memset(&a, 0, sizeof(a))
-    indices = _indices(indices, "index")                     # a holds addresses in them
-    ndim = _index_rows(&a, x, indices, negative, shape, None)
+    indices = _indices(said, "index")                        # a holds addresses in them
+    ndim = _index_rows(&a, x, indices, said, negative, shape, None)
     y = empty(x.dtype_, ndim, shape)
     a.y, a.x = fresh(y), rd(x)
     if y.numel_:
@@ -215,14 +217,15 @@ def put(TensorBase x, indices, TensorBase values, bint accumulate=False, bint ne
     cdef fn_index_args a
     cdef int64_t shape[FN_DIMS]
     cdef int64_t n = 1
+    cdef tuple said = tuple(indices)
     cdef int ndim, i
     if values.dtype_ != x.dtype_:
         raise RuntimeError(f"Index put requires the source and destination dtypes match, got {DTYPES[x.dtype_].name} for the destination and "
                            f"{DTYPES[values.dtype_].name} for the source.")
     values = _apart(values, x)
-    indices = tuple([None if k is None else _apart(k, x) for k in _indices(indices, "index")])
+    indices = tuple([None if k is None else _apart(k, x) for k in _indices(said, "index")])
     memset(&a, 0, sizeof(a))
-    ndim = _index_rows(&a, x, indices, negative, shape, values)
+    ndim = _index_rows(&a, x, indices, said, negative, shape, values)
     for i in range(ndim):
         n *= shape[i]
     a.y, a.x = wr(x), rd(values)
@@ -245,11 +248,11 @@ cdef int _check_along(str name, TensorBase t, int d, TensorBase idx, str said) e
     return 0
 
 
-cdef int _along_dim(fn_index_args *a, str name, TensorBase t, int d, TensorBase idx, TensorBase den) except -1:
-    """Fills a for the elements idx names along dim d of t; den is dense, of idx's shape."""
+cdef int _along_dim(fn_index_args *a, str name, TensorBase t, int d, TensorBase idx, TensorBase said, TensorBase den) except -1:
+    """Fills a for the elements idx names along dim d of t; said: idx as the caller gave it; den is dense, of idx's shape."""
     cdef int64_t n = t.shape_[d] if t.ndim else 1
     cdef int i
-    index_check(idx, 0, n, RuntimeError, f"{name}: index {{k}} is out of bounds for dimension {d} with size {n}")
+    index_check(idx, said, 0, n, RuntimeError, f"{name}: index {{k}} is out of bounds for dimension {d} with size {n}")
     a.nidx, a.extent[0], a.step[0], a.axis = 1, n, t.stride_[d] if t.ndim else 1, d
     a.ni = max(idx.ndim, 1)
     a.i_n[0] = 1
@@ -263,12 +266,12 @@ def gather(TensorBase x, dim, TensorBase index):
     """y[i] = x[i with coordinate dim replaced by index[i]]."""
     cdef fn_index_args a
     cdef int d = _dim(dim, x.ndim)
-    cdef TensorBase y
+    cdef TensorBase y, said = index
     index = _int64(index, "gather()")
     _check_along("gather()", x, d, index, "input")
     y = empty(x.dtype_, index.ndim, index.shape_)
     memset(&a, 0, sizeof(a))
-    _along_dim(&a, "gather()", x, d, index, y)
+    _along_dim(&a, "gather()", x, d, index, said, y)
     a.y, a.x, a.idx[0] = fresh(y), rd(x), <const int64_t *>rd(index)
     if y.numel_:
         call(FN_OP_gather, x.dtype_, &a, sizeof(a), 20 + y.numel_ * 2.0)
@@ -280,13 +283,14 @@ def scatter(TensorBase x, dim, TensorBase index, TensorBase src, bint accumulate
     cdef fn_index_args a
     cdef int d = _dim(dim, x.ndim)
     cdef str name = "scatter_add()" if accumulate else "scatter()"
+    cdef TensorBase said = index
     index = _int64(index, name)
     _check_along(name, x, d, index, "self")
     if src.dtype_ != x.dtype_:
         raise RuntimeError(f"{name}: Expected self.dtype to be equal to src.dtype, got {DTYPES[x.dtype_].name} and {DTYPES[src.dtype_].name}")
     src, index = _apart(src, x), _apart(index, x)
     memset(&a, 0, sizeof(a))
-    _along_dim(&a, name, x, d, index, src)
+    _along_dim(&a, name, x, d, index, said, src)
     a.y, a.x, a.idx[0] = wr(x), rd(src), <const int64_t *>rd(index)
     if index.numel_:
         call(FN_OP_scatter_add if accumulate else FN_OP_scatter, x.dtype_, &a, sizeof(a), 20 + index.numel_ * 2.0)

@@ -77,8 +77,8 @@ cdef int _check_classes(str name, TensorBase x, TensorBase target) except -1:
     raise RuntimeError(rule)
 
 
-cdef int _check_range(str name, TensorBase x, TensorBase target, int64_t C, int64_t ignore_index) except -1:
-    """Every class of target, which is dense int64, is ignore_index or one of 0..C-1."""
+cdef int _check_range(str name, TensorBase x, TensorBase target, TensorBase said, int64_t C, int64_t ignore_index) except -1:
+    """Every class of target, which is dense int64, is ignore_index or one of 0..C-1; said: as the caller gave them."""
     cdef int64_t at = first_outside(target, 0, C, ignore_index)
     if at < 0 and fn_tls_recorder == NULL:
         return 0
@@ -86,7 +86,7 @@ cdef int _check_range(str name, TensorBase x, TensorBase target, int64_t C, int6
             f"{_class_axes(x.ndim)}={shape_of(x)} has C={C}, so classes are 0..{C - 1} (or ignore_index={ignore_index})")
     if at >= 0:
         raise IndexError(rule.format(k=(<const int64_t *>rd(target))[at], at=at))
-    return watch(target, 0, C, ignore_index, IndexError, rule)
+    return watch(said, 0, C, ignore_index, IndexError, rule)
 
 
 def class_range(TensorBase target):
@@ -148,7 +148,7 @@ cdef TensorBase _loss_output(TensorBase x, TensorBase items, TensorBase total, f
 def cross_entropy(TensorBase x, TensorBase target, TensorBase weight, int reduction, ignore_index, double smoothing, bint want_prob):
     """(y, prob, target, weight, total): the loss of logits x, and what its backward takes; prob is softmax(x), if it is wanted."""
     cdef fn_loss_args a
-    cdef TensorBase y, prob = None, total = empty(x.dtype_, 0, NULL) if reduction == _MEAN else None, given = x, items
+    cdef TensorBase y, prob = None, total = empty(x.dtype_, 0, NULL) if reduction == _MEAN else None, given = x, said = target, items
     memset(&a, 0, sizeof(a))
     a.reduction, a.smoothing, a.ignore_index = reduction, smoothing, ignore_index
     if not 0 <= smoothing <= 1:
@@ -174,7 +174,7 @@ def cross_entropy(TensorBase x, TensorBase target, TensorBase weight, int reduct
         items = select(x, 1 if x.ndim > 1 else 0, 0) if a.C and reduction == _NONE else x
     else:
         target = items = dense(cast(target, DTYPES[FN_I64]))
-        _check_range("cross_entropy", given, target, a.C, a.ignore_index)
+        _check_range("cross_entropy", given, target, said, a.C, a.ignore_index)
     y = _loss_output(x, items, total, &a)
     if want_prob:
         prob = empty_as(x, x.dtype_)
@@ -215,7 +215,7 @@ def cross_entropy_backward(TensorBase dy, TensorBase prob, TensorBase target, Te
 def nll_loss(TensorBase x, TensorBase target, TensorBase weight, int reduction, ignore_index):
     """(y, target, weight, total): the loss of log-probabilities x, and what its backward takes."""
     cdef fn_loss_args a
-    cdef TensorBase y, total = empty(x.dtype_, 0, NULL) if reduction == _MEAN else None, given = x
+    cdef TensorBase y, total = empty(x.dtype_, 0, NULL) if reduction == _MEAN else None, given = x, said = target
     memset(&a, 0, sizeof(a))
     a.reduction, a.ignore_index = reduction, ignore_index
     _check_classes("nll_loss", x, target)
@@ -223,7 +223,7 @@ def nll_loss(TensorBase x, TensorBase target, TensorBase weight, int reduction, 
     x = _class_rows(x, &a)
     weight = _class_weight("nll_loss", x, weight, a.C)
     target = dense(cast(target, DTYPES[FN_I64]))
-    _check_range("nll_loss", given, target, a.C, a.ignore_index)
+    _check_range("nll_loss", given, target, said, a.C, a.ignore_index)
     y = _loss_output(x, target, total, &a)
     a.x, a.target = rd(x), rd(target)
     if weight is not None:

@@ -316,7 +316,7 @@ cdef class Watch:
     cdef str rule                        # the message, with {k} for the number and {at} for its flat index
 
     cdef int check(self) except -1:
-        cdef TensorBase t = dense(self.numbers)
+        cdef TensorBase t = dense(cast(self.numbers, DTYPES[FN_I64]))
         cdef int64_t at = first_outside(t, self.low, self.n, self.but)
         if at >= 0:
             raise self.kind(self.rule.format(k=(<const int64_t *>rd(t))[at], at=at))
@@ -324,7 +324,7 @@ cdef class Watch:
 
 
 cdef int watch(TensorBase numbers, int64_t low, int64_t n, int64_t but, kind, str rule) except -1:
-    """Let replays of what is being recorded check int64 numbers, unless the step itself has made them."""
+    """Let replays of what is being recorded check whole numbers, as the caller gave them, unless the step itself has made them."""
     cdef Recorder r = <Recorder>fn_tls_recorder
     cdef Watch w
     if numbers.storage.is_input or numbers.storage.recording is not r.token:

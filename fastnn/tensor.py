@@ -5,7 +5,7 @@ import numpy as np
 
 from . import _core, autograd, ops
 from ._core import attach, needs_grad
-from .ops import create, elementwise, index, matmul, shape
+from .ops import compare, create, elementwise, index, matmul, shape
 from .printing import tensor_repr
 
 
@@ -347,7 +347,7 @@ def _bind():
             setattr(Tensor, name, getattr(module, name))
         for name in module.INPLACE:
             setattr(Tensor, name + "_", _in_place(getattr(module, name)))
-    e = elementwise
+    e, c = elementwise, compare
 
     def reflected(function):
         return lambda self, other: function(other, self)
@@ -361,15 +361,15 @@ def _bind():
             return function(self, other.item()) if isinstance(other, np.generic) else NotImplemented
         return run
     for name, function in (("add", e.add), ("sub", e.sub), ("mul", e.mul), ("truediv", e.div), ("floordiv", e.floor_divide), ("mod", e.remainder),
-                           ("pow", e.pow), ("and", e.bitwise_and), ("or", e.bitwise_or), ("xor", e.bitwise_xor)):
+                           ("pow", e.pow), ("and", c.bitwise_and), ("or", c.bitwise_or), ("xor", c.bitwise_xor)):
         setattr(Tensor, f"__{name}__", operator(function))
         setattr(Tensor, f"__r{name}__", operator(reflected(function)))
         setattr(Tensor, f"__i{name}__", operator(_in_place(function)))
-    for name, function in (("eq", e.eq), ("ne", e.ne), ("lt", e.lt), ("le", e.le), ("gt", e.gt), ("ge", e.ge)):
+    for name, function in (("eq", c.eq), ("ne", c.ne), ("lt", c.lt), ("le", c.le), ("gt", c.gt), ("ge", c.ge)):
         setattr(Tensor, f"__{name}__", operator(function))
     Tensor.__hash__ = object.__hash__
     Tensor.__neg__, Tensor.__abs__, Tensor.__pos__ = e.neg, e.abs, lambda self: self
-    Tensor.__invert__ = lambda self: e.bitwise_not(self)
+    Tensor.__invert__ = lambda self: c.bitwise_not(self)
     Tensor.__matmul__ = lambda self, other: matmul.matmul(self, other)
     Tensor.__rmatmul__ = lambda self, other: matmul.matmul(other, self)
 

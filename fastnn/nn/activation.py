@@ -29,7 +29,15 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """x where x > 0, else negative_slope x."""
+    """x where x > 0, else negative_slope x.
+
+    Errors: NotImplementedError for integers.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.LeakyReLU(0.1)(fastnn.tensor([-2., 0., 3.]))
+        tensor([-0.2000,  0.0000,  3.0000])
+    """
 
     def __init__(self, negative_slope=0.01, inplace=False):
         super().__init__()
@@ -48,6 +56,18 @@ class PReLU(Module):
     Args:
         num_parameters: 1, or the number of channels (dimension 1 of the input): one weight for each.
         init: start value.
+
+    Shape:
+        input (N,...) or (N,num_parameters,...), output alike, weight (num_parameters).
+
+    Errors: RuntimeError for another number of channels.
+
+    Source: He et al., Delving deep into rectifiers, 2015.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.PReLU()(fastnn.tensor([-2., 0., 3.]))
+        tensor([-0.5000,  0.0000,  3.0000], grad_fn=<PreluBackward>)
     """
 
     def __init__(self, num_parameters=1, init=0.25, device=None, dtype=None):
@@ -67,7 +87,15 @@ class PReLU(Module):
 
 
 class ELU(Module):
-    """x where x > 0, else alpha (exp(x) - 1)."""
+    """x where x > 0, else alpha (exp(x) - 1).
+
+    Source: Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units, 2016.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.ELU()(fastnn.tensor([-2., 0., 3.]))
+        tensor([-0.8647,  0.0000,  3.0000])
+    """
 
     def __init__(self, alpha=1.0, inplace=False):
         super().__init__()
@@ -81,7 +109,15 @@ class ELU(Module):
 
 
 class SELU(Module):
-    """ELU with alpha 1.6733, times 1.0507: keeps mean 0 and variance 1."""
+    """ELU with alpha 1.6733, times 1.0507: keeps mean 0 and variance 1.
+
+    Source: Klambauer et al., Self-normalizing neural networks, 2017.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.SELU()(fastnn.tensor([-2., 0., 3.]))
+        tensor([-1.5202,  0.0000,  3.1521])
+    """
 
     def __init__(self, inplace=False):
         super().__init__()
@@ -94,7 +130,17 @@ class SELU(Module):
 
 
 class GELU(Module):
-    """x P(X <= x) for a standard normal X; approximate='tanh' without erf."""
+    """x P(X <= x) for a standard normal X; approximate='tanh': x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
+
+    Errors: RuntimeError for another `approximate`.
+
+    Source: Hendrycks and Gimpel, Gaussian error linear units, 2016.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.GELU()(fastnn.tensor([-1., 0., 1.]))
+        tensor([-0.1587,  0.0000,  0.8413])
+    """
 
     def __init__(self, approximate="none"):
         super().__init__()
@@ -108,7 +154,13 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """x sigmoid(x)."""
+    """x sigmoid(x).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.SiLU()(fastnn.tensor([-2., 0., 3.]))
+        tensor([-0.2384,  0.0000,  2.8577])
+    """
 
     def __init__(self, inplace=False):
         super().__init__()
@@ -121,7 +173,13 @@ class SiLU(Module):
 
 
 class Softplus(Module):
-    """log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
+    """log(1 + exp(beta x)) / beta, and x where beta x > threshold.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.Softplus()(fastnn.tensor([-2., 0., 3.]))
+        tensor([0.1269, 0.6931, 3.0486])
+    """
 
     def __init__(self, beta=1.0, threshold=20.0):
         super().__init__()
@@ -135,7 +193,15 @@ class Softplus(Module):
 
 
 class Hardtanh(Module):
-    """x cut to [min_val, max_val]."""
+    """x cut to [min_val, max_val].
+
+    Errors: AssertionError unless max_val is above min_val.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.Hardtanh()(fastnn.tensor([-2., 0., 3.]))
+        tensor([-1.,  0.,  1.])
+    """
 
     def __init__(self, min_val=-1.0, max_val=1.0, inplace=False):
         super().__init__()
@@ -151,7 +217,13 @@ class Hardtanh(Module):
 
 
 class ReLU6(Hardtanh):
-    """x cut to [0, 6]."""
+    """x cut to [0, 6].
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.ReLU6()(fastnn.tensor([-1., 3., 9.]))
+        tensor([0., 3., 6.])
+    """
 
     def __init__(self, inplace=False):
         super().__init__(0.0, 6.0, inplace)
@@ -160,28 +232,58 @@ class ReLU6(Hardtanh):
 
 
 class Step(Module):
-    """1 where x > 0, else 0; its gradient is 0. The perceptron's, not in PyTorch."""
+    """1 where x > 0, else 0; its gradient is 0. The perceptron's, not in PyTorch.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.Step()(fastnn.tensor([-2., 0., 3.]))
+        tensor([0., 0., 1.])
+    """
 
     def forward(self, input):
         return F.step(input)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.Sigmoid()(fastnn.tensor([-2., 0., 3.]))
+        tensor([0.1192, 0.5000, 0.9526])
+    """
 
     def forward(self, input):
         return input.sigmoid()
 
 
 class Tanh(Module):
-    """tanh(x)."""
+    """tanh(x).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.Tanh()(fastnn.tensor([-2., 0., 3.]))
+        tensor([-0.9640,  0.0000,  0.9951])
+    """
 
     def forward(self, input):
         return input.tanh()
 
 
 class Softmax(Module):
-    """exp(x) over its sum along dim."""
+    """exp(x) over its sum along dim.
+
+    Args:
+        dim: the dimension whose values sum to 1; None is PyTorch's old choice, with its warning.
+
+    Errors: IndexError for a dim that is not there.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.Softmax(1)(fastnn.tensor([[0., 0.], [1., 1.]]))
+        tensor([[0.5000, 0.5000],
+                [0.5000, 0.5000]])
+    """
 
     def __init__(self, dim=None):
         super().__init__()
@@ -195,7 +297,15 @@ class Softmax(Module):
 
 
 class LogSoftmax(Module):
-    """x - log sum exp(x) along dim."""
+    """x - log sum exp(x) along dim.
+
+    Arguments and errors as `Softmax`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.LogSoftmax(0)(fastnn.tensor([0., 0.]))
+        tensor([-0.6931, -0.6931])
+    """
 
     def __init__(self, dim=None):
         super().__init__()

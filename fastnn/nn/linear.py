@@ -14,7 +14,13 @@ from .parameter import Parameter
 
 
 class Identity(Module):
-    """Returns its input. Takes any arguments and ignores them."""
+    """Returns its input. Takes any arguments and ignores them.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.Identity()(fastnn.ones(2))
+        tensor([1., 1.])
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__()

@@ -30,7 +30,13 @@ class MaxPool2d(_MaxPool):
 
 
 class MaxPool1d(_MaxPool):
-    """The largest of each window of (N,C,L). See `nn.functional.max_pool1d`."""
+    """The largest of each window of (N,C,L). See `nn.functional.max_pool1d`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.MaxPool1d(2)(fastnn.tensor([[1., 5., 2., 3.]]))
+        tensor([[5., 3.]])
+    """
 
     _pool = staticmethod(F.max_pool1d)
 
@@ -61,7 +67,13 @@ def _single(value):
 
 
 class AvgPool1d(Module):
-    """The mean of each window of (N,C,L). See `nn.functional.avg_pool1d`."""
+    """The mean of each window of (N,C,L). See `nn.functional.avg_pool1d`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.AvgPool1d(2)(fastnn.tensor([[1., 5., 2., 3.]]))
+        tensor([[3.0000, 2.5000]])
+    """
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
         super().__init__()

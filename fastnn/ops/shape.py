@@ -4,7 +4,7 @@ A view's gradient is the reverse view of the output's; of a slice, the output's 
 import builtins
 
 from .. import _core
-from .._core import attach, needs_grad
+from .._core import attach
 
 
 def _dims(args, name):

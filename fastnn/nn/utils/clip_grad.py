@@ -42,7 +42,19 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
 
 
 def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
-    """Scale each gradient by min(1, max_norm / (total_norm + 1e-6)), in place."""
+    """Scale each gradient by min(1, max_norm / (total_norm + 1e-6)), in place.
+
+    Args:
+        parameters: a Tensor or an iterable of them. total_norm: a scalar Tensor, as `get_total_norm` gives it.
+
+    Example:
+        >>> import fastnn
+        >>> w = fastnn.tensor([3.0, 4.0], requires_grad=True)
+        >>> (w * w).sum().backward()
+        >>> fastnn.nn.utils.clip_grads_with_norm_([w], 1.0, fastnn.nn.utils.get_total_norm([w.grad]))
+        >>> w.grad
+        tensor([0.6000, 0.8000])
+    """
     norm = total_norm.detach()
     norm = norm if norm.dtype == float64 else _core.cast(norm, float64)
     _core.scale_grads(_core.grads_of(_listed(parameters)), float(max_norm), norm)
@@ -87,7 +99,13 @@ def clip_grad_value_(parameters, clip_value, foreach=None):
 
 
 def parameters_to_vector(parameters):
-    """All elements of the parameters in one vector, with a gradient."""
+    """All elements of the parameters in one vector, with a gradient.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.utils.parameters_to_vector([fastnn.ones(2, 2), fastnn.zeros(1)])
+        tensor([1., 1., 1., 1., 0.])
+    """
     return cat([reshape(p, (-1,)) for p in parameters])
 
 
@@ -95,6 +113,14 @@ def vector_to_parameters(vec, parameters):
     """Copy a vector's elements into the parameters, in order; each keeps its memory.
 
     Errors: TypeError if vec is no Tensor; RuntimeError if it has fewer elements than the parameters.
+
+    Example:
+        >>> import fastnn
+        >>> w = fastnn.zeros(2, 2)
+        >>> fastnn.nn.utils.vector_to_parameters(fastnn.tensor([1., 2., 3., 4.]), [w])
+        >>> w
+        tensor([[1., 2.],
+                [3., 4.]])
     """
     if not isinstance(vec, _core.TensorBase):
         raise TypeError(f"expected a Tensor, but got: {type(vec).__name__}")

@@ -43,7 +43,21 @@ class StepLR(Chained):
 
 
 class MultiStepLR(Chained):
-    """lr times gamma at each of the epochs in milestones."""
+    """lr times gamma at each of the epochs in milestones.
+
+    Example:
+        >>> import fastnn
+        >>> weight = fastnn.ones(1, requires_grad=True)
+        >>> optimizer = fastnn.optim.SGD([weight], lr=1.0)
+        >>> scheduler = fastnn.optim.lr_scheduler.MultiStepLR(optimizer, [1, 3], gamma=0.1)
+        >>> rates = []
+        >>> for epoch in range(4):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 4))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [1.0, 0.1, 0.1, 0.01]
+    """
 
     def __init__(self, optimizer, milestones, gamma=0.1, last_epoch=-1):
         self.milestones, self.gamma = Counter(milestones), gamma
@@ -57,7 +71,21 @@ class MultiStepLR(Chained):
 
 
 class ExponentialLR(Chained):
-    """lr times gamma every epoch."""
+    """lr times gamma every epoch.
+
+    Example:
+        >>> import fastnn
+        >>> weight = fastnn.ones(1, requires_grad=True)
+        >>> optimizer = fastnn.optim.SGD([weight], lr=1.0)
+        >>> scheduler = fastnn.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        >>> rates = []
+        >>> for epoch in range(4):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 4))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [1.0, 0.5, 0.25, 0.125]
+    """
 
     def __init__(self, optimizer, gamma, last_epoch=-1):
         self.gamma = gamma
@@ -74,6 +102,19 @@ class LinearLR(Chained):
     """lr times a factor that goes from start_factor to end_factor in total_iters epochs.
 
     Errors: ValueError for a start_factor outside (0, 1] or an end_factor outside [0, 1].
+
+    Example:
+        >>> import fastnn
+        >>> weight = fastnn.ones(1, requires_grad=True)
+        >>> optimizer = fastnn.optim.SGD([weight], lr=1.0)
+        >>> scheduler = fastnn.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=2)
+        >>> rates = []
+        >>> for epoch in range(4):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 4))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.5, 0.75, 1.0, 1.0]
     """
 
     def __init__(self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
@@ -101,6 +142,19 @@ class CosineAnnealingLR(Chained):
     """eta_min + (initial lr - eta_min) (1 + cos(pi epoch / T_max)) / 2: down in T_max epochs, up again in the next.
 
     Source: Loshchilov and Hutter, SGDR: Stochastic gradient descent with warm restarts, 2017, without restarts.
+
+    Example:
+        >>> import fastnn
+        >>> weight = fastnn.ones(1, requires_grad=True)
+        >>> optimizer = fastnn.optim.SGD([weight], lr=1.0)
+        >>> scheduler = fastnn.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+        >>> rates = []
+        >>> for epoch in range(5):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 4))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [1.0, 0.8536, 0.5, 0.1464, 0.0]
     """
 
     def __init__(self, optimizer, T_max, eta_min=0.0, last_epoch=-1):

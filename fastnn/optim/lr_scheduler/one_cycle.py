@@ -17,6 +17,19 @@ class OneCycleLR(LRScheduler):
 
     Errors: ValueError for numbers out of range, for an optimizer without momentum to cycle, and for a step too many.
     Source: Smith and Topin, Super-convergence: very fast training of neural networks using large learning rates, 2018.
+
+    Example:
+        >>> import fastnn
+        >>> weight = fastnn.ones(1, requires_grad=True)
+        >>> optimizer = fastnn.optim.SGD([weight], lr=1.0, momentum=0.9)
+        >>> scheduler = fastnn.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=5, pct_start=0.4)
+        >>> rates = []
+        >>> for epoch in range(5):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 4))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.04, 1.0, 0.75, 0.25, 0.0]
     """
 
     def __init__(self, optimizer, max_lr, total_steps=None, epochs=None, steps_per_epoch=None, pct_start=0.3,
