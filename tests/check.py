@@ -139,6 +139,35 @@ def everywhere(run):
         yield first
 
 
+def captured_everywhere(step, leaves, *args):
+    """step(*args) and the gradients that it leaves at `leaves`: the same bits eager and captured, by any number of threads. Gives the operations of
+    the program."""
+    first = None
+    for n in THREADS:
+        with machine(threads=n):
+            captured = fastnn.capture(step)
+            for run in (step, captured, captured, captured):
+                found = run(*args), *(p.grad.clone() for p in leaves)        # a gradient that is held would be recorded anew
+                first = first or found
+                same_bits(first, found, f"{n} threads, captured={run is captured}, result or gradient")
+            assert captured.replays
+    return {op for op, _ in captured.operations()[0]}
+
+
+def as_pytorch(torch, run, *arrays, tol=1e-10):
+    """run(library, *leaves) in both libraries: its result, and the gradients of the sum of its squares, within tol. Gives ours."""
+    ends = []
+    for library in (torch, fastnn):
+        leaves = [library.tensor(a, requires_grad=True) for a in arrays]
+        y = run(library, *leaves)
+        (y * y).sum().backward()
+        ends.append([y.detach(), *(p.grad for p in leaves)])
+    for i, (theirs, ours) in enumerate(zip(*ends)):
+        assert ours.shape == tuple(theirs.shape), f"shape {tuple(ours.shape)} against {tuple(theirs.shape)}"
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=tol, err_msg=f"gradient {i - 1}" if i else "result")
+    return ends[1][0]
+
+
 # ---- gradients -------------------------------------------------------------------------------------------------------
 
 def numeric_gradient(f, arrays, which, dys, most=16, h=1e-5):

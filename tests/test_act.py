@@ -1,4 +1,4 @@
-"""csrc/act.c and fastnn/ops/activation.py: activations, forward and backward. tests/cases.py has the common ways of each."""
+"""csrc/act.c and fastnn/ops/activation.py: activations, forward and backward. tests/cases/elementwise.py has the common ways of each."""
 import numpy as np
 import pytest
 

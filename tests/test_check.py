@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from check import LAYOUTS, check_op, compare, laid_out, machine, numeric_gradient, same_bits
+from check import LAYOUTS, as_pytorch, captured_everywhere, check_op, compare, laid_out, machine, numeric_gradient, same_bits
 from fastnn import _core
 
 RNG = np.random.default_rng(0)
@@ -175,3 +175,33 @@ def test_check_op_refuses_a_captured_call_that_differs():
         return y
     with pytest.raises(AssertionError, match="call 0 of a captured function"):
         check_op(run, lambda a: a + 1, X, threads=(1,))
+
+
+def test_captured_everywhere_gives_the_operations_and_refuses_other_bits():
+    """Of the threads, of a captured call, and of a gradient alone."""
+    w, x, moves = fastnn.ones(3).requires_grad_(), fastnn.tensor([1.0, 2.0, 3.0]), fastnn.ones(1)
+
+    def step(x, of=lambda x: x):
+        w.grad = None
+        y = (w * of(x)).sum()
+        y.backward()
+        return y.detach()
+
+    def moved(x):
+        with fastnn.no_grad():
+            moves.add_(1)
+        return x + moves
+    assert "mul" in captured_everywhere(step, [w], x)
+    for of, match in ((lambda x: by_threads(x, x), "2 threads, captured=False"), (moved, "1 threads, captured=True")):
+        with pytest.raises(AssertionError, match=match):
+            captured_everywhere(lambda x: step(x, of), [w], x)
+    with pytest.raises(AssertionError, match="result or gradient 1"):
+        captured_everywhere(lambda x: step(moved(x)) * 0, [w], x)
+
+
+def test_as_pytorch_refuses_another_result_or_gradient(torch):
+    assert as_pytorch(torch, lambda lib, a, b: lib.add(a, b), X, X + 3).shape == (5, 7)
+    for run, match in ((lambda lib, a: a * (1 if lib is torch else 1.001), "result"), (lambda lib, a: a if lib is torch else a.t(), "shape"),
+                       (lambda lib, a: a.detach() * 2 - a if lib is torch else a, "gradient 0")):
+        with pytest.raises(AssertionError, match=match):
+            as_pytorch(torch, run, X)

@@ -204,6 +204,14 @@ def test_what_is_read(protocol):
 
 
 @pytest.mark.parametrize("data", [
+    b"U\x0bnumpy dtypeU\x02u1\x85R.", b"U\x0c_reconstructcnumpy\nndarray\n\x85R.", b"U\x02u1Nb.",            # strings that are no names
+    b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n\x85R(K\x01K\x01\x85U\x02u1\x89U\x01btb."])
+def test_a_string_is_no_name(data):
+    with pytest.raises(ValueError, match="damaged|not read|unsigned bytes"):
+        read_pickle(data)
+
+
+@pytest.mark.parametrize("data", [
     b"", b".", b"}u.", b"(u.", b"}(K\x01u.", b"](K\x01K\x02", b"K\x01a.", b"h\x00.", b"q\x00.", b"\x85.", b"NR.", b"NNb.", b")R.", b"]]R.",
     b"\x93.", b"})" + b"\x85" * 50000 + b"K\x01s.", b"}(]K\x01u.", b"r\xff\xff\xff\x7f.", b"Nr\xff\xff\xff\x7f", b"T\xff\xff\xff\x7f.",
     b"\x8e" + b"\xff" * 7 + b"\x7f.", b"\x8b\xff\xff\xff\x7f1.", b"cnumpy.core.multiarray\n_reconstruct\n.",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import datasets
+from fastnn import datasets, transforms
 from fastnn.datasets.digits import held_out
 from fastnn.utils.data import DataLoader
 
@@ -65,6 +65,10 @@ def test_transforms():
     assert np.array_equal(image, d.data[0].numpy().astype(int) * 255 // 16)
     bx, by = next(iter(DataLoader(d, 4)))
     assert bx.dtype == fastnn.uint8 and by.tolist() == [0, -1, -2, -3]
+    for transform in (lambda image: 255 - image, transforms.Compose([transforms.ToTensor()])):        # a sample at a time, and whole batches
+        d = datasets.Digits(transform=transform)
+        bx, by = next(iter(DataLoader(d, 4)))
+        assert by.tolist() == [0, 1, 2, 3] and all(np.array_equal(bx[i].numpy(), np.asarray(d[i][0])) for i in range(4))
 
 
 def test_refusals():

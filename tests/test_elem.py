@@ -1,4 +1,4 @@
-"""csrc/elem.c and fastnn/ops/elementwise.py: operations against their meaning in every way that must not matter, their corners, and
+"""csrc/elem.c, fastnn/ops/elementwise.py and compare.py: operations against their meaning in every way that must not matter, their corners, and
 PyTorch's values and gradients."""
 import math
 

@@ -63,6 +63,14 @@ def test_getitem(torch, name):
     agree(torch, lambda f, x: (x.transpose(0, 2) * 2).transpose(0, 2)[tensors(f, key)], A)
 
 
+@pytest.mark.parametrize("key", [(slice(None), [0, 1], slice(None), [1, 2]), (slice(None), [0, 1], [1, 2]), (slice(1, None), [[0], [1]], 1, [1, 2])], ids=str)
+def test_where_the_dimensions_of_indices_stand(torch, key):
+    """In front if something is between them, else where the first was."""
+    x = np.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
+    assert fastnn.tensor(x)[key].shape == x[key].shape
+    agree(torch, lambda f, x: x[key], x)
+
+
 @pytest.mark.parametrize("name", BASIC)
 def test_basic_keys_are_views(name):
     x = fastnn.tensor(A)
@@ -116,6 +124,13 @@ def test_setitem_converts_and_writes_in_place():
     y = fastnn.arange(5)
     y[fastnn.tensor([1, 2, 3, 4])] = y[:4]
     assert y.tolist() == [0, 0, 1, 2, 3]                     # read before it is written
+    z = fastnn.tensor([2, 0, 1])
+    z[z] = fastnn.tensor([7, 8, 9])
+    assert z.tolist() == [8, 9, 7]                           # so are indices
+    w = fastnn.tensor([1.0, 2.0, 3.0])
+    assert w.scatter_(0, fastnn.tensor([1, 2, 0]), w).tolist() == [3, 1, 2]
+    v = fastnn.tensor([1, 2, 0])
+    assert v.scatter_(0, v, fastnn.tensor([7, 8, 9])).tolist() == [9, 7, 8]
 
 
 def test_a_leaf_takes_no_assignment():
@@ -184,19 +199,20 @@ def test_along(shape, dim, k):
 
 
 def test_replays_with_other_indices_are_safe():
-    """A replay looks at the indices it is given (tests/test_capture_traps.py); with wrong ones of its own making it reads zero and writes nothing."""
-    x = fastnn.arange(5.0) + 1
+    """A replay looks at the indices it is given (tests/test_capture_refusals.py); with wrong ones of its own making it reads zero and writes nothing."""
+    x, table = (fastnn.arange(7.0) + 1)[:5], fastnn.ones(7, 5)[:5]           # what lies behind them is not zero
 
     def step(i, d):
         y, i, d = fastnn.zeros(5), i * 1, d * 1
         y[i] = 9.0
-        return x[i], y, x.gather(0, d), fastnn.zeros(5).scatter_add(0, d, fastnn.ones(3)), fastnn.zeros(5).scatter(0, d, 4.0)
+        return x[i], y, x.gather(0, d), fastnn.zeros(5).scatter_add(0, d, fastnn.ones(3)), fastnn.zeros(5).scatter(0, d, 4.0), table[i, d * 0]
     f, good = fastnn.capture(step), fastnn.tensor([0, 4, -1])
     for _ in range(3):
         f(good, good.abs())
     assert f.replays
     wrong = fastnn.tensor([1, 5, -2 ** 62])
-    read, wrote, gathered, added, put = f(wrong, wrong)
+    read, wrote, gathered, added, put, both = f(wrong, wrong)
+    assert both.tolist() == [1, 0, 0]
     assert read.tolist() == gathered.tolist() == [2, 0, 0] and wrote.tolist() == [0, 9, 0, 0, 0]
     assert added.tolist() == [0, 1, 0, 0, 0] and put.tolist() == [0, 4, 0, 0, 0]
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from check import THREADS, machine, same_bits
+from check import captured_everywhere, same_bits
 from fastnn import nn
 
 
@@ -91,21 +91,14 @@ def test_dense_block(torch):
 
 def test_captured_with_the_same_bits():
     net = nn.Sequential(nn.DenseBlock(3, 4, 2), nn.Residual(nn.Conv2d(11, 11, 3, padding=1), nn.ReLU()), nn.Flatten(), nn.Maxout(11 * 30, 5))
-    x, first = fastnn.randn(2, 3, 5, 6), None
+    x = fastnn.randn(2, 3, 5, 6)
 
     def step(x):
         net.zero_grad()
         loss = (net(x) ** 2).sum()
         loss.backward()
         return loss.detach()
-    for n in THREADS:
-        with machine(threads=n):
-            captured = fastnn.capture(step)
-            for run in (step, captured, captured, captured):
-                result = run(x), *(p.grad.clone() for p in net.parameters())
-                first = first or result
-                same_bits(first, result)
-            assert captured.replays
+    captured_everywhere(step, list(net.parameters()), x)
 
 
 def test_bad_input():

@@ -1,4 +1,4 @@
-"""csrc/optim.c and fastnn.optim: steps against their meaning and PyTorch's, groups, state, saving, and what happens to parameters meanwhile."""
+"""csrc/optim.c and fastnn.optim: steps against their meaning and PyTorch's, groups, and what happens to parameters meanwhile."""
 import copy
 import itertools
 import pickle
@@ -10,11 +10,10 @@ import pytest
 import fastnn
 import ref
 from check import machine, same_bits
-from fastnn import _core, nn
+from fastnn import nn
 from fastnn.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from optimizers import KINDS, give, kinds, leaves, near, rate, train, values
 
-SHAPES = ((), (1,), (5,), (3, 4), (0, 2), (17, 16), (2, 3, 3, 2), (4099,))
-STEPS = 20
 SGDS = [dict(momentum=m, dampening=d, weight_decay=w, nesterov=n, maximize=x)
         for m, d, w, n, x in itertools.product((0, 0.9), (0, 0.3), (0, 0.01), (False, True), (False, True)) if not n or (m and not d)]
 ADAMS = [dict(betas=b, weight_decay=w, amsgrad=a, maximize=x, eps=e)
@@ -24,41 +23,6 @@ RMSPROPS = [dict(alpha=a, eps=e, weight_decay=w, momentum=m, centered=c, maximiz
             for a, (e, w), m, c, x in itertools.product((0.99, 0.3), ((1e-3, 0), (1e-2, 0.02)), (0, 0.9), (False, True), (False, True))]
 ADAGRADS = [dict(lr_decay=d, weight_decay=w, initial_accumulator_value=v, eps=e, maximize=x)
             for d, w, v, e, x in itertools.product((0, 0.2), (0, 0.02), (0, 0.5), (1e-10, 1e-3), (False, True))]
-
-
-def values(seed=0, shapes=SHAPES):
-    """Starting points, and a gradient of each for every step."""
-    rng = np.random.default_rng(seed)
-    return [rng.standard_normal(s) for s in shapes], [[rng.standard_normal(s) for s in shapes] for _ in range(STEPS)]
-
-
-def rate(k):
-    return 0.1 / (1 + 0.2 * k)
-
-
-def leaves(start, dtype="float32"):
-    return [fastnn.tensor(np.asarray(p, dtype=dtype)).requires_grad_() for p in start]
-
-
-def give(params, grads):
-    for p, g in zip(params, grads):
-        p.grad = None if g is None else fastnn.tensor(np.asarray(g, dtype=p.dtype.name))
-
-
-def train(optimizer, params, gradients, rates=True):
-    for k, grads in enumerate(gradients):
-        give(params, grads)
-        if rates:
-            optimizer.param_groups[0]["lr"] = rate(k)
-        optimizer.step()
-    return params
-
-
-def near(params, wants, tol):
-    for p, want in zip(params, wants):
-        got = p.detach().numpy().astype(np.float64)
-        assert got.shape == np.shape(want)
-        assert (np.abs(got - want) <= tol * (1 + np.abs(want))).all(), np.abs(got - want).max()
 
 
 def loose(options):
@@ -267,117 +231,7 @@ def test_repr_as_pytorch(torch):
         assert repr(ours) == repr(theirs)
 
 
-# ---- state -----------------------------------------------------------------------------------------------------------
-
-KINDS = {"sgd": lambda m, p, **o: m.SGD(p, 0.1, **o), "momentum": lambda m, p, **o: m.SGD(p, 0.1, momentum=0.9, dampening=0.2, **o),
-         "adam": lambda m, p, **o: m.Adam(p, 0.1, **o), "amsgrad": lambda m, p, **o: m.AdamW(p, 0.1, amsgrad=True, **o),
-         "rmsprop": lambda m, p, **o: m.RMSprop(p, 0.1, **o), "centered": lambda m, p, **o: m.RMSprop(p, 0.1, momentum=0.9, centered=True, **o),
-         "adagrad": lambda m, p, **o: m.Adagrad(p, 0.1, lr_decay=0.1, initial_accumulator_value=0.1, **o)}
-kinds = pytest.mark.parametrize("kind", KINDS)
-
-
-def layout(state_dict):
-    """Keys and shapes of a state dict, PyTorch's or ours."""
-    return ({i: {k: (tuple(v.shape), str(v.dtype).split(".")[-1]) for k, v in s.items()} for i, s in state_dict["state"].items()}, state_dict["param_groups"])
-
-
-@kinds
-def test_state_dict_layout_is_pytorchs(torch, kind):
-    start, gradients = values(4, ((3,), (2, 2), (4,)))
-    ours, theirs = leaves(start), [torch.tensor(p, dtype=torch.float32, requires_grad=True) for p in start]
-    a, b = KINDS[kind](fastnn.optim, ours), KINDS[kind](torch.optim, theirs)
-    assert layout(a.state_dict()) == layout(b.state_dict())
-    for grads in gradients[:3]:
-        for i, (p, q, g) in enumerate(zip(ours, theirs, grads)):
-            if i != 1:
-                p.grad, q.grad = fastnn.tensor(np.float32(g)), torch.tensor(np.float32(g))
-        a.step()
-        b.step()
-    assert layout(a.state_dict()) == layout(b.state_dict())
-    assert list(a.state_dict()["param_groups"][0]) == list(b.state_dict()["param_groups"][0])
-    for s, t in zip(a.state_dict()["state"].values(), b.state_dict()["state"].values()):
-        assert list(s) == list(t)
-        for k in t:
-            assert np.allclose(s[k].numpy(), t[k].numpy(), rtol=1e-5, atol=1e-7), k
-
-
-def fresh_pair(kind):
-    start, gradients = values(5, ((3,), (2, 2)))
-    params = leaves(start)
-    return params, KINDS[kind](fastnn.optim, params), gradients
-
-
-@kinds
-def test_going_on_from_a_saved_state(kind, tmp_path):
-    """Ten steps, then ten more: in place, from a state dict, from a file, from a deep copy and from a pickle."""
-    params, optimizer, gradients = fresh_pair(kind)
-    train(optimizer, params, gradients[:10], rates=False)
-    saved, weights = copy.deepcopy(optimizer.state_dict()), [p.detach().clone() for p in params]
-    fastnn.save(saved, tmp_path / "state")
-    twins = copy.deepcopy((params, optimizer)), pickle.loads(pickle.dumps((params, optimizer)))
-    want = [p.detach() for p in train(optimizer, params, gradients[10:], rates=False)]
-    for state in (saved, fastnn.load(tmp_path / "state")):
-        again, other, _ = fresh_pair(kind)
-        other.load_state_dict(state)
-        for p, w in zip(again, weights):
-            p.data = w.clone()
-        same_bits([p.detach() for p in train(other, again, gradients[10:], rates=False)], want)
-    for again, other in twins:
-        assert other.param_groups[0]["params"][0] is again[0]
-        same_bits([p.detach() for p in train(other, again, gradients[10:], rates=False)], want)
-    with fastnn.no_grad():
-        [p.copy_(w) for p, w in zip(params, weights)]
-    optimizer.load_state_dict(saved)
-    same_bits([p.detach() for p in train(optimizer, params, gradients[10:], rates=False)], want)
-
-
-@kinds
-def test_loading_pytorchs_state(torch, kind):
-    start, gradients = values(6, ((3,), (2, 2)))
-    theirs = [torch.tensor(p, dtype=torch.float32, requires_grad=True) for p in start]
-    b = KINDS[kind](torch.optim, theirs)
-
-    def go(grads):
-        for q, g in zip(theirs, grads):
-            q.grad = torch.tensor(np.float32(g))
-        b.step()
-    for grads in gradients[:7]:
-        go(grads)
-    b.param_groups[0]["lr"] = 0.03
-    ours = leaves([q.detach().numpy() for q in theirs])
-    a = KINDS[kind](fastnn.optim, ours)
-    a.load_state_dict(b.state_dict())
-    assert a.param_groups[0]["lr"] == 0.03
-    for grads in gradients[7:]:
-        go(grads)
-    train(a, ours, gradients[7:], rates=False)
-    near(ours, [q.detach().numpy() for q in theirs], 2e-6)
-
-
-@kinds
-def test_state_reset(kind):
-    """A state dict from before the first step, or an empty `state`, starts the optimizer anew."""
-    start, gradients = values(7, ((3,), (2, 2)))
-    wants = None
-    for reset in (None, "load", "assign", "clear"):
-        params, optimizer, _ = fresh_pair(kind)
-        unused = copy.deepcopy(optimizer.state_dict())
-        if reset:
-            train(optimizer, params, gradients[:3], rates=False)
-            if reset == "load":
-                optimizer.load_state_dict(unused)
-            elif reset == "assign":
-                optimizer.state = {}
-            else:
-                optimizer.state.clear()
-        with fastnn.no_grad():
-            [p.copy_(fastnn.tensor(np.float32(w))) for p, w in zip(params, start)]
-        got = [p.detach() for p in train(optimizer, params, gradients[:5], rates=False)]
-        wants = wants or got
-        same_bits(got, wants)
-
-
-# ---- what happens to parameters and gradients in between ----------------------------------------------------------------
+# ---- what happens to parameters and gradients in between -------------------------------------------------------------
 
 @kinds
 def test_any_strides(kind):
@@ -542,96 +396,3 @@ def test_a_step_of_ones_own():
     b.load_state_dict(a.state_dict())
     b = pickle.loads(pickle.dumps(copy.deepcopy(b)))
     assert b.param_groups[0]["lr"] == 0.5 and b.state[b.param_groups[0]["params"][0]]["count"].item() == 1
-
-
-# ---- captured --------------------------------------------------------------------------------------------------------
-
-def quadratic(make):
-    """A step on two parameters, and what it moves."""
-    params = leaves([np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(1, 2, 4)])
-    optimizer = make(params)
-
-    def step(x):
-        optimizer.zero_grad()
-        loss = ((params[0] * x).sum() + (params[1] ** 2).sum()) ** 2
-        loss.backward()
-        optimizer.step()
-        return loss
-    return params, optimizer, step
-
-
-def change_rate(k, params, o):
-    o.param_groups[0].update(lr=0.01 / (k + 1), weight_decay=0.1 * (k > 7))
-
-
-def momentum_on(k, params, o):
-    if k == 6:
-        o.param_groups[0].update({k: v for k, v in dict(momentum=0.5, amsgrad=True, centered=True).items() if k in o.param_groups[0]})
-
-
-def reset(k, params, o):
-    if k == 6:
-        o.state = {}
-
-
-def reset_one(k, params, o):
-    if k == 6:
-        o.state.pop(params[0], None)
-
-
-def double(k, params, o):
-    if k == 6:
-        for p in params:
-            p.data = p.data.double()
-
-
-def new_group(k, params, o):
-    if k == 6:
-        o.add_param_group({"params": [fastnn.ones(2, requires_grad=True)], "lr": 1.0})
-        o.param_groups[0]["lr"] = 0.002
-
-
-@pytest.mark.parametrize("change", [change_rate, momentum_on, reset, reset_one, double, new_group])
-@kinds
-def test_captured_steps_are_eagers(kind, change):
-    runs = []
-    for wrap in (lambda f: f, fastnn.capture):
-        params, optimizer, step = quadratic(lambda p: KINDS[kind](fastnn.optim, p))
-        optimizer.param_groups[0]["lr"] = 0.001
-        f, losses = wrap(step), []
-        for k in range(12):
-            change(k, params, optimizer)
-            losses.append(f(fastnn.full((2, 3), 0.1 * k)).detach())
-        runs.append(losses + [p.detach() for p in params] + [t for s in optimizer.state_dict()["state"].values() for t in s.values()])
-    same_bits(*runs)
-    assert f.replays >= 5
-
-
-def test_a_step_alone_can_be_captured():
-    p = fastnn.ones(3, requires_grad=True)
-    optimizer = Adam([p], 0.1)
-    q = fastnn.ones(3, requires_grad=True)
-    other = Adam([q], 0.1)
-    f = fastnn.capture(optimizer.step)
-    for k in range(8):
-        if k == 5:
-            p.data, q.data = p.data.clone(), q.data.clone()
-        p.grad, q.grad = fastnn.full((3,), float(k)), fastnn.full((3,), float(k))
-        f()
-        other.step()
-        same_bits(p.detach(), q.detach())
-
-
-def test_steppers_are_quick_to_sync():
-    """The numbers of a group are copied without touching its parameters: what a replay pays does not grow with them."""
-    params = [fastnn.ones(1, requires_grad=True) for _ in range(500)]
-    optimizer = Adam(params, 0.1)
-    block = optimizer._steppers[0]
-    assert optimizer._sync() is False and optimizer._steppers[0] is block
-    optimizer.param_groups[0]["lr"] = 0.7
-    assert optimizer._sync() is False
-    for p in params:
-        p.grad = fastnn.ones(1)
-    optimizer.step()
-    assert abs(params[0].item() - 0.3) < 1e-6
-    assert isinstance(block, _core.Stepper)

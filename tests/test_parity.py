@@ -1,4 +1,7 @@
-"""The same training beside PyTorch from the same weights: random networks in float64; a real training in float32."""
+"""Beside PyTorch: the same arguments and defaults; the same training from the same weights, random networks in float64, a real one in float32."""
+import importlib
+import inspect
+
 import numpy as np
 import pytest
 
@@ -147,3 +150,26 @@ def test_lenet_as_torch(torch):
         losses.append([run(f.tensor(images[rows]), f.tensor(classes[rows])).item() for rows in batches])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     assert losses[1] == losses[2] and np.mean(losses[1][-10:]) < 0.6 * losses[1][0]
+
+
+@pytest.mark.parametrize("home", ["nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "utils.data"])
+def test_arguments_have_pytorchs_order_and_defaults(torch, home):
+    """Of every function and class that both have. What is made anew in each library (functions, generators) is passed over."""
+    def arguments(library, name):
+        thing = getattr(importlib.import_module(f"{library}.{home}"), name, None)
+        try:
+            return {p.name: p.default for p in inspect.signature(thing.__init__ if inspect.isclass(thing) else thing).parameters.values()}
+        except (TypeError, ValueError, AttributeError):         # not there, or written in C
+            return {}
+    compared = 0
+    for name, thing in vars(importlib.import_module(f"fastnn.{home}")).items():
+        ours, theirs = arguments("fastnn", name), arguments("torch", name)
+        if name[0] == "_" or not callable(thing) or not theirs:
+            continue
+        both = [k for k in ours if k in theirs]
+        assert both == [k for k in theirs if k in ours], name
+        for k in both:
+            if isinstance(theirs[k], (int, float, str, tuple, type(None))):
+                assert ours[k] == theirs[k] and type(ours[k]) is type(theirs[k]), f"{name}({k}={ours[k]!r}), PyTorch has {theirs[k]!r}"
+                compared += 1
+    assert compared > 5

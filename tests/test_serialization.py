@@ -129,6 +129,18 @@ def _through(folder, value):
     return fastnn.load(folder / "t")
 
 
+def test_each_tensor_lies_at_a_multiple_of_its_size(tmp_path):
+    """So that a file mapped into memory can be used where it lies; the data begins at a multiple of 64."""
+    sizes = {"uint8": 1, "float64": 8, "bool": 1, "float32": 4, "int64": 8, "int32": 4}
+    for n in range(1, 40, 3):
+        fastnn.save({"a" * n + kind: fastnn.zeros(3, dtype=getattr(fastnn, kind)) for kind in sizes}, tmp_path / "t")
+        data = (tmp_path / "t").read_bytes()
+        length, = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8:8 + length])
+        assert (8 + length) % 64 == 0
+        assert all(header["a" * n + kind]["data_offsets"][0] % size == 0 for kind, size in sizes.items())
+
+
 # ---- other libraries -------------------------------------------------------------------------------------------------
 
 def test_the_safetensors_package_reads_ours(tmp_path):

@@ -34,7 +34,7 @@ def test_barrier(runner, threads):
     start = time.monotonic()
     runner.run(calls, threads)
     assert list(out[:threads]) == [0] * threads
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
 
 
 @kinds

@@ -60,6 +60,9 @@ class TestOfOneImage:
     def test_center_crop_of_a_small_image(self, array):
         got = both(T.CenterCrop((10, 4)), array)
         assert np.array_equal(got[1:8], array[:, 2:6]) and not got[:1].any() and not got[8:].any()      # (9 - 4) / 2 rounds to even
+        frame = np.zeros((12, 14, *array.shape[2:]), array.dtype)                                       # what is odd goes below and to the right
+        frame[2:9, 2:11] = array
+        assert np.array_equal(both(T.CenterCrop((12, 14)), array), frame)
 
     @pytest.mark.parametrize("options", [{}, dict(padding=2), dict(padding=(3, 0), fill=9), dict(padding=1, padding_mode="reflect")])
     def test_random_crop(self, array, options):

@@ -24,7 +24,7 @@ def test_subset_and_concat():
         c[7]
 
 
-@pytest.mark.parametrize("lengths, want", [([3, 7], [3, 7]), ([0.5, 0.5], [5, 5]), ([0.34, 0.33, 0.33], [4, 3, 3]),
+@pytest.mark.parametrize("lengths, want", [([3, 7], [3, 7]), ([0.5, 0.5], [5, 5]), ([0.34, 0.33, 0.33], [4, 3, 3]), ([0.28, 0.28, 0.44], [3, 3, 4]),
                                            ([10, 0], [10, 0])])
 def test_random_split(torch, lengths, want):
     parts = random_split(range(10), lengths)
@@ -40,6 +40,7 @@ def test_random_split(torch, lengths, want):
     (lambda: random_split(range(10), [3, 3]), ValueError,
      r"does not equal the length of the input dataset! \(3 \+ 3 and 10\)"),
     (lambda: random_split(range(10), [-0.5, 1.5]), ValueError, "Fraction at index 0"),
+    (lambda: random_split(range(10), [0.5, 0.5 + 1e-10]), ValueError, "does not equal the length"),
     (lambda: TensorDataset(), ValueError, "Size mismatch"),
     (lambda: TensorDataset(fastnn.zeros(2), fastnn.zeros(3)), ValueError, r"\[\(2,\), \(3,\)\]"),
     (lambda: TensorDataset(fastnn.tensor(1)), ValueError, "Size mismatch"),

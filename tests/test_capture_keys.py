@@ -1,0 +1,121 @@
+"""What makes a captured step another one, to be recorded anew: arguments, layouts, threads, modes, and what its modules hold."""
+import fastnn
+from fastnn import nn
+from fastnn.nn import functional as F
+from steps import bits, both, data, net, trainer
+
+
+def test_number_as_argument_is_part_of_the_key():
+    f = fastnn.capture(lambda x, k: (x * k).sum())
+    for _ in range(3):
+        assert [f(fastnn.ones(2), k).item() for k in (1.0, 2.0, 3.0)] == [2.0, 4.0, 6.0]
+    assert f.info()["replays"] == 3
+
+
+def test_shapes_are_keys_and_the_limit_holds():
+    model, step, _ = trainer()()
+    f = fastnn.capture(step, limit=3)
+    for n in (4, 8, 12, 16, 4, 8) * 3:
+        x, y = data(1, rows=n)[0]
+        f(x, y)
+    assert f.info()["keys"] <= 3
+
+
+def test_beyond_the_limit_the_key_goes_that_was_not_used_for_longest():
+    f = fastnn.capture(lambda x: (x * 2).sum(), limit=2)
+    a, b, c = (fastnn.ones(n) for n in (2, 3, 4))
+    for x in (a, a, a, b, b, b, a, c, c):
+        f(x)
+    recorded = f.recordings
+    f(a), f(c)
+    assert f.recordings == recorded == 6
+    f(b)
+    assert f.recordings == 7
+
+
+def test_layouts_are_keys():
+    f = fastnn.capture(lambda x: (x * 2).sum(0))
+    a = fastnn.arange(12).float().view(3, 4)
+    for _ in range(4):
+        assert f(a).tolist() == (a * 2).sum(0).tolist()
+        assert f(a.t()).tolist() == (a.t() * 2).sum(0).tolist()
+        assert f(a[:, ::2]).tolist() == (a[:, ::2] * 2).sum(0).tolist()
+        assert f(a[:1].expand(3, 4)).tolist() == (a[:1].expand(3, 4) * 2).sum(0).tolist()
+
+
+def test_threads_are_a_key():
+    before = fastnn.get_num_threads()
+    try:
+        model, step, _ = trainer()()
+        f = fastnn.capture(step)
+        for n in (1, 2) * 3:
+            fastnn.set_num_threads(n)
+            f(*data(1)[0])
+        assert f.info()["keys"] >= 2
+    finally:
+        fastnn.set_num_threads(before)
+
+
+def test_grad_mode_is_a_key():
+    model = net()
+    f = fastnn.capture(lambda x: model(x).sum())
+    x = data(1)[0][0]
+    for _ in range(3):
+        a = f(x)
+        with fastnn.no_grad():
+            b = f(x)
+        assert bits(a) == bits(b)
+    assert f.info()["keys"] == 2
+
+
+def test_training_flag():
+    def make():
+        model = net(dropout=0.5)
+
+        def step(x, y):
+            with fastnn.no_grad():
+                return F.cross_entropy(model(x), y)
+        return model, step, None
+
+    def calls(model, _):
+        for i, args in enumerate(data(12)):
+            model.train(i % 2 == 0)
+            yield args
+    f = both(make, calls)
+    assert f.info()["replays"] >= 8
+
+
+def test_freezing_and_unfreezing():
+    def calls(model, opt):
+        for i, args in enumerate(data(16)):
+            if i in (5, 10):
+                model[0].requires_grad_(i == 10)
+            yield args
+    f = both(trainer(), calls)
+    assert f.info()["replays"] >= 6
+
+
+def test_replaced_parameter_and_module():
+    def calls(model, opt):
+        for i, args in enumerate(data(12)):
+            if i == 5:
+                fastnn.manual_seed(7)
+                model[2].weight = nn.Parameter(fastnn.randn(5, 16))
+                opt.add_param_group({"params": [model[2].weight]})
+            if i == 8:
+                model[1] = nn.Tanh()
+            yield args
+    both(trainer(), calls)
+
+
+def test_hooks_are_guarded():
+    model = net()
+    f = fastnn.capture(lambda x: model(x).sum())
+    x = data(1)[0][0]
+    for _ in range(3):
+        plain = f(x).item()
+    handle = model[0].register_forward_hook(lambda m, args, out: out * 0)
+    changed = f(x).item()
+    assert changed != plain
+    handle.remove()
+    assert f(x).item() == plain
