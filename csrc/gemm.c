@@ -56,12 +56,13 @@ typedef struct {
     int64_t part_bytes;                      /* scratch of the parts, before the threads' */
 } plan;
 
-/* The products of a strided walk over one number are those of a walk of unit stride. */
-static fn_gemm_args plain(const fn_gemm_args *g) {
-    fn_gemm_args x = *g;
-    if (g->M == 1) x.a_m = 1;
-    if (g->N == 1) x.b_n = 1;
-    if (g->K == 1) x.a_k = x.b_k = 1;
+/* The products of a strided walk over one number are those of a walk of unit stride: g itself, or *x. */
+static const fn_gemm_args *plain(const fn_gemm_args *g, fn_gemm_args *x) {
+    if (g->M != 1 && g->N != 1 && g->K != 1) return g;
+    *x = *g;
+    if (g->M == 1) x->a_m = 1;
+    if (g->N == 1) x->b_n = 1;
+    if (g->K == 1) x->a_k = x->b_k = 1;
     return x;
 }
 /* Costs in vector multiply-adds: a half to transpose an element, a seventh to pack it in a tile, six to end a dot. */
@@ -80,7 +81,7 @@ static int64_t tile_room(int64_t K) { return up(FN_ROWS2 * K, FN_VL) + 2 * FN_VL
 static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
     plan p = {.form = form, .act = (int)g->act, .beta = (int)g->beta, .c = g->c, .bias = g->bias,
               .c_batch = g->c_batch, .batch = g->batch, .K = g->K, .parts = parts,
-              .part_K = most(over(g->K, parts), 1)};
+              .part_K = most(parts == 1 ? g->K : over(g->K, parts), 1)};
     if (p.form == COLS || (p.form == DOTS && g->N < g->M)) {
         p.R = g->N, p.L = g->M, p.c_r = 1, p.c_l = g->ldc;
         p.s = g->b, p.s_batch = g->b_batch, p.s_r = g->b_n, p.s_k = g->b_k;
@@ -97,14 +98,14 @@ static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
     const int crowded = p.s_k == 1 && p.s_r * SIZE % PAGE == 0;
     const int64_t row = p.v_k * SIZE, v_bytes = row * p.K * (p.v_batch ? p.batch : 1);
     const int64_t few = v_bytes < FAR ? INT64_MAX : walks ? AHEAD_ROWS : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
-    const int64_t fit = p.form == ROWS ? BLOCK / p.part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
+    const int64_t fit = walks && p.form == ROWS ? BLOCK / p.part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
     const int64_t wide = walks ? most(WIDE_LANES, fit) : LANES;
     p.pack = !p.packed && (p.v_l != 1 || p.R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
     p.ahead = walks && !p.packed && !p.pack && p.R <= AHEAD_ROWS;
     p.nv = !p.packed && (p.R <= FN_ROWS4 || (FN_ROWS4 >= 6 && crowded && (p.pack || p.R > PACK_ROWS / 2))) ? 4 : 2;
     p.near = walks ? p.R > FN_ROWS4 ? TILES : AS_IT_LIES : p.nv == 2 && crowded && p.L >= NEAR_LANES ? LINES : AS_IT_LIES;
     p.strip = least(walks && p.form == ROWS ? HIGH_STRIP : STRIP, p.R);
-    p.lanes = least(wide, up(p.L, p.nv * FN_VL)), p.depth = p.part_K;
+    p.lanes = least(wide, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL)), p.depth = p.part_K;
     const int64_t blocks = over(p.depth * p.lanes, p.ahead ? AHEAD_BLOCK : BLOCK);
     if (blocks > 1) p.depth = over(p.depth, blocks);
     const int64_t deep = least(p.depth, DEPTH);
@@ -117,8 +118,9 @@ static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
 }
 
 static plan plan_whole(const fn_gemm_args *g) {
-    const fn_gemm_args x = plain(g);
-    return plan_of(&x, form_of(&x), gemm_parts(g->batch, g->M, g->N, g->K));
+    fn_gemm_args own;
+    const fn_gemm_args *const x = plain(g, &own);
+    return plan_of(x, form_of(x), gemm_parts(g->batch, g->M, g->N, g->K));
 }
 static int64_t room(const plan *p, int threads) {
     return p->part_bytes + (p->bytes > SMALL_BYTES ? p->bytes * threads : 0);
@@ -269,9 +271,9 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                 b[1].b = v_work, b[1].b_k = FN_VL;
                 if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
             }
-            const int64_t passes = most(over(ks, DEPTH), 1), strips = over(r1 - r0, p->strip);
+            const int64_t passes = most(over(ks, DEPTH), 1), strips = r1 - r0 <= p->strip ? 1 : over(r1 - r0, p->strip);
             const fn_t *const next = p->ahead && !last ? v + (k + ks) * v_k + l : 0;
-            const int64_t panels = over(n, width), step = over(n, panels * over(r1 - r0, FN_ROWS2));
+            const int64_t panels = next ? over(n, width) : 0, step = next ? over(n, panels * over(r1 - r0, FN_ROWS2)) : 0;
             for (int64_t i = 0; i < strips; i++) {
                 const int64_t r = r0 + cut(r1 - r0, i, strips), rn = r0 + cut(r1 - r0, i + 1, strips) - r;
                 fn_t *const c_i = c + r * c_r + l * c_l;
@@ -306,6 +308,10 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                         x.b += k0 * x.b_k, x.m = rn, x.k = kn;
                         if (pass) x.init = x.c, x.ld_init = x.ldc;
                         x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
+                        if (p->near != TILES && !next) {
+                            FN_NAME(brgemm)(&x);
+                            continue;
+                        }
                         for (int64_t q = 0; q < tiles; q++) {
                             fn_brgemm y = x;
                             if (p->near == TILES) {
@@ -398,31 +404,30 @@ static void add_parts(const fn_gemm_args *g, const fn_t *sums, int64_t parts, fn
 }
 
 /* The share of t; work is for the whole team. */
-static void multiply(const plan *q, void *work_of_team, fn_team t) {
-    const plan p = *q;
+static void multiply(const plan *p, void *work_of_team, fn_team t) {
     _Alignas(FN_ALIGN) char small[SMALL_BYTES];
-    char *const big = (char *)work_of_team + p.part_bytes + t.rank * p.bytes;
-    fn_t *const work = (fn_t *)(p.bytes <= SMALL_BYTES ? small : big);
-    const int64_t unit = p.form == DOTS ? GROUP : FN_NR, units = p.form == DOTS ? over(p.L, GROUP) : over(p.L, FN_NR);
-    const int64_t all = p.batch * p.parts * units;
-    const int64_t columns = t.size == 1 || p.form == DOTS ? t.size : columns_of(&p, all, t.size);
+    char *const big = (char *)work_of_team + p->part_bytes + t.rank * p->bytes;
+    fn_t *const work = (fn_t *)(p->bytes <= SMALL_BYTES ? small : big);
+    const int64_t unit = p->form == DOTS ? GROUP : FN_NR, units = p->form == DOTS ? over(p->L, GROUP) : over(p->L, FN_NR);
+    const int64_t all = p->batch * p->parts * units;
+    const int64_t columns = t.size == 1 || p->form == DOTS ? t.size : columns_of(p, all, t.size);
     const int64_t rows = columns == t.size ? 1 : t.size / columns, row = columns == t.size ? 0 : t.rank / columns;
     const int64_t column = t.rank - row * columns, hi = cut(all, column + 1, columns);
-    const int64_t r0 = cut(p.R, row, rows), r1 = cut(p.R, row + 1, rows);
+    const int64_t r0 = cut(p->R, row, rows), r1 = cut(p->R, row + 1, rows);
     for (int64_t u = cut(all, column, columns), end; u < hi && row < rows && r0 < r1; u = end) {
-        const int64_t i = all == units ? 0 : u / units, matrix = p.parts == 1 ? i : i / p.parts;
-        const int64_t k = (i - matrix * p.parts) * p.part_K, K = least(p.part_K, p.K - k);
+        const int64_t i = all == units ? 0 : u / units, matrix = p->parts == 1 ? i : i / p->parts;
+        const int64_t k = (i - matrix * p->parts) * p->part_K, K = least(p->part_K, p->K - k);
         end = least(hi, (i + 1) * units);
-        const int64_t l0 = (u - i * units) * unit, l1 = least(p.L, (end - i * units) * unit);
-        fn_t *const c = p.c + i * p.c_batch;
-        const fn_t *const s = p.s + matrix * p.s_batch + k * p.s_k, *const v = p.v + matrix * p.v_batch + k * p.v_k;
-        if (p.form != DOTS) {
-            block(&p, c, s, v, p.packed ? p.packed + k * FN_NR : 0, K, l0, l1, r0, r1, work);
+        const int64_t l0 = (u - i * units) * unit, l1 = least(p->L, (end - i * units) * unit);
+        fn_t *const c = p->c + i * p->c_batch;
+        const fn_t *const s = p->s + matrix * p->s_batch + k * p->s_k, *const v = p->v + matrix * p->v_batch + k * p->v_k;
+        if (p->form != DOTS) {
+            block(p, c, s, v, p->packed ? p->packed + k * FN_NR : 0, K, l0, l1, r0, r1, work);
             continue;
         }
-        const fn_t *const bias_r = p.c_r == 1 ? p.bias : 0, *const bias_l = p.c_r == 1 ? 0 : p.bias;
+        const fn_t *const bias_r = p->c_r == 1 ? p->bias : 0, *const bias_l = p->c_r == 1 ? 0 : p->bias;
         for (int64_t l = l0; l < l1; l += GROUP)
-            dots_group(&p, c + l * p.c_l, s, v + l * p.v_l, bias_r, bias_l ? bias_l + l : 0, K, least(GROUP, l1 - l));
+            dots_group(p, c + l * p->c_l, s, v + l * p->v_l, bias_r, bias_l ? bias_l + l : 0, K, least(GROUP, l1 - l));
     }
 }
 
@@ -445,8 +450,9 @@ FN_KERNEL(gemm) {
 /* ---- rows of one product ----------------------------------------------------------------------------------------- */
 
 static plan plan_rows(const fn_gemm_args *g) {
-    const fn_gemm_args x = plain(g);
-    plan p = plan_of(&x, form_of(&x), 1);
+    fn_gemm_args own;
+    const fn_gemm_args *const x = plain(g, &own);
+    plan p = plan_of(x, form_of(x), 1);
     if (p.form == COLS && p.L % FN_VL == 0 && !p.pack) {         /* fewer may end within a vector */
         p.v_room += p.depth * FN_VL;
         p.bytes += up(p.depth * FN_VL * SIZE, FN_ALIGN);

@@ -153,7 +153,7 @@ cdef class Program:
         cdef Generator g
         cdef TensorBase leaf
         for o in self.optimizers:
-            if o._sync():                # it has state that this program does not know
+            if sync_options(o):          # it has state that this program does not know
                 return 1
         self.settle()
         for entry in self.generators:
