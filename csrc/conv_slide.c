@@ -41,7 +41,9 @@ void FN_NAME(conv_slide)(const slide *p) {
     const int64_t length = p->Q % 4 ? 5 : 4, n = p->Q / length, tiles = over(n, length == 4 ? 6 : 5);
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t from = n * t / tiles, strands = n * (t + 1) / tiles - from;
-        (p->S == 3 ? rows_of_3 : rows_of_5)[(length == 4 ? 0 : 6) + strands - 1](p, from * length);
+        const int64_t i = (length == 4 ? 0 : 6) + strands - 1;
+        if (p->S == 3) rows_of_3[i](p, from * length);
+        else rows_of_5[i](p, from * length);
     }
 }
 
@@ -87,6 +89,7 @@ void FN_NAME(conv_slide_sum)(const slide_sum *p) {
     const int64_t tiles = over(p->I, p->S == 3 ? 8 : 5);
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t from = p->I * t / tiles, n = p->I * (t + 1) / tiles - from;
-        (p->S == 3 ? taps_of_3 : taps_of_5)[n - 1](p, from);
+        if (p->S == 3) taps_of_3[n - 1](p, from);
+        else taps_of_5[n - 1](p, from);
     }
 }
