@@ -11,11 +11,12 @@ SMALL = "mlp-tiny 16-32-32-4 b32 adam"
 
 def test_growth_is_seen():
     """32 MiB that are written count, also when they are given back; a new beginning forgets them."""
+    page = b"x" * (1 << 20)
     memory.forget()
     before = memory.resident()
     with mmap.mmap(-1, 32 << 20) as block:
         for _ in range(32):
-            block.write(b"x" * (1 << 20))
+            block.write(page)
         assert memory.highest() - before > 30 << 20
     assert memory.highest() - before > 30 << 20
     if memory.forget():

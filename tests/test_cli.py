@@ -48,7 +48,7 @@ def test_train_reaches_its_accuracy_in_time(tmp_path, model, accuracy):
     done = command("train", "--out", tmp_path, *(["--model", model] if model != "lenet" else []))
     assert done.returncode == 0, done.stderr
     after = os.times()
-    assert sum(after[2:4]) - sum(before[2:4]) < 20
+    assert sum(after[2:4]) - sum(before[2:4]) < (60 if "LD_PRELOAD" in os.environ else 20)       # the sanitizers are preloaded, and slow
     lines = done.stdout.splitlines()
     assert len(lines) == 42 and lines[0].startswith("epoch  1/40  train loss ")
     assert "held-out images after 40 epochs" in lines[40]
