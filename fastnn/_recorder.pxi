@@ -3,7 +3,7 @@
 # Capture: one real step with the recorder open becomes a program, a flat list of (kernel, args) replayed in one C call.
 #
 #   Recorder  (here) the list as it was recorded, beside Guards, what must be as it was for a program to fit
-#   Tape      (_fusion.pxi) the list under rewriting: passes over memory that fall away; _places.pxi: where its temporaries lie
+#   Tape      (_tape.pxi) the list under rewriting; _fusion.pxi: passes over memory that fall away; _places.pxi: where its temporaries lie
 #   Program   (_program.pxi) the list with its memory and what to do around a replay
 #   Captured  (_capture.pxi) the callable: finds the program for a call, or records one
 #

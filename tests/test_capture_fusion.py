@@ -426,7 +426,7 @@ def test_area_moves_with_recordings():
 def test_pointers_are_those_of_args_h():
     """How many words are pointers, and how many of them not const, as the structs say."""
     root = Path(__file__).resolve().parent.parent
-    table = dict(re.findall(r'"(\w+)": \(([^)]*)\)', re.search(r"_POINTERS = \{(.*?)\}", (root / "fastnn/_fusion.pxi").read_text(), re.S)[1]))
+    table = dict(re.findall(r'"(\w+)": \(([^)]*)\)', re.search(r"_POINTERS = \{(.*?)\}", (root / "fastnn/_tape.pxi").read_text(), re.S)[1]))
     assert len(table) > 10
     for family, numbers in table.items():
         body = re.search(r"typedef struct \{((?:(?!typedef).)*)\} fn_%s_args;" % family, (root / "csrc/args.h").read_text(), re.S)[1]
