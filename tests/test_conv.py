@@ -276,7 +276,10 @@ def test_backward_calls_name_their_shapes():
 
 LAYERS = [("Conv2d", (3, 4, 3), {}), ("Conv2d", (4, 6, (3, 5)), {"stride": 2, "padding": (1, 2), "groups": 2}),
           ("Conv2d", (3, 4, 3), {"padding": "same", "bias": False, "dilation": (1, 2)}),
-          ("Conv1d", (4, 8, 3, 2, 1), {"groups": 2}), ("Conv1d", (3, 5, 2), {"padding": "valid"})]
+          ("Conv1d", (4, 8, 3, 2, 1), {"groups": 2}), ("Conv1d", (3, 5, 2), {"padding": "valid"}),
+          ("Conv2d", (3, 4, (3, 5)), {"padding": (1, 3), "padding_mode": "reflect", "stride": (2, 1)}),
+          ("Conv2d", (3, 4, (2, 4)), {"padding": "same", "padding_mode": "replicate", "dilation": (1, 3)}),
+          ("Conv2d", (2, 4, 3), {"padding": "valid", "padding_mode": "circular"}), ("Conv1d", (3, 4, 5), {"padding": 4, "padding_mode": "circular"})]
 
 
 @pytest.mark.parametrize("kind, args, options", LAYERS, ids=str)
@@ -288,7 +291,13 @@ def test_layers_as_pytorch(torch, kind, args, options):
         assert getattr(ours, name) == getattr(theirs, name)
     ours.load_state_dict({k: fastnn.tensor(v.numpy()) for k, v in theirs.state_dict().items()})
     x = np.random.default_rng(0).standard_normal((2, args[0], 9, 10)[:4 if kind == "Conv2d" else 3]).astype(np.float32)
-    np.testing.assert_allclose(ours(fastnn.tensor(x)).detach().numpy(), theirs(torch.tensor(x)).detach().numpy(), atol=1e-5)
+    a, b = fastnn.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, z = nn.Sequential(ours, nn.ReLU())(a), torch.relu(theirs(b))
+    np.testing.assert_allclose(y.detach().numpy(), z.detach().numpy(), atol=1e-5)
+    y.square().sum().backward(), z.square().sum().backward()
+    for p, q in zip((a, *ours.parameters()), (b, *theirs.parameters())):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours(fastnn.tensor(x[0])).detach().numpy(), theirs(torch.tensor(x[0])).detach().numpy(), atol=1e-5)
 
 
 def test_start_values():
@@ -303,8 +312,7 @@ def test_start_values():
     ({"out_channels": 5, "groups": 2}, ValueError, "out_channels must be divisible by groups"),
     ({"padding": "full"}, ValueError, "Invalid padding string 'full'"),
     ({"padding": "same", "stride": (1, 2)}, ValueError, "padding='same' is not supported for strided"),
-    ({"padding_mode": "wrap"}, ValueError, "padding_mode must be one of"),
-    ({"padding_mode": "reflect"}, NotImplementedError, "padding_mode='reflect': not supported")])
+    ({"padding_mode": "wrap"}, ValueError, "padding_mode must be one of")])
 def test_messages_of_layers(options, error, words):
     with pytest.raises(error, match=words):
         nn.Conv2d(**{"in_channels": 4, "out_channels": 4, "kernel_size": 3, **options})

@@ -35,8 +35,6 @@ class _Conv(Module):
                 raise ValueError("padding='same' is not supported for strided convolutions")
         if padding_mode not in _PADDING_MODES:
             raise ValueError(f"padding_mode must be one of {_PADDING_MODES}, but got padding_mode={padding_mode!r}")
-        if padding_mode != "zeros":
-            raise NotImplementedError(f"padding_mode={padding_mode!r}: not supported; only 'zeros' is")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.dilation = (self._each(v) for v in (kernel_size, stride, dilation))
         self.padding = padding if isinstance(padding, str) else self._each(padding)
@@ -47,6 +45,18 @@ class _Conv(Module):
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+
+    def _framed(self, input):
+        """(input with what a mode other than zeros adds around it, the padding that is left to do)"""
+        if self.padding_mode == "zeros":
+            return input, self.padding
+        if self.padding == "valid":
+            return input, 0
+        around = []                                  # before and after, the last dimension first, as pad has it
+        for i in reversed(range(self.dims)):
+            total = self.dilation[i] * (self.kernel_size[i] - 1) if self.padding == "same" else 2 * self.padding[i]
+            around += [total // 2, total - total // 2]
+        return F.pad(input, around, self.padding_mode), 0
 
     def _each(self, value):
         return tuple(value) if isinstance(value, (tuple, list)) else (value,) * self.dims
@@ -75,6 +85,8 @@ class _Conv(Module):
             parts.append(f"groups={self.groups}")
         if self.bias is None:
             parts.append("bias=False")
+        if self.padding_mode != "zeros":
+            parts.append(f"padding_mode={self.padding_mode}")
         return ", ".join(parts)
 
 
@@ -93,7 +105,8 @@ class Conv1d(_Conv):
     dims = 1
 
     def forward(self, input):
-        return F.conv1d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        input, padding = self._framed(input)
+        return F.conv1d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv2d(_Conv):
@@ -104,13 +117,13 @@ class Conv2d(_Conv):
         kernel_size: R and S, a number or one each; stride, padding ('same' and 'valid' too), dilation likewise.
         groups: divides C and K.
         bias: bool, False leaves b out.
-        padding_mode: 'zeros'.
+        padding_mode: what the padding holds: 'zeros'; 'reflect', 'replicate' or 'circular', as `fastnn.nn.functional.pad` has them.
         device, dtype: where and as what the parameters are made.
 
     Shape:
         input (N,C,H,W) or (C,H,W), output (N,K,P,Q) or (K,P,Q), channels-last in memory, weight (K,C/groups,R,S), bias (K).
 
-    Errors: ValueError for options that do not fit each other, NotImplementedError for another padding_mode.
+    Errors: ValueError for options that do not fit each other; RuntimeError for an input smaller than a padding that mirrors or wraps it.
 
     Example:
         >>> import fastnn
@@ -121,11 +134,13 @@ class Conv2d(_Conv):
     dims = 2
 
     def forward(self, input):
-        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        input, padding = self._framed(input)
+        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def forward_relu(self, input):
         """relu of forward's result, in the same pass: what Sequential calls where a ReLU follows."""
-        return conv2d_relu(input, self.weight, self.bias, (self.stride, self.padding, self.dilation, self.groups))
+        input, padding = self._framed(input)
+        return conv2d_relu(input, self.weight, self.bias, (self.stride, padding, self.dilation, self.groups))
 
 
 class _ConvTranspose(_Conv):
