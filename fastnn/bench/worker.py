@@ -18,20 +18,25 @@ _COOL = 0.05       # seconds; a team may spin for a while after its last work (O
 
 _SLICES = 8        # of a timing, with a look at the FMA peak between them
 _GLANCE = 0.0005   # seconds of such a look
+_READ = 0.00005    # seconds of calls between two looks at the clock, at least
 
 
 def timed(call, seconds, between=lambda: None, warm=True):
-    """Seconds per call, over about that many seconds in slices; `warm`: one call before brings back what the caches lost."""
+    """Seconds per call, over about that many seconds in slices; `warm`: one call before brings back what the caches lost.
+    The clock is read after a call, or after so many short ones that reading it costs nothing beside them."""
     if warm:
         call()
-    n, spent = 0, 0.0
+    n, spent, run = 0, 0.0, 1
     for i in range(1, _SLICES + 1):
         between()
         start, before = time.perf_counter(), spent
         while n == 0 or spent < seconds * i / _SLICES:
-            call()
-            n += 1
+            for _ in range(run):
+                call()
+            n += run
             spent = before + time.perf_counter() - start
+            if run * spent < n * _READ:
+                run *= 2
     between()
     return spent / n
 
