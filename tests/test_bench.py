@@ -265,6 +265,17 @@ def test_summary_takes_the_better_pytorch_and_tells_noise():
     assert sum(line.startswith("| 1 |") for line in report.summary({"rows": rows}, split=()).splitlines()) == 1
 
 
+def test_scaling_from_the_fewest_threads_to_the_most():
+    both = {"torch": [6.0], "torch_cl": [9.0]}, {"torch": [5.0], "torch_cl": [4.0]}
+    few, many = [dict(made([t], p, "a", flops=2e8), threads=n, family="steps") for t, p, n in zip((3.0, 2.0), both, (1, 4))]
+    rows = [few, dict(few, threads=2), many, *(dict(made([1.0], {}, "small", flops=1e6), threads=n, family="mlp") for n in (1, 4)),
+            dict(made([1.0], {}, "once", flops=1e9), threads=1, family="gemm")]
+    assert list(report.scaling({"rows": rows})) == [
+        "- From 1 thread to 4 threads, fastnn: 1.5x in the geometric mean of 1 row above 0.1 GFLOP; a 1.5x.",
+        "- From 1 thread to 4 threads, torch: 1.5x in the geometric mean of 1 row above 0.1 GFLOP; a 1.5x."]
+    assert not list(report.scaling({"rows": [few]}))
+
+
 def test_a_round_of_theirs_that_wins_is_no_win_of_ours():
     row = made([1.0, 1.0, 1.1], {"torch": [1.5, 1.5, 1.5], "torch_compile": [1.0, 1.9, 1.9]})
     assert report.best(row, "torch") == "torch" and report.outcome(row, "torch") == "level"

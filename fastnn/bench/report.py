@@ -125,7 +125,21 @@ def summary(found, split=tuple(VARIANTS)):
     variants = ", ".join(NAMES[v] for v in VARIANTS["torch"] if any(v in row["seconds"] for row in found["rows"]))
     notes = [f"Against torch is against the fastest of {variants}." if variants else "",
              "Won: our slowest round beats the fastest of theirs; lost: the reverse; level: within the noise of this run."]
+    behind = [*behind, *scaling(found)]
     return "\n".join(["", *lines, "", " ".join(filter(None, notes)), *([""] * bool(behind)), *behind])
+
+
+def scaling(found):
+    """How many times faster the most threads are than the fewest, in the rows above 0.1 GFLOP: a line for us and one for PyTorch's best."""
+    counts = sorted(threads_of(found))
+    timed = {(row["workload"], row["threads"]): row for row in found["rows"] if GROUPS["above 0.1 GFLOP"](row)}
+    pairs = [(row, timed[name, counts[-1]]) for (name, n), row in timed.items() if n == counts[0] < counts[-1] and (name, counts[-1]) in timed]
+    for who, fastest in (("fastnn", form), ("torch", lambda row: best(row, "torch"))):
+        gains = {few["workload"]: few["seconds"][fastest(few)] / many["seconds"][fastest(many)] for few, many in pairs if fastest(few) and fastest(many)}
+        steps = [f"{name} {times(gains[name])}" for name in gains if timed[name, counts[0]]["family"] in ("mlp", "steps")]
+        if gains:
+            yield (f"- From {counted(counts[0])} to {counted(counts[-1])}, {who}: {times(mean(gains.values()))} in the geometric mean of "
+                   f"{counted(len(gains), 'row')} above 0.1 GFLOP" + ("; " + ", ".join(steps) if steps else "") + ".")
 
 
 def absent(found):
