@@ -1,6 +1,7 @@
 """Fixtures of all tests. Each test finds the library as a fresh process would: instruction set, threads, modes, seed.
 """
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ if "PYTHONSAFEPATH" not in os.environ and not [*ROOT.glob("fastnn/_core.*.so"), 
 # Tests run teams larger than the machine, on cores that may have other work: waiting OpenMP threads that spin would use
 # up whole time slices.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:      # as a shell leaves it for what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import fastnn  # noqa: E402
 from fastnn import _core  # noqa: E402
