@@ -6,9 +6,16 @@
 #define DOTS_UNROLL _Pragma("GCC unroll 16")
 #define DOTS_OUT (16 + FN_PIECE)             /* apart in the buffer of 16 results a row, with room for the last piece */
 #if FN_ROWS2 == 14
-enum { SHORT = 4, SUMS = 16 };               /* most rows of the short operand in a tile, sums in registers */
+enum { SHORT = 8, SUMS = 16 };               /* most rows of the short operand in a tile, of the long one */
 #else
 enum { SHORT = 2, SUMS = 8 };
+#endif
+
+/* A number that several multiply-adds share: compilers would rather load it again for each. */
+#if defined(__AVX512F__)
+#define DOTS_KEEP(v) __asm__("" : "+v"(v))
+#else
+#define DOTS_KEEP(v) (void)(v)
 #endif
 
 /* out[i*DOTS_OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree */
@@ -19,11 +26,12 @@ FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int
         DOTS_UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
     int64_t k = 0;
     for (; k + FN_VL <= K; k += FN_VL) {
-        vec xk[SHORT];
-        DOTS_UNROLL for (int i = 0; i < m; i++) xk[i] = v_load(x + i * x_r + k);
-        DOTS_UNROLL for (int j = 0; j < n; j++) {
-            const vec wk = v_load(w + j * w_r + k);
-            DOTS_UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(xk[i], wk, acc[i][j]);
+        vec wk[SUMS];
+        DOTS_UNROLL for (int j = 0; j < n; j++) wk[j] = v_load(w + j * w_r + k);
+        DOTS_UNROLL for (int i = 0; i < m; i++) {
+            vec xk = v_load(x + i * x_r + k);
+            DOTS_KEEP(xk);
+            DOTS_UNROLL for (int j = 0; j < n; j++) acc[i][j] = v_fma(xk, wk[j], acc[i][j]);
         }
     }
     const int rest = (int)(K - k);
@@ -50,11 +58,22 @@ FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int
 typedef void (*dots_fn)(DOTS_ARGS);
 DOTS_TILE(1, 1) DOTS_TILE(1, 4) DOTS_TILE(1, 8) DOTS_TILE(2, 1) DOTS_TILE(2, 4)
 #if FN_ROWS2 == 14
-DOTS_TILE(1, 16) DOTS_TILE(2, 8) DOTS_TILE(3, 1) DOTS_TILE(3, 4) DOTS_TILE(4, 1) DOTS_TILE(4, 4)
+DOTS_TILE(1, 16) DOTS_TILE(2, 8) DOTS_TILE(3, 1) DOTS_TILE(3, 4) DOTS_TILE(4, 1) DOTS_TILE(4, 4) DOTS_TILE(5, 1)
+DOTS_TILE(5, 4) DOTS_TILE(6, 1) DOTS_TILE(6, 4) DOTS_TILE(7, 1) DOTS_TILE(7, 2) DOTS_TILE(7, 3)
+DOTS_TILE(8, 1) DOTS_TILE(8, 2) DOTS_TILE(8, 3)
 static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8, dots_1x16}, {dots_2x1, dots_2x4, dots_2x8},
-                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}};
+                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}, {dots_5x1, dots_5x4},
+                                          {dots_6x1, dots_6x4}, {dots_7x1, dots_7x2, dots_7x3},
+                                          {dots_8x1, dots_8x2, dots_8x3}};
+static const int dots_width[SHORT][4] = {{1, 4, 8, 16}, {1, 4, 8}, {1, 4}, {1, 4}, {1, 4}, {1, 4}, {1, 2, 3}, {1, 2, 3}};
 #else
 static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
+static const int dots_width[SHORT][4] = {{1, 4, 8}, {1, 4}};
 #endif
-static const int dots_width[4] = {1, 4, 8, 16};
+/* The widest tile of m rows for n that are left; of four, which threes would leave one of, two. */
+static inline int dots_size(int64_t m, int64_t n) {
+    int size = 3;
+    while (!dots_of[m - 1][size] || dots_width[m - 1][size] > n) size--;
+    return n == 4 && dots_width[m - 1][size] == 3 ? size - 1 : size;
+}
 #endif

@@ -1,4 +1,4 @@
-/* c = act(beta c + a b + bias) for each matrix of a batch, any strides.
+/* c = act(beta c + a b + bias) for each matrix of a batch, or c of the sum over a batch; any strides.
  *
  * Three forms, chosen by shape and strides alone:
  *   ROWS  vectors run along n, numbers of a are broadcast; tiles of c are stored as they are
@@ -9,8 +9,10 @@
  * Where k is not cut, their bits do not depend on m, n, nor on which block of rows or columns is asked for.
  * The lanes operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of
  * FN_NR lanes. A weight gradient walks across the rows of both operands: s is packed by tiles; where it has few rows,
- * and the packing of v would be noticed, v is taken in small blocks, and during each the next one is fetched, evenly.
- * Where c is too small to feed a team and k is long, k is cut in parts (gemm_parts) that are added up. */
+ * and the packing of v would be noticed, v is taken in small blocks, and during each the next one is fetched, evenly;
+ * not where blocks are short pieces of long rows (1x1 convolutions of large images).
+ * Where c is too small to feed a team and k is long, k is cut in parts (gemm_parts) that are added up; so is a batch that
+ * is summed. Within a part its products follow one another as further numbers of k. */
 #include "brgemm.h"
 #include "dots.h"
 #include "vmath.h"
@@ -21,9 +23,10 @@ enum { AS_IT_LIES, TILES, LINES };
 #define LANES (2048 / SIZE)      /* of a block of v */
 #define WIDE_LANES (4608 / SIZE) /* where s is packed by tiles, which is done again for each block of lanes */
 #define BLOCK (FN_VL * 16384)    /* numbers in a block of v: 1 MB with vectors of 64 bytes, 512 KB with 32 */
-#define DEPTH (2048 / SIZE)      /* of k, in one pass over a tile: its rows of s stay in the first-level cache */
+#define DEPTH (16384 / SIZE)     /* of k, in one pass over a tile: long runs of s, that memory is read ahead along */
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
 #define HIGH_STRIP (9 * FN_ROWS2)    /* where s is packed by tiles: the rows of memory it is read by */
+#define FEW_WAYS 10              /* rows of a tile of s whose own lie a multiple of a page apart: a first-level cache has 12 ways */
 #define NEAR_LANES (2 * FN_NR)   /* s is packed when so many lanes pass over it and its own order does not suit */
 /* v is packed when more rows than PACK_ROWS pass over it; half as many where its own lie a multiple of a page apart and
  * crowd few sets of a cache; if v has FAR bytes or more, six tiles of rows, or two where its own lie pages apart; or
@@ -31,6 +34,8 @@ enum { AS_IT_LIES, TILES, LINES };
 #define PACK_ROWS (20 * FN_ROWS2)
 #define AHEAD_ROWS (10 * FN_ROWS2)
 #define AHEAD_BLOCK (BLOCK / 4)
+#define LOW_ROWS (4 * FN_ROWS2)  /* over a far v of rows pages apart that is not packed: up to so many take low blocks, */
+#define LOW 64                   /* whose rows memory is read ahead along */
 #define PAGE 4096
 #define FAR 4194304
 #define AHEAD 8                  /* rows of v fetched ahead of packing */
@@ -50,10 +55,10 @@ typedef struct {
     fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
     int64_t c_batch, c_r, c_l, s_batch, s_r, s_k, v_batch, v_k, v_l;
-    int64_t batch, R, L, K, parts, part_K;   /* matrix i of batch * parts is part i % parts of matrix i / parts */
-    int64_t nv, lanes, depth, strip;         /* of a panel (vectors), of a block of v, of k in one; of s */
+    int64_t batch, groups, R, L, K, parts, part_K;   /* matrix i of groups * parts is part i % parts of k of group i / parts */
+    int64_t nv, lanes, depth, strip, height; /* of a panel (vectors), of a block of v, of k in one; of s; of a tile, 0: brgemm's */
     int64_t v_room, s_room, t_room, bytes;   /* scratch of a thread: elements, and all together */
-    int64_t part_bytes;                      /* scratch of the parts, before the threads' */
+    int64_t addends, part_bytes;             /* parts of each c if they are added up, else 1; their scratch, before the threads' */
 } plan;
 
 /* The products of a strided walk over one number are those of a walk of unit stride: g itself, or *x. */
@@ -65,7 +70,14 @@ static const fn_gemm_args *plain(const fn_gemm_args *g, fn_gemm_args *x) {
     if (g->K == 1) x->a_k = x->b_k = 1;
     return x;
 }
-/* Costs in vector multiply-adds: a half to transpose an element, a seventh to pack it in a tile, six to end a dot. */
+static int summed(const fn_gemm_args *g) { return g->batch > 1 && g->c_batch == 0; }
+/* Groups of matrices, each with one c: all their own, or of a sum as many as feed a team. */
+static int64_t groups_of(const fn_gemm_args *g) {
+    if (!summed(g)) return g->batch;
+    return over(g->M, 16) * over(g->N, 32) >= 4 * FN_GEMM_PARTS ? 1 : least(g->batch, FN_GEMM_PARTS);
+}
+/* Costs in vector multiply-adds: a half to transpose an element, a seventh to pack it in a tile, six to end a dot, whose
+ * operands mostly come from the second-level cache. */
 static int form_of(const fn_gemm_args *g) {
     const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
     const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL);
@@ -73,14 +85,14 @@ static int form_of(const fn_gemm_args *g) {
     const double a_tiles = g->a_k == 1 ? 0 : 0.15 * M * K, b_tiles = g->b_k == 1 ? 0 : 0.15 * N * K;
     const double rows = M * n_vecs * K + (g->b_n == 1 ? 0 : 0.5 * N * K) + a_tiles;
     const double cols = N * m_vecs * K + (g->a_m == 1 ? 0 : 0.5 * M * K) + b_tiles + (g->beta ? 1.0 : 0.5) * M * N;
-    const double dots = g->a_k == 1 && g->b_k == 1 ? M * N * (k_vecs + 6) : INFINITY;
+    const double dots = g->a_k == 1 && g->b_k == 1 && !summed(g) ? M * N * (1.1 * k_vecs + 6) : INFINITY;
     return dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS;
 }
 /* A packed tile of s and what its last store writes beyond; tiles begin in different sets of a cache. */
 static int64_t tile_room(int64_t K) { return up(FN_ROWS2 * K, FN_VL) + 2 * FN_VL; }
 static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
     plan p = {.form = form, .act = (int)g->act, .beta = (int)g->beta, .c = g->c, .bias = g->bias,
-              .c_batch = g->c_batch, .batch = g->batch, .K = g->K, .parts = parts,
+              .c_batch = g->c_batch, .batch = g->batch, .groups = groups_of(g), .K = g->K, .parts = parts,
               .part_K = most(parts == 1 ? g->K : over(g->K, parts), 1)};
     if (p.form == COLS || (p.form == DOTS && g->N < g->M)) {
         p.R = g->N, p.L = g->M, p.c_r = 1, p.c_l = g->ldc;
@@ -91,21 +103,28 @@ static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
         p.s = g->a, p.s_batch = g->a_batch, p.s_r = g->a_m, p.s_k = g->a_k;
         p.v = g->b, p.v_batch = g->b_batch, p.v_l = g->b_n, p.v_k = g->b_k;
     }
-    if (parts > 1) p.part_bytes = up(g->batch * parts * g->M * g->N * SIZE, FN_ALIGN);
+    p.addends = summed(g) ? p.groups * parts : parts;
+    if (p.addends > 1) p.part_bytes = up(p.groups * parts * g->M * g->N * SIZE, FN_ALIGN);
     if (p.form == DOTS) return p;
     p.packed = g->packed;
     const int walks = p.L >= NEAR_LANES && p.s_r == 1 && p.s_k != 1;
     const int crowded = p.s_k == 1 && p.s_r * SIZE % PAGE == 0;
     const int64_t row = p.v_k * SIZE, v_bytes = row * p.K * (p.v_batch ? p.batch : 1);
-    const int64_t few = v_bytes < FAR ? INT64_MAX : walks ? AHEAD_ROWS : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
+    const int broad = p.L > WIDE_LANES && p.R <= AHEAD_ROWS && p.part_K * LANES <= BLOCK / 2;
+    const int64_t few = v_bytes < FAR ? INT64_MAX : walks && !broad ? AHEAD_ROWS : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
     const int64_t fit = walks && p.form == ROWS ? BLOCK / p.part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
-    const int64_t wide = walks ? most(WIDE_LANES, fit) : LANES;
+    const int64_t wide = walks && !broad ? most(WIDE_LANES, fit) : LANES;
     p.pack = !p.packed && (p.v_l != 1 || p.R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
-    p.ahead = walks && !p.packed && !p.pack && p.R <= AHEAD_ROWS;
+    p.ahead = walks && !broad && !p.packed && !p.pack && p.R <= AHEAD_ROWS;
     p.nv = !p.packed && (p.R <= FN_ROWS4 || (FN_ROWS4 >= 6 && crowded && (p.pack || p.R > PACK_ROWS / 2))) ? 4 : 2;
+    const int thin = FN_ROWS4 >= 6 && crowded && !p.packed && p.L < 4 * FN_VL;
+    if (thin) p.nv = 2;
     p.near = walks ? p.R > FN_ROWS4 ? TILES : AS_IT_LIES : p.nv == 2 && crowded && p.L >= NEAR_LANES ? LINES : AS_IT_LIES;
+    p.height = p.near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p.strip = least(walks && p.form == ROWS ? HIGH_STRIP : STRIP, p.R);
     p.lanes = least(wide, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL)), p.depth = p.part_K;
+    const int low = p.form == ROWS && !walks && !p.packed && !p.pack && row % PAGE == 0 && v_bytes >= FAR / 2;
+    if (low && p.R > FN_ROWS2 && p.R <= LOW_ROWS) p.depth = least(p.depth, LOW), p.lanes = least(up(p.L, 2 * FN_VL), 4 * LANES);
     const int64_t blocks = over(p.depth * p.lanes, p.ahead ? AHEAD_BLOCK : BLOCK);
     if (blocks > 1) p.depth = over(p.depth, blocks);
     const int64_t deep = least(p.depth, DEPTH);
@@ -241,11 +260,11 @@ static void add(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, const fn_t *x
 
 /* ---- ROWS and COLS ----------------------------------------------------------------------------------------------- */
 
-/* Rows [r0, r1) and lanes [l0, l1) of one matrix. Whole vectors of ROWS go to c; the last, partial one, and all of
- * COLS, go through a strip T of rows. b[0] are the whole vectors, b[1] the one with the rest. A later block of k
- * continues from what c holds. */
-static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *packed, int64_t K, int64_t l0,
-                  int64_t l1, int64_t r0, int64_t r1, fn_t *work) {
+/* Rows [r0, r1) and lanes [l0, l1) of one c, of `count` matrices. Whole vectors of ROWS go to c; the last, partial one,
+ * and all of COLS, go through a strip T of rows. b[0] are the whole vectors, b[1] the one with the rest. A later block of k,
+ * or matrix, continues from what c holds. */
+static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_first, const fn_t *packed, int64_t count,
+                  int64_t K, int64_t l0, int64_t l1, int64_t r0, int64_t r1, fn_t *work) {
     const int64_t c_r = p->c_r, c_l = p->c_l, s_r = p->s_r, s_k = p->s_k, v_k = p->v_k, v_l = p->v_l;
     const int64_t width = p->nv * FN_VL;
     const int cols = p->form == COLS, soft = p->act == FN_ACT_SIGMOID || p->act == FN_ACT_TANH;
@@ -256,10 +275,10 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
         const int64_t whole = up(n - rest, FN_VL), ldt = cols ? up(n, FN_VL) : FN_VL;
         const fn_t *const bias = p->bias && !cols ? p->bias + l : 0;
         if (bias && rest) copy_rows(bias_rest, FN_VL, bias + whole, FN_VL, 1, rest, 1);
-        int64_t k = 0, ks;
-        do {
+        const fn_t *s = s_first, *v = v_first;
+        for (int64_t term = 0, k = 0, ks; term < count;) {
             ks = least(p->depth, K - k);
-            const int first = k == 0, last = k + ks == K;
+            const int first = term + k == 0, whole_k = k + ks == K, last = whole_k && term == count - 1;
             fn_brgemm b[2] = {{.n = whole, .nv = p->nv, .count = 1}, {.n = rest ? FN_VL : 0, .nv = 1, .count = 1}};
             if (p->packed || p->pack) {
                 if (p->pack) pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);
@@ -272,7 +291,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                 if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
             }
             const int64_t passes = most(over(ks, DEPTH), 1), strips = r1 - r0 <= p->strip ? 1 : over(r1 - r0, p->strip);
-            const fn_t *const next = p->ahead && !last ? v + (k + ks) * v_k + l : 0;
+            const fn_t *const next = !p->ahead || last ? 0 : v + l + (whole_k ? p->v_batch : (k + ks) * v_k);
             const int64_t panels = next ? over(n, width) : 0, step = next ? over(n, panels * over(r1 - r0, FN_ROWS2)) : 0;
             for (int64_t i = 0; i < strips; i++) {
                 const int64_t r = r0 + cut(r1 - r0, i, strips), rn = r0 + cut(r1 - r0, i + 1, strips) - r;
@@ -298,7 +317,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                     const int64_t k0 = cut(ks, pass, passes), kn = cut(ks, pass + 1, passes) - k0;
                     const int64_t lds = up(kn, FN_VL) + FN_VL;
                     const fn_t *const s_i = s + r * s_r + (k + k0) * s_k;
-                    const int64_t tiles = p->near == TILES ? over(rn, FN_ROWS2) : 1, room = tile_room(kn);
+                    const int64_t tiles = p->height ? over(rn, p->height) : 1, room = tile_room(kn);
                     if (p->near == TILES) pack_tiles(s_work, room, s_i, s_k, kn, rn, p->R - r);
                     if (p->near == LINES) copy_rows(s_work, lds, s_i, s_r, rn, kn, 1);
                     for (int w = 0; w < 2; w++) {
@@ -308,15 +327,17 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                         x.b += k0 * x.b_k, x.m = rn, x.k = kn;
                         if (pass) x.init = x.c, x.ld_init = x.ldc;
                         x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
-                        if (p->near != TILES && !next) {
+                        if (!p->height && !next) {
                             FN_NAME(brgemm)(&x);
                             continue;
                         }
                         for (int64_t q = 0; q < tiles; q++) {
                             fn_brgemm y = x;
-                            if (p->near == TILES) {
+                            if (p->height) {
                                 const int64_t i0 = cut(rn, q, tiles);
-                                y.m = y.a_k = cut(rn, q + 1, tiles) - i0, y.a += q * room;
+                                y.m = cut(rn, q + 1, tiles) - i0;
+                                if (p->near == TILES) y.a_k = y.m, y.a += q * room;
+                                else y.a += i0 * y.a_m;
                                 y.c += i0 * x.ldc, y.init += y.init ? i0 * x.ld_init : 0;
                             }
                             if (next && w == 0) {
@@ -334,7 +355,9 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
                 if (cols) transpose(c_i, c_l, T, ldt, rn, n, 0);
                 else if (rest) copy_rows(c_i + whole, c_r, T, ldt, rn, rest, 0);
             }
-        } while ((k += ks) < K);
+            if (whole_k) k = 0, term++, s += p->s_batch, v += p->v_batch;
+            else k += ks;
+        }
     }
 }
 
@@ -343,13 +366,12 @@ static void block(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn
 /* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one; the bias runs along one of them. */
 static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l,
                        int64_t K, int64_t n) {
+    const int64_t high = K < 32 * FN_VL ? least(SHORT, 4) : SHORT;      /* a piece of four is cheaper to end than one of three */
     for (int64_t r = 0, m; r < p->R; r += m) {
-        m = least(SHORT, p->R - r);
+        m = least(high, p->R - r);
         fn_t out[SHORT * DOTS_OUT], from[GROUP];
-        int size = 3;
-        while (!dots_of[m - 1][size]) size--;
-        for (int64_t j = 0; j < n; j += dots_width[size]) {
-            while (n - j < dots_width[size]) size--;
+        for (int64_t j = 0, size; j < n; j += dots_width[m - 1][size]) {
+            size = dots_size(m, n - j);
             dots_of[m - 1][size](out + j, s + r * p->s_r, p->s_r, v + j * p->v_l, p->v_l, K);
         }
         for (int64_t i = 0; i < m; i++) {
@@ -387,7 +409,7 @@ static int64_t columns_of(const plan *p, int64_t panels, int size) {
 static void add_parts(const fn_gemm_args *g, const fn_t *sums, int64_t parts, fn_team t) {
     const int64_t M = g->M, N = g->N;
     int64_t lo, hi;
-    fn_share(g->batch * M, 1, t, &lo, &hi);
+    fn_share((summed(g) ? 1 : g->batch) * M, 1, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i++) {
         fn_t *const c = (fn_t *)g->c + i / M * g->c_batch + i % M * g->ldc;
         const fn_t *const x = sums + (i / M * parts * M + i % M) * N, *const bias = g->bias;
@@ -409,20 +431,22 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
     char *const big = (char *)work_of_team + p->part_bytes + t.rank * p->bytes;
     fn_t *const work = (fn_t *)(p->bytes <= SMALL_BYTES ? small : big);
     const int64_t unit = p->form == DOTS ? GROUP : FN_NR, units = p->form == DOTS ? over(p->L, GROUP) : over(p->L, FN_NR);
-    const int64_t all = p->batch * p->parts * units;
+    const int64_t all = p->groups * p->parts * units;
     const int64_t columns = t.size == 1 || p->form == DOTS ? t.size : columns_of(p, all, t.size);
     const int64_t rows = columns == t.size ? 1 : t.size / columns, row = columns == t.size ? 0 : t.rank / columns;
     const int64_t column = t.rank - row * columns, hi = cut(all, column + 1, columns);
     const int64_t r0 = cut(p->R, row, rows), r1 = cut(p->R, row + 1, rows);
     for (int64_t u = cut(all, column, columns), end; u < hi && row < rows && r0 < r1; u = end) {
-        const int64_t i = all == units ? 0 : u / units, matrix = p->parts == 1 ? i : i / p->parts;
-        const int64_t k = (i - matrix * p->parts) * p->part_K, K = least(p->part_K, p->K - k);
+        const int64_t i = all == units ? 0 : u / units, group = p->parts == 1 ? i : i / p->parts;
+        const int64_t k = (i - group * p->parts) * p->part_K, K = least(p->part_K, p->K - k);
+        const int64_t matrix = p->groups == p->batch ? group : cut(p->batch, group, p->groups);
+        const int64_t count = p->groups == p->batch ? 1 : cut(p->batch, group + 1, p->groups) - matrix;
         end = least(hi, (i + 1) * units);
         const int64_t l0 = (u - i * units) * unit, l1 = least(p->L, (end - i * units) * unit);
         fn_t *const c = p->c + i * p->c_batch;
         const fn_t *const s = p->s + matrix * p->s_batch + k * p->s_k, *const v = p->v + matrix * p->v_batch + k * p->v_k;
         if (p->form != DOTS) {
-            block(p, c, s, v, p->packed ? p->packed + k * FN_NR : 0, K, l0, l1, r0, r1, work);
+            block(p, c, s, v, p->packed ? p->packed + k * FN_NR : 0, count, K, l0, l1, r0, r1, work);
             continue;
         }
         const fn_t *const bias_r = p->c_r == 1 ? p->bias : 0, *const bias_l = p->c_r == 1 ? 0 : p->bias;
@@ -435,15 +459,15 @@ FN_KERNEL(gemm) {
     const fn_gemm_args *g = args;
     if (g->batch == 0 || g->M == 0 || g->N == 0) return;
     plan p = plan_whole(g);
-    if (p.parts > 1) {
+    if (p.addends > 1) {
         p.c = g->work, p.c_batch = g->M * g->N, p.bias = 0, p.beta = 0, p.act = FN_ACT_NONE;
         if (p.c_r == 1) p.c_l = g->N;
         else p.c_r = g->N;
     }
     multiply(&p, g->work, t);
-    if (p.parts > 1) {
+    if (p.addends > 1) {
         fn_barrier(t);
-        add_parts(g, g->work, p.parts, t);
+        add_parts(g, g->work, p.addends, t);
     }
 }
 

@@ -61,8 +61,8 @@ cdef bint _one_stride(TensorBase x, int last, int64_t *n, int64_t *stride) noexc
     return True
 
 
-def gemm(TensorBase a, TensorBase b, TensorBase bias=None, int act=0, TensorBase out=None, bint accumulate=False):
-    """act(a b + bias), or out += a b: matrices (..., M, K) and (..., K, N), leading dimensions broadcast; any strides."""
+def gemm(TensorBase a, TensorBase b, TensorBase bias=None, int act=0, TensorBase out=None, bint accumulate=False, bint summed=False):
+    """act(a b + bias), or out += a b: matrices (..., M, K) and (..., K, N), leading dimensions broadcast; any strides; summed: over these, c (M, N)."""
     cdef fn_gemm_args g
     cdef TensorBase c, direct
     cdef int64_t n[FN_DIMS]
@@ -97,6 +97,10 @@ def gemm(TensorBase a, TensorBase b, TensorBase bias=None, int act=0, TensorBase
     if bias is not None:
         _check_bias("matmul", bias, a, g.N)
         bias = dense(bias)
+    if summed:
+        n[0], n[1], ndim = g.M, g.N, 2
+        if g.batch == 0:
+            g.batch, g.K = 1, 0
     c = empty(a.dtype_, ndim, n) if out is None else out
     if out is not None:
         if out.ndim != ndim or memcmp(out.shape_, n, ndim * sizeof(int64_t)) != 0 or out.dtype_ != a.dtype_:
@@ -104,10 +108,10 @@ def gemm(TensorBase a, TensorBase b, TensorBase bias=None, int act=0, TensorBase
                                f"{DTYPE_NAMES[a.dtype_]}")
         if not is_dense(out) or out.storage is a.storage or out.storage is b.storage:
             direct = _clone(out) if accumulate else empty(a.dtype_, ndim, n)
-            copy_into(out, gemm(a, b, bias, act, contiguous(direct), accumulate))
+            copy_into(out, gemm(a, b, bias, act, contiguous(direct), accumulate, summed))
             return out
     g.c = fresh(c) if out is None else wr(out)
-    g.a, g.b, g.ldc, g.c_batch = rd(a), rd(b), g.N, g.M * g.N
+    g.a, g.b, g.ldc, g.c_batch = rd(a), rd(b), g.N, 0 if summed else g.M * g.N
     g.a_m, g.a_k = a.stride_[a.ndim - 2], a.stride_[a.ndim - 1]
     g.b_k, g.b_n = b.stride_[b.ndim - 2], b.stride_[b.ndim - 1]
     if bias is not None:

@@ -30,9 +30,11 @@ def operand(rng, shape, dtype, order):
     return fastnn.from_numpy(x), x.astype(np.float64)
 
 
-def product_everywhere(a, b, A, B, bias=None, act=0, start=None, what=""):
+def product_everywhere(a, b, A, B, bias=None, act=0, start=None, what="", summed=False):
     """gemm on every instruction set and number of threads against its meaning: the same bits for all threads, nothing else written."""
     dtype = a.dtype.name
+    if summed:                                   # a sum of products is one product along a longer k
+        A, B = np.concatenate(A, -1), np.concatenate(B, -2)
     want = ref.gemm(A, B, None if start is None else start.astype(float), None if bias is None else bias.numpy().astype(float), ACTS[act])
     bound = np.abs(A) @ np.abs(B) + 3
     for isa in _core.isas():
@@ -40,7 +42,7 @@ def product_everywhere(a, b, A, B, bias=None, act=0, start=None, what=""):
         for n in THREADS:
             with machine(isa, n):
                 out = None if start is None else fastnn.tensor(start)
-                y = _core.gemm(a, b, bias, act, out, start is not None)
+                y = _core.gemm(a, b, bias, act, out, start is not None, summed)
             if first is None:
                 compare(y, want, dtype, tol=4 + 2 * A.shape[-1] ** 0.5, bound=bound, what=f"{what} {isa}")
             first = y if first is None else first
@@ -63,6 +65,9 @@ def test_random_products(seed):
     (64, 300, 1300, ("columns", "dense")), (40, 700, 600, ("columns", "rows")), (300, 40, 1100, ("columns", "dense")),        # weight gradients, of few rows
     (150, 600, 600, ("columns", "dense")), (290, 130, 64, ("columns", "columns")), (40, 100, 1024, ("dense", "dense")),        # of many; rows pages apart
     (3, 4, 9000, ("dense", "columns")), (20, 30, 3000, ("columns", "dense")), (1, 700, 1500, ("dense", "dense")),             # parts of k
+    (8, 70, 600, ("dense", "columns")), (7, 21, 1040, ("dense", "columns")), (13, 40, 700, ("rows", "columns")),              # taller dot products
+    (20, 1024, 600, ("dense", "dense")), (64, 4200, 256, ("columns", "dense")),                                              # low blocks, broad ones
+    (100, 40, 1024, ("dense", "dense")), (16, 300, 1021, ("dense", "columns")), (500, 20, 8200, ("dense", "dense")),           # few lanes; long runs
     (1, 1, 70000, ("dense", "dense")), (1, 515, 800, ("dense", "columns")), (515, 1, 800, ("dense", "dense")),               # dot products
     (4, 70, 600, ("dense", "columns")), (70, 7, 600, ("rows", "columns")), (515, 1, 800, ("columns", "dense")), (2, 0, 5, ("dense", "dense"))], ids=str)
 def test_each_form(M, N, K, orders):
@@ -71,6 +76,24 @@ def test_each_form(M, N, K, orders):
     bias, start = fastnn.tensor(rng.standard_normal(N).astype(np.float32)), rng.standard_normal((1, M, N)).astype(np.float32)
     product_everywhere(a, b, A, B, bias, 1, None, f"{M}x{N}x{K}")
     product_everywhere(a, b, A, B, bias, 3, start, f"{M}x{N}x{K}, accumulating")
+
+
+@pytest.mark.parametrize("batch, M, N, K, orders", [
+    (3, 64, 70, 50, ("dense", "columns")), (20, 33, 40, 17, ("columns", "dense")), (5, 130, 300, 70, ("rows", "rows")),      # shares of a batch, and none
+    (2, 16, 20, 3000, ("dense", "columns")), (17, 5, 3, 9, ("apart", "dense")), (4, 20, 300, 300, ("columns", "columns")),   # k cut as well; a turn of each
+    (3, 70, 600, 600, ("columns", "dense")), (2, 9, 7, 0, ("dense", "dense")), (1, 8, 9, 10, ("dense", "dense"))], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sum_over_a_batch(batch, M, N, K, orders, dtype):
+    rng = np.random.default_rng(0)
+    (a, A), (b, B) = operand(rng, (batch, M, K), dtype, orders[0]), operand(rng, (batch, K, N), dtype, orders[1])
+    bias, start = fastnn.tensor(rng.standard_normal(N).astype(dtype)), rng.standard_normal((M, N)).astype(dtype)
+    product_everywhere(a, b, A, B, what="plain", summed=True)
+    product_everywhere(a, b, A, B, bias, 1, None, "bias, relu", True)
+    product_everywhere(a, b, A, B, bias, 2, start, "bias, sigmoid, accumulating", True)
+
+
+def test_sum_over_no_batch_is_zero():
+    assert _core.gemm(fastnn.zeros(0, 3, 4), fastnn.zeros(0, 4, 2), summed=True).tolist() == [[0, 0]] * 3
 
 
 def test_bits_of_a_row_do_not_depend_on_its_neighbours(isa):
