@@ -9,7 +9,7 @@
  * Each result is one chain of multiply-adds over k, r and s, in the same order in both. */
 #include "depthwise.h"
 
-enum { ROWS = 7, TAPS = 3, PIXELS = 6, LINES = 8 };     /* most rows of a tile; taps of a filter row in registers; pixels side by side */
+enum { ROWS = 7, TAPS = 3, WIDEST = 14, MANY = 7 };       /* most rows of a tile, and taps; pixels of a strip, and taps */
 
 /* ---- planes ------------------------------------------------------------------------------------------------------ */
 
@@ -148,122 +148,248 @@ static void plane_rows(const pass *c, int backward, fn_t *room, fn_team t) {
     }
 }
 
-/* ---- channels -------------------------------------------------------------------------------------------------------- */
+/* ---- strips ----------------------------------------------------------------------------------------------------------- */
+
+/* A row of x beneath a row of a filter, and that row's weights. */
+typedef struct {
+    const fn_t *x, *w;
+} beneath;
 
 typedef struct {
-    const fn_t *x, *w;           /* of the first tap that counts */
+    const beneath *rows;
     fn_t *y;
-    int64_t x_q, x_r, x_s, w_r, w_s, y_q, R, S, n;       /* n channels, FN_VL at the most */
+    int64_t count, at, w_at, w_s, S, dil, step, y_q, pixels, n;          /* rows; elements; `pixels` of n lanes are stored */
     vec start;
     int64_t relu;
-} spot;
+} strip;
 
-/* A tap of J pixels. */
-FN_INLINE void add_tap(vec *acc, const fn_t *x, int64_t x_q, vec w, int64_t n, const int J, const int whole) {
-    UNROLL for (int j = 0; j < J; j++) acc[j] = v_fma(whole ? v_load(x + j * x_q) : v_load_n(x + j * x_q, (int)n), w, acc[j]);
-}
-/* J neighbouring pixels; SIDE taps a row, as far apart as pixels, if that is not 0. */
-FN_INLINE void spot_(const spot *c, const int J, const int SIDE, const int whole) {
-    const int64_t n = c->n, x_s = c->x_s;
-    vec acc[PIXELS];
+/* J pixels of a row; S taps side by side and STEP between pixels, if S is not 0. Each pixel of x is loaded once for a row of
+ * the filter, whose weights stay in registers. */
+FN_INLINE void strip_(const strip *c, const int J, const int S, const int STEP) {
+    const int64_t w_s = c->w_s;
+    vec acc[WIDEST];
     UNROLL for (int j = 0; j < J; j++) acc[j] = c->start;
-    for (int64_t r = 0; r < c->R; r++) {
-        const fn_t *const x = c->x + r * c->x_r, *const w = c->w + r * c->w_r;
-        if (SIDE) UNROLL for (int s = 0; s < SIDE; s++) add_tap(acc, x + s * x_s, x_s, v_load(w + s * c->w_s), n, J, whole);
-        else for (int64_t s = 0; s < c->S; s++) add_tap(acc, x + s * x_s, c->x_q, v_load(w + s * c->w_s), n, J, whole);
-    }
-    UNROLL for (int j = 0; j < J; j++) {
-        const vec v = c->relu ? v_relu(acc[j]) : acc[j];
-        if (whole) v_store(c->y + j * c->y_q, v);
-        else v_store_n(c->y + j * c->y_q, v, (int)n);
-    }
-}
-static void one(const spot *c) {
-    if (c->n == FN_VL) spot_(c, 1, 0, 1);
-    else spot_(c, 1, 0, 0);
-}
-static void some(const spot *c) {
-    const int64_t side = c->n == FN_VL && c->x_q == c->x_s ? c->S : 0;
-    if (side == 3) spot_(c, PIXELS, 3, 1);
-    else if (side == 5) spot_(c, PIXELS, 5, 1);
-    else if (side == 7) spot_(c, PIXELS, 7, 1);
-    else if (c->n == FN_VL) spot_(c, PIXELS, 0, 1);
-    else spot_(c, PIXELS, 0, 0);
-}
-
-/* Packed weights [r][s][lane], zeros in lanes beyond the channels. */
-static void pack(const pass *c, int64_t lanes, fn_t *packed, fn_team t) {
-    int64_t lo, hi;
-    fn_share(c->R * c->S, 1, t, &lo, &hi);
-    for (int64_t i = lo; i < hi; i++)
-        for (int64_t k = 0; k < lanes; k++) packed[i * lanes + k] = k < c->K ? c->w[k * c->R * c->S + i] : 0;
-}
-
-/* Row p of image n, FN_VL channels from k on. */
-static void row_of_channels(const pass *c, int64_t every, const axis *ways, const axis *columns, const fn_t *packed, int64_t n,
-                            int64_t p, int64_t k) {
-    const int64_t K = c->K, Q = c->Q, lanes = up(K, FN_VL);
-    const axis h = ways[p % c->every];
-    int64_t r0, r1;
-    taps_at(&h, p / c->every, &r0, &r1);
-    const fn_t *const x = c->x + n * c->x_n + (p / c->every * h.step + h.first + r0 * h.dil) * c->x_h;
-    fn_t *const y = c->y + (n * c->P + p) * Q * K;
-    for (int64_t q = 0; q < least(every, Q); q++) {
-        const axis *const v = columns + q;
-        const int64_t far = v->first + (v->taps - 1) * v->dil, m = least(FN_VL, K - k);
-        const int64_t begin = least(v->first < 0 ? over(-v->first, v->step) : 0, v->out);        /* where no tap falls outside */
-        const int64_t end = most(least(whole_of(v->in - 1 - far, v->step) + 1, v->out), begin);
-        spot b = {.x_q = v->step * c->x_w, .x_r = h.dil * c->x_h, .x_s = v->dil * c->x_w, .y_q = every * K, .n = m,
-                  .w_r = h.w_step * c->S * lanes, .w_s = v->w_step * lanes, .R = r1 - r0, .S = v->taps, .relu = c->relu,
-                  .start = c->bias ? load(c->bias + k, m) : v_zero()};
-        const fn_t *const w = packed + ((h.w0 + r0 * h.w_step) * c->S + v->w0) * lanes + k;
-        const fn_t *const x_k = x + v->first * c->x_w + k;
-        fn_t *const y_k = y + q * K + k;
-        for (int64_t j = 0; j < v->out; j++) {
-            b.y = y_k + j * b.y_q, b.x = x_k + j * b.x_q, b.w = w;
-            if (j >= begin && j < end && end - begin >= PIXELS) {        /* the last pixels again */
-                j = least(j, end - PIXELS), b.y = y_k + j * b.y_q, b.x = x_k + j * b.x_q, b.S = v->taps;
-                some(&b), j += PIXELS - 1;
-                continue;
+    for (const beneath *row = c->rows; row < c->rows + c->count; row++) {
+        const fn_t *x = row->x + c->at, *w = row->w + c->w_at;
+        NEAR_BY(x);
+        if (S) {
+            vec v[MANY];
+            UNROLL for (int s = 0; s < S; s++) {
+                v[s] = v_load(w), w += w_s;
+                HOLD(v[s]);
             }
-            int64_t s0, s1;
-            taps_at(v, j, &s0, &s1);
-            b.x += s0 * b.x_s, b.w += s0 * b.w_s, b.S = s1 - s0;
-            one(&b);
+            UNROLL for (int i = 0; i < (J - 1) * STEP + S; i++) {
+                const vec x_i = v_load(x + i * FN_VL);
+                UNROLL for (int s = 0; s < S; s++)
+                    if (i >= s && (i - s) % STEP == 0 && (i - s) / STEP < J)
+                        acc[(i - s) / STEP] = v_fma(x_i, v[s], acc[(i - s) / STEP]);
+            }
+        } else {
+            for (int64_t s = 0; s < c->S; s++) {
+                const vec w_v = v_load(w + s * w_s);
+                UNROLL for (int j = 0; j < J; j++) acc[j] = v_fma(v_load(x + s * c->dil + j * c->step), w_v, acc[j]);
+            }
+        }
+    }
+    if (c->relu) UNROLL for (int j = 0; j < J; j++) acc[j] = v_relu(acc[j]);
+    if (c->pixels == J && c->n == FN_VL) {
+        UNROLL for (int j = 0; j < J; j++) v_store(c->y + j * c->y_q, acc[j]);
+    } else if (c->n == FN_VL) {
+        UNROLL for (int j = 0; j < J; j++) if (j < c->pixels) v_store(c->y + j * c->y_q, acc[j]);
+    } else {
+        UNROLL for (int j = 0; j < J; j++) if (j < c->pixels) v_store_n(c->y + j * c->y_q, acc[j], (int)c->n);
+    }
+}
+#define STRIP(J, S, STEP) static void strip##J##_##S##_##STEP(const strip *c) { strip_(c, J, S, STEP); }
+#define STRIPS(J) STRIP(J, 0, 1) STRIP(J, 1, 1) STRIP(J, 2, 1) STRIP(J, 3, 1) STRIP(J, 4, 1) STRIP(J, 5, 1) STRIP(J, 7, 1) \
+    STRIP(J, 3, 2) STRIP(J, 5, 2) STRIP(J, 7, 2)
+#define THOSE(J) {{strip##J##_0_1, strip##J##_1_1, strip##J##_2_1, strip##J##_3_1, strip##J##_4_1, strip##J##_5_1, strip##J##_0_1, \
+    strip##J##_7_1}, {strip##J##_0_1, strip##J##_0_1, strip##J##_0_1, strip##J##_3_2, strip##J##_0_1, strip##J##_5_2, strip##J##_0_1, \
+    strip##J##_7_2}}
+typedef void (*strip_fn)(const strip *c);
+#if FN_ROWS1 == 14               /* registers for a pixel's sum, a filter's row and a pixel of x */
+#define WIDTHS(f) f(4) f(7) f(8) f(14)
+static const int64_t widths[] = {4, 7, 8, 14};
+WIDTHS(STRIPS)
+static const strip_fn strips[][2][8] = {THOSE(4), THOSE(7), THOSE(8), THOSE(14)};
+#else
+#define WIDTHS(f) f(4) f(7) f(8)
+static const int64_t widths[] = {4, 7, 8};
+WIDTHS(STRIPS)
+static const strip_fn strips[][2][8] = {THOSE(4), THOSE(7), THOSE(8)};
+#endif
+static int64_t strip_width(int64_t outs) {
+    int64_t best = widths[0];
+    for (size_t i = 1; i < sizeof(widths) / sizeof(*widths); i++)
+        if (over(outs, widths[i]) * (widths[i] + 1) <= over(outs, best) * (best + 1)) best = widths[i];
+    return best;
+}
+static strip_fn strip_of(int64_t taps, int64_t dil, int64_t step, int64_t wide) {
+    int64_t i = 0;
+    while (widths[i] != wide) i++;
+    return strips[i][step == 2][taps < 8 && dil == 1 && step <= 2 ? taps : 0];
+}
+
+/* ---- lanes ----------------------------------------------------------------------------------------------------------- */
+
+/* FN_VL channels side by side: rows of x, in a ring as long as a filter is high, as [pixel][lane] with zeros left and right.
+ * Groups of I channels have I copies of a row; copy i shows each lane channel i of its group. */
+typedef struct {
+    const fn_conv_args *a;
+    const fn_t *x, *w, *bias;
+    fn_t *y;
+    int64_t x_n, x_c, x_h, x_w;
+    int64_t N, K, I, R, S, H, W, P, Q, relu, backward;
+    int64_t down, across;                    /* ways of rows and of columns: strides of dx */
+    int64_t step, low_h, high_h, ring, low_w;            /* row p of y reads rows p/down*step + [low_h, high_h] of x */
+    int64_t wide, cols, outs, pitch;         /* pixels of a strip; those of a window, of a row, each way; pixels of a ring's row */
+    int64_t group;                           /* chunks of channels that go down the rows together, as the memory lies */
+    int64_t height, blocks, depth;           /* rows of y of a visit; rows that are turned to planes together */
+    int64_t packed, axes, rows, block, room; /* elements */
+} lanes;
+
+/* From the first to the last position that output 0 reads, in any way. */
+static void span_of(const fn_conv_args *a, int64_t backward, int rows, int64_t ways, int64_t *low, int64_t *high) {
+    *low = INT64_MAX, *high = INT64_MIN;
+    for (int64_t o = 0; o < ways; o++) {
+        const axis v = way_of(a, (int)backward, rows, o);
+        if (v.taps) *low = least(*low, v.first), *high = most(*high, v.first + (v.taps - 1) * v.dil);
+    }
+    if (*low > *high) *low = *high = 0;
+}
+
+static lanes lanes_of(const fn_conv_args *a, int64_t backward) {
+    lanes c = backward ? (lanes){.x = a->dy, .y = a->dx, .x_n = a->dy_n, .x_c = a->dy_c, .x_h = a->dy_h, .x_w = a->dy_w, .K = a->C,
+                                 .H = a->P, .W = a->Q, .P = a->H, .Q = a->W, .down = least(a->stride_h, a->H),
+                                 .across = least(a->stride_w, a->W), .step = 1}
+                       : (lanes){.x = a->x, .bias = a->b, .y = a->y, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h, .x_w = a->x_w,
+                                 .K = a->K, .H = a->H, .W = a->W, .P = a->P, .Q = a->Q, .relu = a->act == FN_ACT_RELU, .down = 1,
+                                 .across = 1, .step = a->stride_h};
+    c.a = a, c.w = a->w, c.N = a->N, c.I = a->C / a->G, c.R = a->R, c.S = a->S, c.backward = backward;
+    int64_t high;
+    const int64_t step = backward ? 1 : a->stride_w;
+    span_of(a, backward, 1, c.down, &c.low_h, &c.high_h), span_of(a, backward, 0, c.across, &c.low_w, &high);
+    const int64_t span = c.high_h - c.low_h + 1; c.ring = span; c.outs = over(c.Q, c.across);
+    c.wide = strip_width(c.outs);
+    const int64_t strips = over(c.outs, c.wide), bytes = c.ring * c.I * FN_VBYTES;
+    const int64_t fit = most((LANES / bytes - (high - c.low_w)) / (c.wide * step), 1);
+    c.cols = over(strips, over(strips, fit)) * c.wide;
+    c.pitch = (c.cols - 1) * step + high - c.low_w + 1;
+    const int64_t chunks = over(c.K, FN_VL), image = most(c.H * c.W, c.P * c.Q) * c.K * SIZE;
+    const int64_t together = !a->planes && few_taps(a) && image > RINGS;
+    c.group = together ? least(chunks, most(RINGS / (span * c.pitch * FN_VBYTES), 1)) : 1;
+    if (c.H * c.pitch * c.I * c.group * FN_VBYTES <= (together ? RINGS : LANES)) c.ring = most(c.ring, c.H);
+    c.blocks = a->planes || together ? 1 : over(c.P, most(IMAGE / (c.W * c.K * SIZE * c.step), 2 * span) * c.down);
+    const int64_t visits = c.N * over(chunks, c.group);
+    if (visits * c.blocks < FEED) c.blocks = most(least(over(FEED, visits), c.P / 4), c.blocks);
+    c.height = over(c.P, c.blocks), c.blocks = over(c.P, c.height);
+    c.depth = c.cols < c.outs ? 1 : least(over(4 * FN_VL, c.Q), c.height);
+    c.packed = up(chunks * c.I * c.R * c.S * FN_VL, 64);
+    c.axes = up(((c.down + c.across) * (int64_t)sizeof(axis) + c.across * (int64_t)sizeof(strip_fn)) / SIZE, 64);
+    c.rows = up(c.I * c.R * (int64_t)sizeof(beneath) / SIZE, 64);
+    c.block = up(c.group * c.ring * c.I * c.pitch * FN_VL, 64);
+    c.room = c.axes + c.rows + c.block + up(a->planes ? c.depth * c.cols * c.across * FN_VL : 0, 64);
+    return c;
+}
+
+/* Packed weights [chunk of channels][input of a group][r][s][lane]. */
+static void pack(const lanes *c, fn_t *packed, fn_team t) {
+    const int64_t taps = c->R * c->S, each = c->I * taps;
+    int64_t lo, hi;
+    fn_share(over(c->K, FN_VL), 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t k = u * FN_VL, n = least(FN_VL, c->K - k);
+        fn_t *const y = packed + k * each;
+        if (!c->backward || c->I == 1) {
+            turn(y, c->w + k * each, each, each, n);
+            continue;
+        }
+        for (int64_t i = 0; i < each; i++)
+            for (int64_t l = 0; l < FN_VL; l++) {
+                const int64_t out = k + least(l, n - 1);
+                y[i * FN_VL + l] = c->w[((out / c->I * c->I + i / taps) * c->I + out % c->I) * taps + i % taps];
+            }
+    }
+}
+
+static void lane_rows(const lanes *c, const fn_t *packed, fn_t *room, fn_team t) {
+    axis *const ways = (axis *)room, *const columns = ways + c->down;
+    strip_fn *const strips_ = (strip_fn *)(columns + c->across);
+    beneath *const rows = (beneath *)(room + c->axes);
+    fn_t *const block = room + c->axes + c->rows, *const turned = block + c->block;
+    const int64_t K = c->K, P = c->P, Q = c->Q, I = c->I, R = c->R, S = c->S, planes_ = c->a->planes;
+    const int64_t pitch = c->pitch * FN_VL;
+    for (int64_t p = 0; p < c->down; p++) ways[p] = way_of(c->a, (int)c->backward, 1, p);
+    for (int64_t q = 0; q < c->across; q++) {
+        columns[q] = way_of(c->a, (int)c->backward, 0, q);
+        strips_[q] = strip_of(columns[q].taps, columns[q].dil, columns[q].step, c->wide);
+    }
+    const int64_t groups = over(over(K, FN_VL), c->group), each = c->ring * I * pitch;
+    int64_t lo, hi;
+    fn_share(c->N * c->blocks * groups, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        const int64_t k0 = u % groups * c->group * FN_VL, k1 = least(K, k0 + c->group * FN_VL), n = u / groups / c->blocks;
+        const int64_t p0 = u / groups % c->blocks * c->height, p1 = least(P, p0 + c->height);
+        for (int64_t j0 = 0; j0 < c->outs; j0 += c->cols) {
+            const int64_t q0 = j0 * c->across, q1 = least(Q, (j0 + c->cols) * c->across);
+            int64_t next = 0, done = p0;
+            for (int64_t p = p0; p < p1; p++) {
+                const int64_t way = c->down > 1 ? p % c->down : 0, at = (c->down > 1 ? p / c->down : p) * c->step;
+                const axis h = ways[way];
+                int64_t r0, r1;
+                next = most(next, at + c->low_h);
+                for (; next <= least(at + c->high_h, c->H - 1); next++)
+                    for (int64_t k = k0; k < k1; k += FN_VL)
+                        lane_row(block + (k - k0) / FN_VL * each + slot(next, c->ring) * I * pitch, c->pitch,
+                                 c->x + n * c->x_n + next * c->x_h, c->x_w, c->x_c, j0 * columns->step + c->low_w, c->W, k,
+                                 least(FN_VL, K - k), I, k + FN_VL < K ? FN_VL : 0);
+                taps_at(&h, c->down > 1 ? p / c->down : p, &r0, &r1);
+                for (int64_t k = k0; k < k1; k += FN_VL) {
+                    const int64_t m = least(FN_VL, K - k);
+                    const fn_t *const w = packed + k * I * R * S, *const x = block + (k - k0) / FN_VL * each;
+                    strip b = {.rows = rows, .relu = c->relu, .start = c->bias ? load(c->bias + k, m) : v_zero(),
+                               .n = planes_ ? FN_VL : m, .y_q = c->across * (planes_ ? FN_VL : K)};
+                    for (int64_t i = 0; i < I; i++)
+                        for (int64_t r = r0; r < r1; r++)
+                            rows[b.count++] = (beneath){x + (slot(at + h.first + r * h.dil, c->ring) * I + i) * pitch,
+                                                        w + (i * R + h.w0 + r * h.w_step) * S * FN_VL};
+                    fn_t *const y = planes_ ? turned + (p - done) * Q * FN_VL : c->y + ((n * P + p) * Q + q0) * K + k;
+                    for (int64_t q = 0; q < c->across; q++) {
+                        const axis *const v = columns + q;
+                        b.S = v->taps, b.dil = v->dil * FN_VL, b.step = v->step * FN_VL, b.w_at = v->w0 * FN_VL, b.w_s = v->w_step * FN_VL;
+                        for (int64_t j = 0; j < least(c->cols, v->out - j0); j += c->wide) {
+                            b.at = (v->first - c->low_w + j * v->step) * FN_VL, b.pixels = least(c->wide, v->out - j0 - j);
+                            b.y = y + q * (planes_ ? FN_VL : K) + j * b.y_q;
+                            strips_[q](&b);
+                        }
+                    }
+                }
+                if (planes_ && (p + 1 - done == c->depth || p + 1 == p1)) {
+                    planes(c->y + ((n * K + k0) * P + done) * Q + q0, P * Q, turned, FN_VL,
+                           c->depth > 1 ? (p + 1 - done) * Q : q1 - q0, k1 - k0);
+                    done = p + 1;
+                }
+            }
         }
     }
 }
 
-static void channel_rows(const pass *c, int backward, const fn_t *packed, fn_t *room, fn_team t) {
-    const int64_t K = c->K, at_once = c->R * c->S > 9 ? LINES : 1, blocks = over(c->P, at_once);
-    const int64_t every = backward ? c->a->stride_w : 1;
-    axis *const ways = (axis *)room, *const columns = ways + c->ways;
-    for (int64_t p = 0; p < c->ways; p++) ways[p] = way_of(c->a, backward, 1, p);
-    for (int64_t q = 0; q < least(every, c->Q); q++) columns[q] = way_of(c->a, backward, 0, q);
-    int64_t lo, hi;
-    fn_share(c->N * blocks, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++)
-        for (int64_t k = 0; k < K; k += FN_VL)
-            for (int64_t p = u % blocks * at_once; p < least(c->P, (u % blocks + 1) * at_once); p++)
-                row_of_channels(c, every, ways, columns, packed, u / blocks, p, k);
-}
-
 FN_INLINE int64_t pass_work(const fn_conv_args *a, int backward, int64_t threads) {
-    const pass c = pass_of(a, backward);
-    if (a->planes) return c.room * threads * SIZE;
-    return (up(c.R * c.S * up(c.K, FN_VL), 64) + up((c.ways + least(a->stride_w, c.Q)) * (int64_t)sizeof(axis) / SIZE, 64) * threads) * SIZE;
+    if (!in_lanes(a)) return pass_of(a, backward).room * threads * SIZE;
+    const lanes c = lanes_of(a, backward);
+    return (c.packed + c.room * threads) * SIZE;
 }
 FN_INLINE void pass_run(const fn_conv_args *a, int backward, fn_team t) {
-    const pass c = pass_of(a, backward);
     fn_t *const work = a->work;
-    if (a->planes) {
+    if (!in_lanes(a)) {
+        const pass c = pass_of(a, backward);
         plane_rows(&c, backward, work + t.rank * c.room, t);
         return;
     }
-    const int64_t packed = up(c.R * c.S * up(c.K, FN_VL), 64);
-    pack(&c, up(c.K, FN_VL), work, t);
+    const lanes c = lanes_of(a, backward);
+    pack(&c, work, t);
     fn_barrier(t);
-    channel_rows(&c, backward, work, work + packed + t.rank * up((c.ways + least(a->stride_w, c.Q)) * (int64_t)sizeof(axis) / SIZE, 64), t);
+    lane_rows(&c, work, work + c.packed + t.rank * c.room, t);
 }
 FN_WORK(depthwise_fwd) { return pass_work(args, 0, threads); }
 FN_WORK(depthwise_bwd_x) { return pass_work(args, 1, threads); }

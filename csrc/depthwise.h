@@ -99,4 +99,77 @@ FN_SHARED void fill_row(const rows *b, fn_t *y, const fn_t *x, int64_t q0) {
 FN_SHARED void fill(const rows *b, fn_t *y, const fn_t *x, int64_t x_h, int64_t H, int64_t h0, int64_t h1, int64_t q0) {
     for (int64_t h = h0; h < h1; h++, y += b->pitch) fill_row(b, y, h >= 0 && h < H ? x + h * x_h : 0, q0);
 }
+
+/* ---- lanes ----------------------------------------------------------------------------------------------------------- */
+
+#define LANES 32768              /* bytes of a ring that stays in the first-level cache */
+#define RINGS 262144             /* bytes of rings, of all channels, that stay in the second-level cache */
+#define IMAGE 524288             /* bytes of rows of an image that are passed over, channels after channels: */
+#define LITTLE 65536             /* many taps repay reading rows again, few do not */
+#define FEED 16                  /* visits that feed a team, and parts of sums */
+
+/* The compiler reaches what lies near p from one register. */
+#define NEAR_BY(p) __asm__("" : "+r"(p))
+
+/* Does a kernel take FN_VL channels side by side? Row-major images are turned in the cache where that pays. */
+FN_INLINE int in_lanes(const fn_conv_args *a) {
+    const int64_t taps = a->R * a->S;
+    if (!a->planes || a->C != a->G) return 1;
+    return a->K == a->G && 2 * a->K >= FN_VL && (taps > 9 || a->Q <= 8 || (taps == 9 && a->Q <= 64));
+}
+
+FN_INLINE int few_taps(const fn_conv_args *a) { return a->C == a->G && a->R * a->S <= 9; }
+
+/* Row h's place in a ring. */
+FN_INLINE int64_t slot(int64_t h, int64_t ring) { return h < ring ? h : h % ring; }
+/* y[j*FN_VL + l] = x[l*x_c + j] for n pixels of m planes; the lanes beyond are the last one's. */
+FN_SHARED void turn(fn_t *y, const fn_t *x, int64_t x_c, int64_t n, int64_t m) {
+    if (n < FN_PIECE) {
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t l = 0; l < FN_VL; l++) y[j * FN_VL + l] = x[least(l, m - 1) * x_c + j];
+        return;
+    }
+    for (int64_t i = 0; i < n; i += FN_PIECE) {
+        const int64_t j = least(i, n - FN_PIECE);
+        vec v[FN_PIECE];
+        v_load_turned(v, x + j, x_c, (int)m);
+        UNROLL for (int q = 0; q < FN_PIECE; q++) v_store(y + (j + q) * FN_VL, v[q]);
+    }
+}
+
+/* Pixels [from, from + pitch) of a row x of W pixels, channels [k, k + m), zeros outside of it. */
+FN_SHARED void lane_row(fn_t *y, int64_t pitch, const fn_t *x, int64_t x_w, int64_t x_c, int64_t from, int64_t W, int64_t k, int64_t m,
+                        int64_t I, int64_t ahead) {
+    const int64_t lo = least(most(-from, 0), pitch), hi = most(least(pitch, W - from), lo);
+    const fn_t *const x_k = x + (from + lo) * x_w + k * x_c;
+    fn_t *const y_lo = y + lo * FN_VL;
+    vec zero = v_zero();
+    HOLD(zero);                              /* a call of memset would take longer */
+    for (int64_t i = 0; i < I; i++) {
+        for (int64_t j = 0; j < lo; j++) v_store(y + (i * pitch + j) * FN_VL, zero);
+        for (int64_t j = hi; j < pitch; j++) v_store(y + (i * pitch + j) * FN_VL, zero);
+    }
+    if (I > FN_VL) {                         /* all lanes in one group */
+        for (int64_t i = 0; i < I; i++)
+            for (int64_t j = 0; j < hi - lo; j++)
+                v_store(y_lo + (i * pitch + j) * FN_VL, v_set1(x[(from + lo + j) * x_w + (k / I * I + i) * x_c]));
+        return;
+    }
+    if (x_c == 1 && m == FN_VL) {
+        for (int64_t j = 0; j < hi - lo; j++) {
+            __builtin_prefetch(x_k + j * x_w + ahead, 0, 2);
+            v_store(y_lo + j * FN_VL, v_load(x_k + j * x_w));
+        }
+    }
+    else if (x_c == 1) for (int64_t j = 0; j < hi - lo; j++) v_store(y_lo + j * FN_VL, load(x_k + j * x_w, m));
+    else turn(y_lo, x_k, x_c, hi - lo, m);
+    if (I == 1) return;
+    mask from_lane[8];
+    for (int64_t i = 0; i < I; i++)
+        for (int l = 0; l < FN_VL; l++) from_lane[i][l] = (fn_i)(l / I * I + i);
+    for (int64_t j = 0; j < hi - lo; j++) {
+        const vec v = v_load(y_lo + j * FN_VL);
+        for (int64_t i = 0; i < I; i++) v_store(y_lo + (i * pitch + j) * FN_VL, __builtin_shuffle(v, from_lane[i]));
+    }
+}
 #endif

@@ -7,8 +7,8 @@
  * into parts that the shape alone fixes, and both are added in order. */
 #include "depthwise.h"
 
-enum { ROWS = 4, TAPS = 8 };                 /* rows of dy together; most taps of a filter row side by side */
-#define FEED 16                  /* parts, and chunks of channels, that feed a team */
+/* Rows of dy together; most taps of a filter row side by side; of lanes: pixels together, most sums at once. */
+enum { ROWS = 4, TAPS = 8, TOGETHER = 4, SUMS = 14 };
 
 /* ---- planes ------------------------------------------------------------------------------------------------------ */
 
@@ -65,7 +65,7 @@ FN_INLINE void meet_some(vec *acc, const meeting *c, const fn_t *x, const fn_t *
     }
 }
 FN_INLINE void meet(const meeting *c, const int R, const int S, const int T) {
-    vec acc[R * S];
+    vec acc[9];
     UNROLL for (int i = 0; i < R * S; i++) acc[i] = v_zero();
     for (int64_t q = 0; q < c->Q; q += FN_VL) {
         const int64_t n = least(FN_VL, c->Q - q);
@@ -169,124 +169,200 @@ static void plane_sums(const fn_conv_args *a, const grad *d, fn_team t) {
     finish(a, d, shared + lo * d->each, a->K * d->each, lo, hi);
 }
 
-/* ---- channels ------------------------------------------------------------------------------------------------------- */
+/* ---- lanes ----------------------------------------------------------------------------------------------------------- */
 
-/* Where a row of dy meets rows of x, for FN_VL channels. */
+/* FN_VL channels side by side (depthwise.c): rows of x in a ring with one of zeros behind it, some rows of dy beside them. A visit
+ * adds what rows of an image give to the sums of all channels, [chunk of channels][input of a group][r][s][lane] and one more for
+ * the bias. */
 typedef struct {
-    fn_t *sums;                  /* [r][s], sum_r and sum_s apart */
-    const fn_t *x, *dy;
-    int64_t sum_r, sum_s, x_q, x_r, x_s, dy_q, n, Q, begin, end;         /* all taps of pixels [begin, end) are inside */
-    axis v;
+    int64_t I, chunks, taps, each, all;      /* sums of a chunk; elements of them, and of all chunks */
+    int64_t ring, cols, pitch, lines;        /* rows of the ring; pixels of a window; of a ring's row; rows of dy together */
+    int64_t height, blocks, visits, parts;
+    int64_t rows, block, room;               /* elements, of a thread */
+} side;
+
+static side side_of(const fn_conv_args *a) {
+    const int64_t far = (a->S - 1) * a->dil_w;
+    side d = {.I = a->C / a->G, .chunks = over(a->K, FN_VL), .ring = (a->R - 1) * a->dil_h + 1};
+    d.taps = d.I * a->R * a->S, d.each = (d.taps + 1) * FN_VL, d.all = up(d.chunks * d.each, 64);
+    const int64_t row = a->W * a->C * SIZE * a->stride_h, fit = most((LANES / (d.ring * FN_VBYTES) - far) / a->stride_w / TOGETHER, 1) * TOGETHER;
+    d.cols = least(up(over(a->Q, most(over(a->Q, fit), 1)), TOGETHER), most(a->Q, 1));
+    d.pitch = (d.cols - 1) * a->stride_w + far + 1;
+    d.blocks = a->planes ? 1 : over(a->P, few_taps(a) ? most(LITTLE / row, 1) : most(IMAGE / row, 2 * d.ring));
+    if (a->N * d.blocks < FEED) d.blocks = most(least(over(FEED, most(a->N, 1)), a->P / 4), d.blocks);
+    d.height = most(over(a->P, most(d.blocks, 1)), 1), d.blocks = over(a->P, d.height);
+    d.visits = a->N * d.blocks, d.parts = most(least(d.visits, FEED), 1);
+    d.lines = least(over(64, d.cols), d.height), d.ring += (d.lines - 1) * a->stride_h;
+    if (a->H * d.pitch * FN_VBYTES <= LANES) d.ring = most(d.ring, a->H);
+    d.rows = up(d.lines * a->R * 8 / SIZE, 64), d.block = up((d.ring + 1) * d.I * d.pitch * FN_VL, 64);
+    d.room = d.rows + d.block + up(d.lines * d.cols * FN_VL, 64);
+    return d;
+}
+
+/* Where rows of dy meet rows of x. */
+typedef struct {
+    fn_t *sums;                  /* of the first tap; sum_r from row to row of the filter */
+    const fn_t *const *x, *dy;   /* row r of x for a row of dy, x_p to the next one's */
+    int64_t lines, x_p, at, sum_r, step, dil, Q;
 } crossing;
 
-FN_INLINE void cross_some(vec *acc, const crossing *c, int64_t q, const int J, const int R, const int S, const int slide) {
-    const int64_t x_s = c->x_s, x_q = slide ? x_s : c->x_q;
-    const fn_t *const x = c->x + q * x_q, *const dy = c->dy + q * c->dy_q;
-    UNROLL for (int j = 0; j < J; j++) {
-        const vec g = v_load(dy + j * c->dy_q);
-        UNROLL for (int r = 0; r < R; r++)
-            UNROLL for (int s = 0; s < S; s++)
-                acc[r * S + s] = v_fma(g, v_load(slide ? x + r * c->x_r + (j + s) * x_s : x + r * c->x_r + j * x_q + s * x_s),
-                                       acc[r * S + s]);
-    }
-}
-FN_INLINE void cross(const crossing *c, const int R, const int S, const int slide) {
-    vec acc[R * S];
-    int64_t q = 0;
+/* R rows of the filter and S taps of each; STEP between pixels and 1 between taps, if that is not 0: pixels go together. */
+FN_INLINE void cross(const crossing *c, const int R, const int S, const int STEP) {
+    const int64_t step = STEP ? STEP * FN_VL : c->step, dil = STEP ? FN_VL : c->dil;
+    const fn_t *dy = c->dy, *const *rows = c->x;
+    vec acc[SUMS];
     UNROLL for (int i = 0; i < R * S; i++) acc[i] = v_zero();
-    while (q < c->Q) {
-        if (c->n == FN_VL && q >= c->begin && q + 4 <= c->end) {
-            cross_some(acc, c, q, 4, R, S, slide), q += 4;
-            continue;
-        }
-        const vec g = load(c->dy + q * c->dy_q, c->n);
-        UNROLL for (int s = 0; s < S; s++) {
-            const int64_t at = q * c->v.step + c->v.first + s * c->v.dil;
-            if (at < 0 || at >= c->v.in) continue;
-            UNROLL for (int r = 0; r < R; r++)
-                acc[r * S + s] = v_fma(g, load(c->x + q * c->x_q + r * c->x_r + s * c->x_s, c->n), acc[r * S + s]);
-        }
-        q++;
-    }
-    UNROLL for (int i = 0; i < R * S; i++) {
-        fn_t *const sum = c->sums + i / S * c->sum_r + i % S * c->sum_s;
-        v_store(sum, v_load(sum) + acc[i]);
-    }
-}
-#define CROSS(R, S) static void cross##R##x##S(const crossing *c) { \
-    if (c->x_q == c->x_s) cross(c, R, S, 1); \
-    else cross(c, R, S, 0); }
-CROSS(3, 3) CROSS(2, 3) CROSS(1, 1) CROSS(1, 2) CROSS(1, 3) CROSS(1, 4) CROSS(1, 5) CROSS(1, 6) CROSS(1, 7) CROSS(1, 8)
-static void (*const cross_taps[TAPS])(const crossing *c) = {cross1x1, cross1x2, cross1x3, cross1x4,
-                                                            cross1x5, cross1x6, cross1x7, cross1x8};
-
-/* A row of dy. */
-static void add_channels(const fn_conv_args *a, int64_t n, int64_t p, fn_t *sums) {
-    const int64_t S = a->S, K = a->K, lanes = up(K, FN_VL);
-    const axis h = forward_axis(a->H, a->P, a->R, a->stride_h, a->pad_h, a->dil_h);
-    const axis v = forward_axis(a->W, a->Q, S, a->stride_w, a->pad_w, a->dil_w);
-    const int64_t x_s = v.dil * a->x_w, x_r = h.dil * a->x_h;
-    int64_t r0, r1;
-    taps_at(&h, p, &r0, &r1);
-    crossing c = {.sum_s = lanes, .sum_r = S * lanes, .x_q = v.step * a->x_w, .x_r = x_r, .dy_q = a->dy_w, .Q = a->Q};
-    for (int64_t k = 0; k < K; k += FN_VL) {
-        const fn_t *const x = (const fn_t *)a->x + n * a->x_n + (p * h.step + h.first) * a->x_h + v.first * a->x_w + k;
-        c.n = least(FN_VL, K - k), c.dy = (const fn_t *)a->dy + n * a->dy_n + p * a->dy_h + k;
-        if (a->db) {
-            vec sum = v_zero();
-            for (int64_t q = 0; q < a->Q; q++) sum += load(c.dy + q * c.dy_q, c.n);
-            v_store(sums + a->R * S * lanes + k, v_load(sums + a->R * S * lanes + k) + sum);
-        }
-        for (int64_t s = 0, taps; s < S && a->dw; s += taps) {
-            taps = over(S - s, over(S - s, TAPS));
-            c.v = v, c.v.first += s * v.dil, c.x_s = x_s;
-            c.begin = c.v.first < 0 ? over(-c.v.first, v.step) : 0;
-            c.end = least(whole_of(v.in - 1 - c.v.first - (taps - 1) * v.dil, v.step) + 1, v.out);
-            for (int64_t r = r0, rows; r < r1; r += rows) {
-                rows = taps == 3 && r1 - r < 4 ? r1 - r : 1;
-                c.sums = sums + (r * S + s) * lanes + k, c.x = x + r * x_r + s * x_s;
-                if (rows == 3) cross3x3(&c);
-                else if (rows == 2) cross2x3(&c);
-                else cross_taps[taps - 1](&c);
+    for (int64_t p = 0; p < c->lines; p++, rows += c->x_p) {
+        const fn_t *x[3];
+        int64_t q = 0;
+        UNROLL for (int r = 0; r < R; r++) x[r] = rows[r] + c->at;
+        if (STEP)
+            for (; q + TOGETHER <= c->Q; q += TOGETHER, dy += TOGETHER * FN_VL) {
+                vec g[TOGETHER];
+                UNROLL for (int j = 0; j < TOGETHER; j++) {
+                    g[j] = v_load(dy + j * FN_VL);
+                    HOLD(g[j]);
+                }
+                UNROLL for (int r = 0; r < R; r++) {
+                    UNROLL for (int i = 0; i < (TOGETHER - 1) * STEP + S; i++) {
+                        const vec x_i = v_load(x[r] + i * FN_VL);
+                        UNROLL for (int j = 0; j < TOGETHER; j++)
+                            if (i >= j * STEP && i - j * STEP < S)
+                                acc[r * S + i - j * STEP] = v_fma(g[j], x_i, acc[r * S + i - j * STEP]);
+                    }
+                    x[r] += TOGETHER * step;
+                }
+            }
+        for (; q < c->Q; q++, dy += FN_VL) {
+            const vec g = v_load(dy);
+            UNROLL for (int r = 0; r < R; r++) {
+                UNROLL for (int s = 0; s < S; s++) acc[r * S + s] = v_fma(g, v_load(x[r] + s * dil), acc[r * S + s]);
+                x[r] += step;
             }
         }
     }
+    UNROLL for (int i = 0; i < R * S; i++) {
+        fn_t *const sum = c->sums + i / S * c->sum_r + i % S * FN_VL;
+        v_store(sum, v_load(sum) + acc[i]);
+    }
+}
+#define CROSS(R, S, STEP) static void cross##R##x##S##_##STEP(const crossing *c) { cross(c, R, S, STEP); }
+CROSS(1, 1, 0) CROSS(1, 2, 0) CROSS(1, 3, 0) CROSS(1, 4, 0) CROSS(1, 5, 0) CROSS(1, 6, 0) CROSS(1, 7, 0) CROSS(1, 8, 0)
+CROSS(1, 3, 1) CROSS(2, 3, 1) CROSS(3, 3, 1) CROSS(1, 3, 2) CROSS(2, 3, 2) CROSS(3, 3, 2)
+CROSS(1, 5, 1) CROSS(2, 5, 1) CROSS(1, 5, 2) CROSS(2, 5, 2) CROSS(1, 7, 1) CROSS(2, 7, 1) CROSS(1, 7, 2) CROSS(2, 7, 2)
+typedef void (*cross_fn)(const crossing *c);
+static const cross_fn cross_taps[TAPS] = {cross1x1_0, cross1x2_0, cross1x3_0, cross1x4_0, cross1x5_0, cross1x6_0, cross1x7_0, cross1x8_0};
+static const cross_fn cross_rows[2][3][3] = {{{cross1x3_1, cross2x3_1, cross3x3_1}, {cross1x5_1, cross2x5_1}, {cross1x7_1, cross2x7_1}},
+                                             {{cross1x3_2, cross2x3_2, cross3x3_2}, {cross1x5_2, cross2x5_2}, {cross1x7_2, cross2x7_2}}};
+
+FN_INLINE int outside(const fn_t *const *rows, int64_t n, const fn_t *none) {
+    while (n > 0 && rows[n - 1] == none) n--;
+    return n == 0;
+}
+static void add_pixels(fn_t *sum, const fn_t *dy, int64_t n) {
+    vec v[TOGETHER];
+    int64_t q = 0;
+    UNROLL for (int j = 0; j < TOGETHER; j++) v[j] = v_zero();
+    for (; q + TOGETHER <= n; q += TOGETHER) UNROLL for (int j = 0; j < TOGETHER; j++) v[j] += v_load(dy + (q + j) * FN_VL);
+    for (; q < n; q++) v[0] += v_load(dy + q * FN_VL);
+    v_store(sum, v_load(sum) + ((v[0] + v[1]) + (v[2] + v[3])));
 }
 
-static int64_t channel_parts(const fn_conv_args *a) { return most(least(a->N * a->P, FEED), 1); }
+/* What rows [p0, p1) of image n give to the sums of channels k and up. */
+static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p0, int64_t p1, int64_t k, int64_t ahead, fn_t *sums, fn_t *room) {
+    const int64_t R = a->R, S = a->S, I = d->I, m = least(FN_VL, a->K - k), pitch = d->pitch * FN_VL;
+    const int special = (S == 3 || S == 5 || S == 7) && a->dil_w == 1 && a->stride_w <= 2;
+    const int64_t together = !special ? 1 : S == 3 ? 3 : FN_ROWS1 == 14 ? 2 : 1;
+    const fn_t **const rows = (const fn_t **)room;
+    fn_t *const block = room + d->rows, *const dy = block + d->block, *const none = block + d->ring * I * pitch;
+    crossing c = {.x_p = R, .sum_r = S * FN_VL, .step = a->stride_w * FN_VL, .dil = a->dil_w * FN_VL};
+    for (int64_t q0 = 0; q0 < a->Q; q0 += d->cols) {
+        int64_t next = 0;
+        c.Q = least(d->cols, a->Q - q0);
+        for (int64_t p = p0, lines; p < p1; p += lines) {
+            lines = least(d->lines, p1 - p);
+            for (int64_t l = 0; l < lines; l++) {
+                const int64_t at = (p + l) * a->stride_h - a->pad_h;
+                fn_t *const dy_l = dy + l * c.Q * FN_VL;
+                lane_row(dy_l, c.Q, (const fn_t *)a->dy + n * a->dy_n + (p + l) * a->dy_h, a->dy_w, a->dy_c, q0, a->Q, k, m, 1, ahead);
+                if (a->db) add_pixels(sums + d->taps * FN_VL, dy_l, c.Q);
+                if (!a->dw) continue;
+                next = most(next, at);
+                for (; next <= least(at + (R - 1) * a->dil_h, a->H - 1); next++)
+                    lane_row(block + slot(next, d->ring) * I * pitch, d->pitch, (const fn_t *)a->x + n * a->x_n + next * a->x_h, a->x_w,
+                             a->x_c, q0 * a->stride_w - a->pad_w, a->W, k, m, I, ahead);
+                for (int64_t r = 0; r < R; r++) {
+                    const int64_t at_r = at + r * a->dil_h;
+                    rows[l * R + r] = at_r >= 0 && at_r < a->H ? block + slot(at_r, d->ring) * I * pitch : none;
+                }
+            }
+            for (int64_t i = 0; i < I && a->dw; i++)
+                for (int64_t r = 0, high; r < R; r += high) {
+                    int64_t first = 0, last = lines;
+                    high = least(together, R - r);
+                    while (first < last && outside(rows + first * R + r, high, none)) first++;
+                    while (first < last && outside(rows + (last - 1) * R + r, high, none)) last--;
+                    if (first == last) continue;
+                    c.x = rows + first * R + r, c.dy = dy + first * c.Q * FN_VL, c.lines = last - first;
+                    if (special) {
+                        c.sums = sums + (i * R + r) * S * FN_VL, c.at = i * pitch;
+                        cross_rows[a->stride_w - 1][S / 2 - 1][high - 1](&c);
+                        continue;
+                    }
+                    for (int64_t s = 0, wide; s < S; s += wide) {
+                        wide = over(S - s, over(S - s, TAPS));
+                        c.sums = sums + ((i * R + r) * S + s) * FN_VL, c.at = i * pitch + s * c.dil;
+                        cross_taps[wide - 1](&c);
+                    }
+                }
+        }
+    }
+}
 
-static void channel_sums(const fn_conv_args *a, fn_team t) {
-    const int64_t taps = a->R * a->S, K = a->K, lanes = up(K, FN_VL), parts = channel_parts(a), each = (taps + 1) * lanes;
-    fn_t *const shared = a->work, *const dw = a->dw, *const db = a->db;
+static void lane_sums(const fn_conv_args *a, const side *d, fn_team t) {
+    fn_t *const shared = a->work, *const room = shared + d->parts * d->all + t.rank * d->room, *const dw = a->dw, *const db = a->db;
     int64_t lo, hi;
-    fn_share(parts, 1, t, &lo, &hi);
+    fn_share(d->parts, 1, t, &lo, &hi);
+    clear(room + d->rows + d->ring * d->I * d->pitch * FN_VL, d->I * d->pitch * FN_VL);
     for (int64_t part = lo; part < hi; part++) {
-        clear(shared + part * each, each);
-        for (int64_t visit = a->N * a->P * part / parts; visit < a->N * a->P * (part + 1) / parts; visit++)
-            add_channels(a, visit / a->P, visit % a->P, shared + part * each);
+        fn_t *const sums = shared + part * d->all;
+        clear(sums, d->all);
+        for (int64_t visit = d->visits * part / d->parts; visit < d->visits * (part + 1) / d->parts; visit++)
+            for (int64_t u = 0; u < d->chunks; u++) {
+                const int64_t p0 = visit % d->blocks * d->height;
+                add_lanes(a, d, visit / d->blocks, p0, least(a->P, p0 + d->height), u * FN_VL, u + 1 < d->chunks ? FN_VL : 0,
+                          sums + u * d->each, room);
+            }
     }
     fn_barrier(t);
-    fn_share(lanes / FN_VL, 1, t, &lo, &hi);
-    for (int64_t k = lo * FN_VL; k < hi * FN_VL; k += FN_VL)
-        for (int64_t i = dw ? 0 : taps; i < taps + (db != 0); i++) {
-            fn_t sum[FN_VL];
-            vec v = v_load(shared + i * lanes + k);
-            for (int64_t j = 1; j < parts; j++) v += v_load(shared + j * each + i * lanes + k);
-            v_store(sum, v);
-            for (int64_t l = 0; l < least(FN_VL, K - k); l++) *(i < taps ? dw + (k + l) * taps + i : db + k + l) = sum[l];
+    fn_share(d->chunks, 1, t, &lo, &hi);
+    for (int64_t u = lo; u < hi; u++) {
+        fn_t *const sums = shared + u * d->each;
+        const int64_t k = u * FN_VL, m = least(FN_VL, a->K - k);
+        for (int64_t i = 0; i <= d->taps; i++) {
+            vec v = v_load(sums + i * FN_VL);
+            for (int64_t j = 1; j < d->parts; j++) v += v_load(sums + j * d->all + i * FN_VL);
+            v_store(sums + i * FN_VL, v);
         }
+        if (dw) planes(dw + k * d->taps, d->taps, sums, FN_VL, d->taps, m);
+        if (db) copy(db + k, sums + d->taps * FN_VL, m);
+    }
 }
 
 FN_WORK(depthwise_bwd_w) {
     const fn_conv_args *a = args;
-    if (!a->planes) return channel_parts(a) * (a->R * a->S + 1) * up(a->K, FN_VL) * SIZE;
+    if (in_lanes(a)) {
+        const side d = side_of(a);
+        return (d.parts * d.all + d.room * threads) * SIZE;
+    }
     const grad d = grad_of(a);
     return ((d.parts > 1 ? d.sums : 0) + d.room * threads) * SIZE;
 }
 FN_KERNEL(depthwise_bwd_w) {
     const fn_conv_args *a = args;
-    if (!a->planes) {
-        channel_sums(a, t);
+    if (in_lanes(a)) {
+        const side d = side_of(a);
+        lane_sums(a, &d, t);
         return;
     }
     const grad d = grad_of(a);

@@ -18,14 +18,23 @@ SHAPES = [((3, 5, 14, 14), (3, 3), 1, (1, 1), (1, 1), (1, 1)),           # tiles
           ((1, 2, 2, 13001), (2, 3), 1, (1, 2), (0, 9), (1, 3)), ((1, 2, 1, 19001), (1, 4), 1, (1, 3), (0, 5), (1, 1)),
           ((1, 2, 40, 60), (3, 3), 1, (1, 1), (30, 30), (30, 30)), ((2, 5, 7, 9), (3, 3), 3, (1, 1), (1, 1), (1, 1)),
           ((2, 3, 12, 11), (3, 2), 2, (2, 2), (1, 1), (1, 1)), ((9, 40, 1, 1), (1, 1), 1, (1, 1), (0, 0), (1, 1)),
-          ((2, 6, 4, 5), (3, 3), 1, (3, 4), (3, 3), (1, 1)), ((1, 3, 9, 10), (2, 2), 1, (1, 1), (4, 5), (1, 1))]
+          ((2, 6, 4, 5), (3, 3), 1, (3, 4), (3, 3), (1, 1)), ((1, 3, 9, 10), (2, 2), 1, (1, 1), (4, 5), (1, 1)),
+          ((2, 33, 7, 7), (7, 7), 1, (1, 1), (3, 3), (1, 1)), ((1, 19, 13, 30), (5, 5), 1, (2, 2), (2, 2), (1, 1)),   # turned in the cache
+          ((2, 16, 60, 9), (7, 7), 1, (2, 2), (3, 3), (1, 1)), ((1, 17, 5, 600), (3, 3), 1, (1, 1), (1, 1), (1, 1)),  # rings; windows of rows
+          ((1, 18, 40, 70), (5, 3), 1, (2, 3), (2, 1), (1, 2)), ((3, 16, 3, 3), (3, 3), 1, (1, 1), (1, 1), (1, 1)),
+          ((1, 70, 34, 33), (3, 3), 1, (1, 1), (1, 1), (1, 1)), ((1, 66, 33, 65), (3, 3), 1, (2, 2), (1, 1), (1, 1)),     # channels go down the rows
+          ((1, 200, 5, 200), (3, 3), 1, (1, 1), (1, 1), (1, 1))]                                                          # together; in groups
+# x, filter, groups, stride, padding, dilation
+GROUPS = [((2, 24, 9, 11), (3, 3), 6, (1, 1), (1, 1), (1, 1)), ((1, 40, 14, 14), (3, 3), 5, (1, 1), (1, 1), (1, 1)),
+          ((2, 16, 12, 13), (3, 3), 2, (2, 2), (1, 1), (1, 1)), ((1, 34, 10, 30), (5, 5), 17, (1, 2), (2, 2), (1, 1)),
+          ((1, 24, 7, 90), (3, 4), 3, (1, 1), (1, 2), (2, 1)), ((3, 8, 4, 3), (1, 1), 2, (1, 1), (0, 0), (1, 1))]
 
 
-def operands(shape, size, m, options, dtype):
+def operands(shape, size, m, options, dtype, groups=None):
     """x, w, b, dy rounded to dtype, and the options as the meanings take them."""
-    rng, (stride, padding, dilation) = np.random.default_rng(0), options
-    mean = stride, (padding[0],) * 2 + (padding[1],) * 2, dilation, shape[1]
-    x, w, b = (rng.standard_normal(n).astype(dtype) for n in (shape, (m * shape[1], 1, *size), m * shape[1]))
+    rng, (stride, padding, dilation), groups = np.random.default_rng(0), options, groups or shape[1]
+    mean = stride, (padding[0],) * 2 + (padding[1],) * 2, dilation, groups
+    x, w, b = (rng.standard_normal(n).astype(dtype) for n in (shape, (m * shape[1], shape[1] // groups, *size), m * shape[1]))
     return x, w, b, rng.standard_normal(ref.conv2d_fwd(x, w, b, *mean).shape).astype(dtype), mean
 
 
@@ -46,6 +55,27 @@ def test_forms(shape, size, m, stride, padding, dilation, dtype, isa):
                 same_bits(first, (y, dx), f"layout {layout}, {n} threads, result")
             elif layout != 1:                # channels-last with several outputs of a channel: conv.c
                 same_bits(first[0], y, f"layout {layout}, {n} threads, y")
+    wide = [a.astype(float) for a in (x, w, b, dy)]
+    size = [np.abs(a) for a in wide]
+    compare(first[0], np.maximum(ref.conv2d_fwd(*wide[:3], *mean), 0), dtype, 12, ref.conv2d_fwd(*size[:3], *mean), "y")
+    compare(first[1], ref.conv2d_bwd_x(wide[3], wide[1], shape, *mean), dtype, 12, ref.conv2d_bwd_x(size[3], size[1], shape, *mean), "dx")
+
+
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+@pytest.mark.parametrize("shape, size, groups, stride, padding, dilation", GROUPS, ids=range(len(GROUPS)))
+def test_groups_of_few(shape, size, groups, stride, padding, dilation, dtype, isa):
+    """Two, four or eight channels a group: the meaning; the same bits for all threads and layouts, which stay."""
+    x, w, b, dy, mean = operands(shape, size, 1, (stride, padding, dilation), dtype, groups)
+    options, first = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}, None
+    for layout in range(3):
+        for n in THREADS:
+            with machine(isa, n):
+                y = _core.conv2d_fwd(laid_images(x, layout), fastnn.tensor(w), fastnn.tensor(b), act=1, **options)
+                dx = _core.conv2d_bwd_x(laid_images(dy, layout), fastnn.tensor(w), shape, **options)
+            assert _core.guard_words_whole(y) and _core.guard_words_whole(dx)
+            assert layout == 2 or _core.is_nhwc(y) == _core.is_nhwc(dx) == (layout == 1)
+            first = first or (y, dx)
+            same_bits(first, (y, dx), f"layout {layout}, {n} threads, result")
     wide = [a.astype(float) for a in (x, w, b, dy)]
     size = [np.abs(a) for a in wide]
     compare(first[0], np.maximum(ref.conv2d_fwd(*wide[:3], *mean), 0), dtype, 12, ref.conv2d_fwd(*size[:3], *mean), "y")

@@ -6,7 +6,7 @@ import fastnn
 import ref
 from check import THREADS, compare, laid_images, machine, same_bits
 from fastnn import _core
-from test_depthwise import SHAPES, operands
+from test_depthwise import GROUPS, SHAPES, operands
 
 MORE = [((70, 3, 5, 4), (3, 3), 1, (1, 1), (1, 1), (1, 1)),              # several parts
         ((2, 70, 40, 33), (3, 3), 1, (1, 1), (1, 1), (1, 1)), ((2, 32, 9, 11), (2, 9), 1, (2, 1), (0, 0), (1, 1)),
@@ -14,11 +14,12 @@ MORE = [((70, 3, 5, 4), (3, 3), 1, (1, 1), (1, 1), (1, 1)),              # sever
 
 
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
-@pytest.mark.parametrize("shape, size, m, stride, padding, dilation", SHAPES + MORE, ids=range(len(SHAPES + MORE)))
-def test_forms(shape, size, m, stride, padding, dilation, dtype, isa):
+@pytest.mark.parametrize("shape, size, groups, m, stride, padding, dilation",
+                         [(s, f, s[1], *o) for s, f, *o in SHAPES + MORE] + [(s, f, g, 1, *o) for s, f, g, *o in GROUPS])
+def test_forms(shape, size, groups, m, stride, padding, dilation, dtype, isa):
     """The meaning; of each order of images, the same bits for all threads; dw alone and db alone what they are together."""
-    x, w, _, dy, mean = operands(shape, size, m, (stride, padding, dilation), dtype)
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": shape[1]}
+    x, w, _, dy, mean = operands(shape, size, m, (stride, padding, dilation), dtype, groups)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     wants = [ref.conv2d_bwd_w(f(dy.astype(float)), f(x.astype(float)), w.shape, *mean) for f in (np.array, np.abs)]
     for layout in range(3):
         first, images = None, (laid_images(dy, layout), laid_images(x, layout))
