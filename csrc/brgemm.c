@@ -8,29 +8,48 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #define AHEAD 8                  /* rows of B fetched ahead of their use */
 
-/* Three rows of A share a pointer, {0, 1, 2} a_m apart: addresses the instruction forms itself. */
-FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a,
-                    const fn_t *b, const fn_t *ahead) {
-    const int64_t K = p->k, a_m = p->a_m, a_k = p->a_k, b_k = p->b_k, ldc = p->ldc, ld_init = p->ld_init;
+/* One k of a tile. */
+FN_INLINE void step(const int rows, const int nv, vec acc[][4], const fn_t *const *a, int64_t a_m, const fn_t *b) {
+    vec bv[4];
+    UNROLL for (int v = 0; v < nv; v++) bv[v] = v_load(b + v * FN_VL);
+    UNROLL for (int i = 0; i < rows; i++) {
+        const vec s = v_set1(a[i / 3][i % 3 * a_m]);
+        UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, bv[v], acc[i][v]);
+    }
+}
+/* And on to the next; the rows lie beside each other in A. */
+FN_INLINE void step_beside(const int rows, const int nv, vec acc[][4], const fn_t **a, int64_t a_k, const fn_t **b,
+                           int64_t b_k) {
+    const fn_t *a_j[(FN_ROWS1 + 2) / 3];
+    UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = *a + i;
+    step(rows, nv, acc, a_j, 1, *b);
+    *a += a_k, *b += b_k;
+    __asm__("" : "+r"(*a));                  /* one address, not one for each row */
+}
+/* Three rows of A share a pointer, {0, 1, 2} a_m apart: addresses the instruction forms itself. Rows that lie beside each
+ * other (a_m is 1) share one, and B, which a tile of theirs finds near, is not fetched ahead. */
+FN_INLINE void tile(const int rows, const int nv, const int beside, const fn_brgemm *p, fn_t *c, const fn_t *init,
+                    const fn_t *a, const fn_t *b, const fn_t *ahead) {
+    const int64_t K = p->k, a_m = beside ? 1 : p->a_m, a_k = p->a_k, b_k = p->b_k, ldc = p->ldc, ld_init = p->ld_init;
     vec acc[FN_ROWS1][4];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < nv; v++) acc[i][v] = init ? v_load(init + i * ld_init + v * FN_VL) : v_zero();
     for (int64_t j = 0; j < p->count; j++) {
-        const int64_t f_k = ahead ? p->ahead_k : b_k;
         const fn_t *a_j[(FN_ROWS1 + 2) / 3], *b_j = b + (p->b_at ? p->b_at[j] : 0);
         UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = a + (p->a_at ? p->a_at[j] : 0) + i * a_m;
+        if (beside) {
+            int64_t k = 0;
+            for (; k + 2 <= K; k += 2)
+                UNROLL for (int u = 0; u < 2; u++) step_beside(rows, nv, acc, &a_j[0], a_k, &b_j, b_k);
+            if (k < K) step_beside(rows, nv, acc, &a_j[0], a_k, &b_j, b_k);
+            continue;
+        }
+        const int64_t f_k = ahead ? p->ahead_k : b_k;
         const fn_t *f = ahead ? ahead : b_j + AHEAD * b_k;
         for (int64_t k = 0; k < K; k++) {
-            vec bv[4];
-            UNROLL for (int v = 0; v < nv; v++) {
-                bv[v] = v_load(b_j + v * FN_VL);
-                __builtin_prefetch(f + v * FN_VL);
-            }
+            UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(f + v * FN_VL);
             f += f_k;
-            UNROLL for (int i = 0; i < rows; i++) {
-                const vec s = v_set1(a_j[i / 3][i % 3 * a_m]);
-                UNROLL for (int v = 0; v < nv; v++) acc[i][v] = v_fma(s, bv[v], acc[i][v]);
-            }
+            step(rows, nv, acc, a_j, a_m, b_j);
             UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] += a_k;
             b_j += b_k;
         }
@@ -49,14 +68,18 @@ FN_INLINE void tile(const int rows, const int nv, const fn_brgemm *p, fn_t *c, c
 #define EACH__(rows, X, nv) TO_##rows(X, nv)
 #define EACH_(rows, X, nv) EACH__(rows, X, nv)
 #define TILE_ARGS const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b, const fn_t *ahead
-#define DEFINE(rows, nv) static void tile_##rows##x##nv(TILE_ARGS) { tile(rows, nv, p, c, init, a, b, ahead); }
+#define DEFINE(rows, nv) static void tile_##rows##x##nv(TILE_ARGS) { tile(rows, nv, 0, p, c, init, a, b, ahead); }
+#define BESIDE(rows, nv) static void beside_##rows##x##nv(TILE_ARGS) { tile(rows, nv, 1, p, c, init, a, b, ahead); }
 #define NAME(rows, nv) tile_##rows##x##nv,
+#define NAME_BESIDE(rows, nv) beside_##rows##x##nv,
 EACH_(FN_ROWS1, DEFINE, 1)
 EACH_(FN_ROWS2, DEFINE, 2)
 EACH_(FN_ROWS4, DEFINE, 4)
+EACH_(FN_ROWS2, BESIDE, 2)
 typedef void (*tile_fn)(TILE_ARGS);
 static const tile_fn tile_1[] = {EACH_(FN_ROWS1, NAME, 1)}, tile_2[] = {EACH_(FN_ROWS2, NAME, 2)};
 static const tile_fn tile_4[] = {EACH_(FN_ROWS4, NAME, 4)};
+static const tile_fn beside_2[] = {EACH_(FN_ROWS2, NAME_BESIDE, 2)};
 static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4};
 
 #define TILES(m, rows) (((m) + (rows) - 1) / (rows))
@@ -64,6 +87,7 @@ static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4};
 void FN_NAME(brgemm)(const fn_brgemm *p) {
     const int64_t m = p->m, n = p->n, nv = p->nv;
     const int64_t tiles = nv == 2 ? TILES(m, FN_ROWS2) : nv == 1 ? TILES(m, FN_ROWS1) : TILES(m, FN_ROWS4);
+    const tile_fn *const pairs = p->a_m == 1 && !p->ahead ? beside_2 : tile_of[2];
     for (int64_t t = 0, r = 0, end; t < tiles; t++, r = end) {
         end = t == tiles - 1 ? m : m * (t + 1) / tiles;
         fn_t *const c = p->c + r * p->ldc;
@@ -71,7 +95,7 @@ void FN_NAME(brgemm)(const fn_brgemm *p) {
         const fn_t *b = p->b, *ahead = p->ahead;
         for (int64_t j = 0, w = nv; j < n; j += w * FN_VL) {
             while (j + w * FN_VL > n) w /= 2;
-            tile_of[w][end - r - 1](p, c + j, init ? init + j : 0, a, b, ahead);
+            (w == 2 ? pairs : tile_of[w])[end - r - 1](p, c + j, init ? init + j : 0, a, b, ahead);
             if (ahead) ahead += p->ahead_panel;
             b += w == nv ? p->b_panel : w * FN_VL;
         }

@@ -9,12 +9,14 @@
 #define PART_CHUNKS 16           /* chunks of a part, at least */
 #define MAX_PARTS 16             /* enough to feed a team */
 #define NEAR 128                 /* tiles whose Z stays in the nearest cache while rows of V pass */
-#if defined(__AVX512F__)         /* input channels of a tile of dU that is 2 vectors wide, and of one that is 1 */
+#if defined(__AVX512F__)         /* input channels of a tile of dU that is 2 vectors wide, of one that is 1, of a block that meets as few tiles */
 #define ROWS2 (FN_VL < 8 ? FN_VL : 8)
 #define ROWS1 FN_VL
+#define SHALLOW 32
 #else
 #define ROWS2 (FN_VL < 4 ? FN_VL : 4)
 #define ROWS1 (FN_VL < 8 ? FN_VL : 8)
+#define SHALLOW 0
 #endif
 
 /* Tiles come in chunks. If there is one, threads share blocks of dU and turn each to dw at once; else all of dU is kept.
@@ -32,16 +34,17 @@ static plan plan_of(const filtering *g) {
     const int64_t O = p.panels * p.width, tile = PLANES * SIZE * (g->I + O), u = PLANES * SIZE * g->I * O;
     p.wide = u > CACHE ? least(p.panels, 2) : 1;
     p.deep = least(g->I, most(FN_VL, CACHE / (PLANES * SIZE * FN_NR * 2) / FN_VL * FN_VL));
-    p.across = over(g->I, p.deep);
-    p.blocks = over(p.panels, p.wide) * p.across;
     p.few = u > CACHE ? 64 : 32;
     /* bytes moved: all of dU to and fro for each small chunk, or V and Z for each row or column of blocks */
     const int64_t small = most(p.few, u > CACHE ? 0 : CACHE / 2 / tile);
     const int64_t by_small = u > CACHE ? 2 * u * over(p.tiles, small) : 0;
-    const int64_t by_all = p.tiles * tile * (2 + (over(p.panels, p.wide) + p.across) / 2);
+    const int64_t by_all = p.tiles * tile * (2 + (over(p.panels, p.wide) + over(g->I, p.deep)) / 2);
     p.chunk = by_small < by_all ? small : most(p.few, LARGE_BYTES / tile);
     p.chunks = over(p.tiles, p.chunk);
     p.chunk = over(p.tiles, p.chunks);
+    if (u > CACHE && p.chunks == 1 && p.tiles <= SHALLOW) p.deep = least(p.deep, SHALLOW);      /* no more of dU than of the Z it meets */
+    p.across = over(g->I, p.deep);
+    p.blocks = over(p.panels, p.wide) * p.across;
     p.parts = u > CACHE ? 0 : least(p.chunks / PART_CHUNKS, MAX_PARTS);
     p.v_plane = p.chunk * g->I + FN_VL;
     p.z_plane = O * p.chunk + FN_VL;

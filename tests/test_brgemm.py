@@ -16,7 +16,7 @@ from native import CC, CSRC, needs_cc, setup_py
 pytestmark = needs_cc
 BUILDS = [(isa, "f32") for isa in _core.isas()] + [(_core.isas()[-1], "f64")]
 DTYPES = {"f32": np.float32, "f64": np.float64}
-POINTERS, SIZES = "c init a b a_at b_at", "m n k count ldc ld_init a_m a_k b_k b_panel nv relu"
+POINTERS, SIZES = "c init a b a_at b_at", "m n k count ldc ld_init a_m a_k b_k b_panel nv relu ahead ahead_k ahead_panel"
 
 
 class Brgemm(ctypes.Structure):
@@ -65,7 +65,7 @@ def panels(b, width):
 
 @pytest.mark.parametrize("nv", (1, 2, 4))
 def test_tiles(build, nv):
-    """Every height up to two tiles, widths of 1 to 5 vectors; each element has the bits it has alone."""
+    """Every height up to two tiles, rows apart and beside each other, widths of 1 to 5 vectors; each element has the bits it has alone."""
     f, dtype, isa, _ = build
     rng, vl, k = np.random.default_rng(0), lanes(isa, dtype), 19
     a = rng.standard_normal((30, k)).astype(dtype)
@@ -75,10 +75,11 @@ def test_tiles(build, nv):
         compare(alone, ref.gemm(a.astype(float), b.astype(float)), dtype.__name__, tol=k, bound=np.abs(a).astype(float) @ np.abs(b))
         for m in range(1, 31):
             around = np.full((m + 2, vectors * vl + 3), 7, dtype)
-            run(f, around[1:-1, 1:-2], a[:m], panels(b, nv * vl), k, nv, vl)
-            assert around[1:-1, 1:-2].tobytes() == alone[:m].tobytes()
-            around[1:-1, 1:-2] = 7
-            assert (around == 7).all()
+            for rows in (a, np.asfortranarray(a)):
+                run(f, around[1:-1, 1:-2], rows[:m], panels(b, nv * vl), k, nv, vl)
+                assert around[1:-1, 1:-2].tobytes() == alone[:m].tobytes()
+                around[1:-1, 1:-2] = 7
+                assert (around == 7).all()
 
 
 def test_strides_and_starts(build):
@@ -112,6 +113,8 @@ def test_batch_of_blocks(build):
                panels(np.vstack([b[i * k:i * k + k] for i in order]), 2 * vl), n * k, 2, vl)
     got = run(f, np.empty((m, 2 * vl), dtype), a, panels(b, 2 * vl), k, 2, vl, at=([i * k for i in order], [i * k * 2 * vl for i in order]))
     assert got.tobytes() == want.tobytes()
+    got = run(f, np.empty((m, 2 * vl), dtype), np.asfortranarray(a), panels(b, 2 * vl), k, 2, vl, at=([i * k * m for i in order], [i * k * 2 * vl for i in order]))
+    assert got.tobytes() == want.tobytes()
 
 
 def test_relu_keeps_nan(build):
@@ -130,10 +133,10 @@ def test_multiply_adds_are_fused_and_sums_stay_in_registers(build):
         pytest.skip(f"{isa} has no fused multiply-add, or another disassembly")
     text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     register = {"avx512": "zmm", "avx2": "ymm"}[isa]
-    tiles = dict(re.findall(r"^[0-9a-f]+ <tile_(\d+x\d+)>:\n((?:.+\n)+)", text, re.M))
-    assert len(tiles) == {"avx512": 34, "avx2": 20}[isa]
+    tiles = dict(re.findall(r"^[0-9a-f]+ <((?:tile|beside)_\d+x\d+)>:\n((?:.+\n)+)", text, re.M))
+    assert len(tiles) == {"avx512": 48, "avx2": 26}[isa]
     for name, code in tiles.items():
-        vectors = np.prod([int(n) for n in name.split("x")])
+        vectors = np.prod([int(n) for n in name.split("_")[1].split("x")])
         fused = re.findall(rf"vfmadd\d+p[sd]\s.*%{register}\d+$", code, re.M)
         assert fused and len(fused) % vectors == 0 and len(fused) <= 4 * vectors, (name, len(fused))
         assert not re.search(r"\bv?(mul|add)p[sd]\s", code), name
