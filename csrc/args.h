@@ -8,7 +8,8 @@
 
 enum { FN_ACT_NONE, FN_ACT_RELU, FN_ACT_SIGMOID, FN_ACT_TANH };
 
-/* c = act(beta c + a b + bias), for each of `batch` matrices. Any strides, so a transpose is a swap of two of them. */
+/* c = act(beta c + a b + bias), for each of `batch` matrices, or of their sum where c_batch is 0. Any strides, so a transpose
+ * is a swap of two of them. */
 typedef struct {
     void *work;
     void *c;                     /* (batch, M, N), rows of unit stride: element (m,n) at c + m*ldc + n */
@@ -44,6 +45,9 @@ typedef struct {
     void *y;                     /* (N,K,P,Q), in memory (N,P,Q,K) */
     void *dx;                    /* (N,C,H,W), in memory (N,H,W,C) */
     void *dw, *db;               /* (K,C/G,R,S) row-major, (K); either may be null */
+    void *tap;                   /* conv2d_fwd, conv2d_bwd_w: a 2x2 maximum of stride 2 follows, whose taps these are, (N,P/2,Q/2,K) as in pooling.
+                                    y (act behind the maximum) and dy are its own, in the same order; dy's strides are the map's. Or null */
+    double *sums;                /* winograd_fwd: work of the batch_norm_fwd that follows, where y's parts are summed up for it; or null */
     const void *x;               /* (N,C,H,W) of any strides */
     const void *w;               /* (K,C/G,R,S) row-major */
     const void *b;               /* (K) or null */
@@ -106,8 +110,8 @@ typedef struct {
  *   lie in the indexed array by j_at, where j_at[axis] is 0; nidx is 1, and nj, j_n, j_dense stay unused.
  * sort: y, order, x are dense (i_n[0], i_n[1]) and the rows are sorted. nonzero: x is dense over i_n; y gets the
  *   coordinates (count, ni) as int64, or if it is null, order the count alone.
- * Indices may be negative, counted from extent[d]. Callers have checked them; one that is out of range all the same
- * (a replayed program's) reads as zero and writes nothing. */
+ * Those of take, put and put_add may be negative, counted from extent[d]. Callers have checked them; one that is out of range
+ * all the same (a replayed program's) reads as zero and writes nothing. */
 typedef struct {
     void *work;
     void *y;
@@ -152,6 +156,7 @@ typedef struct {
     int64_t N, C, inner;
     int64_t act;                 /* FN_ACT_NONE or FN_ACT_RELU; backward finds y's sign anew from x, so it knows no residual */
     int64_t train;               /* backward: 1: of fwd; 0: of eval */
+    int64_t summed;              /* fwd: whoever made x has summed its parts up in work */
     double momentum, eps;        /* fwd: weight of the batch; below 0: 1 / tracked, the mean of all batches */
 } fn_norm_args;
 

@@ -18,6 +18,7 @@ enum { CHANNELS, PIXELS, IMAGES };
 #define MIDDLE 65536             /* bytes of a block in planes */
 #define NEAR 24576               /* bytes of a block that should stay in the first-level cache */
 #define WEIGHTS 65536            /* bytes of packed weights that pass over a block at a time */
+#define CHUNK 16                 /* input channels that are packed at a time */
 
 /* ---- a correlation ----------------------------------------------------------------------------------------------- */
 
@@ -49,7 +50,7 @@ static void arrange(corr *c) {
     const int64_t Q = c->w_.out, reach = c->h.taps ? (c->h.taps - 1) * c->h.dil + 1 : 1;
     c->cols = c->w_.taps ? (Q - 1) * c->w_.step + (c->w_.taps - 1) * c->w_.dil + 1 : 0;
     c->form = fewer(c) ? PIXELS : CHANNELS;
-    c->pixel = c->form == PIXELS ? 1 : pixel_of(c->I);
+    c->pixel = c->form == PIXELS ? 1 : pixel_of(c->I, c->w_.step);
     if (c->form == CHANNELS && c->x_c == 1 && small_images(c->N, Q)) c->form = IMAGES;
     c->in_place = c->form == CHANNELS && lies_well(&c->w_, c->cols, c->x_c, c->x_w, c->I);
     if (c->in_place) c->pixel = c->x_w;
@@ -72,8 +73,9 @@ static void arrange(corr *c) {
         c->in_place = c->x_n * SIZE % PAGE != 0;
         c->nv = c->O <= FN_VL ? 1 : 2, c->width = c->nv * FN_VL, c->panels = over(c->O, c->width);
         c->pitch = c->in_place ? c->x_n : c->h.in * c->w_.in * c->I + 64 / SIZE;
-        c->pack = up(c->G * c->panels * taps_of(c) * c->I * c->width, 64) + (c->in_place ? 0 : c->N * c->G * c->pitch);
-        c->t_room = up((c->N + 1) * c->width, 64), c->room = up(c->t_room + 2 * taps_of(c) * 8 / SIZE + SPARE, 64);
+        c->pack = c->in_place ? 0 : c->N * c->G * c->pitch;
+        c->t_room = up((c->N + 1 + taps_of(c) * c->I) * c->width, 64);
+        c->room = up(c->t_room + 2 * taps_of(c) * 8 / SIZE + SPARE, 64);
         return;
     }
     c->x_room = c->in_place ? 0 : up(planes * (((c->rows - 1) * c->h.step + reach) * c->pitch) + SPARE, 64);
@@ -88,7 +90,8 @@ static void arrange(corr *c) {
     c->room = up(c->x_room + c->t_room + tables + SPARE, 64);
 }
 
-static corr forward_of(const fn_conv_args *a) {
+static corr forward_of(const fn_conv_args *args) {
+    const fn_conv_args one = folded(args), *const a = &one;
     const int64_t I = a->C / a->G, O = a->K / a->G;
     corr c = {.x = a->x, .w = a->w, .bias = a->b, .y = a->y, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h,
               .x_w = a->x_w, .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_g = O * I * a->R * a->S,
@@ -148,36 +151,42 @@ static void pack_run(fn_t *y, int64_t width, const fn_t *w, int64_t w_o, int64_t
     }
 }
 
-/* Panels [g][k / width][r][s][i][k % width], zeros beyond O. */
-static void pack_weights(const corr *c, fn_t *packed, fn_team t) {
-    enum { CHUNK = 16 };
-    const int64_t I = c->I, R = c->h.taps, S = c->w_.taps, taps = R * S, chunks = over(I, CHUNK), width = c->width;
+/* Input channels [i0, i0 + n) of a panel [r][s][i][k % width]; zeros beyond O. */
+static void pack_panel(const corr *c, fn_t *y, int64_t panel, int64_t i0, int64_t n) {
+    const int64_t I = c->I, S = c->w_.taps, taps = taps_of(c), width = c->width, w_o = c->w_o;
+    const int64_t k = panel % c->panels * width, lanes = least(width, c->O - k);
     const int whole = taps == least(c->w_i, c->w_o), turned = c->h.w_step < 0;
+    const fn_t *const w = c->w + panel / c->panels * c->w_g + k * c->w_o + i0 * c->w_i;
+    if (whole && c->w_o == 1) {
+        for (int64_t i = 0; i < n; i++) {
+            fn_t *const y_i = y + (i0 + i) * width;
+            copy(y_i, w + i * c->w_i, lanes), clear(y_i + lanes, width - lanes);
+        }
+    } else if (whole && c->w_i == taps) {
+        pack_run(y, width, w, c->w_o, lanes, n * taps, taps, I, i0, turned);
+    } else if (whole) {
+        for (int64_t i = 0; i < n; i++)
+            pack_run(y, width, w + i * c->w_i, c->w_o, lanes, taps, taps, I, i0 + i, turned);
+    } else {
+        for (int64_t tap = 0; tap < taps; tap++) {
+            const fn_t *const w_t = w + weight_at(c, tap / S, tap % S);
+            for (int64_t i = 0; i < n; i++) {
+                const fn_t *const from = w_t + i * c->w_i;
+                fn_t *const y_i = y + (tap * I + i0 + i) * width;
+                for (int64_t l = 0, at = 0; l < lanes; l++, at += w_o) y_i[l] = from[at];
+                clear(y_i + lanes, width - lanes);
+            }
+        }
+    }
+}
+/* Panels [g][k / width], by the team. */
+static void pack_weights(const corr *c, fn_t *packed, fn_team t) {
+    const int64_t chunks = over(c->I, CHUNK);
     int64_t lo, hi;
     fn_share(c->G * c->panels * chunks, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {
-        const int64_t panel = u / chunks, g = panel / c->panels, k = panel % c->panels * width, i0 = u % chunks * CHUNK;
-        const int64_t n = least(CHUNK, I - i0), lanes = least(width, c->O - k);
-        fn_t *const y = packed + panel * taps * I * width;
-        const fn_t *const w = c->w + g * c->w_g + k * c->w_o + i0 * c->w_i;
-        if (whole && c->w_o == 1) {
-            for (int64_t i = 0; i < n; i++) {
-                fn_t *const y_i = y + (i0 + i) * width;
-                copy(y_i, w + i * c->w_i, lanes), clear(y_i + lanes, width - lanes);
-            }
-        } else if (whole && c->w_i == taps) {
-            pack_run(y, width, w, c->w_o, lanes, n * taps, taps, I, i0, turned);
-        } else if (whole) {
-            for (int64_t i = 0; i < n; i++)
-                pack_run(y, width, w + i * c->w_i, c->w_o, lanes, taps, taps, I, i0 + i, turned);
-        } else {
-            for (int64_t tap = 0; tap < taps; tap++) {
-                const fn_t *const w_t = w + weight_at(c, tap / S, tap % S);
-                for (int64_t i = 0; i < n; i++)
-                    for (int64_t l = 0; l < width; l++)
-                        y[(tap * I + i0 + i) * width + l] = l < lanes ? w_t[l * c->w_o + i * c->w_i] : 0;
-            }
-        }
+        const int64_t panel = u / chunks, i = u % chunks * CHUNK;
+        pack_panel(c, packed + panel * taps_of(c) * c->I * c->width, panel, i, least(CHUNK, c->I - i));
     }
 }
 
@@ -259,28 +268,28 @@ static void channels(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
 
 /* The images side by side, each group's channels apart, where the input cannot be read in place. */
 static void pack_images(const corr *c, fn_t *packed, fn_team t) {
-    fn_t *const y = packed + up(c->G * c->panels * taps_of(c) * c->I * c->width, 64);
     int64_t lo, hi;
     fn_share(c->in_place ? 0 : c->N * c->G, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++)
         for (int64_t h = 0; h < c->h.in; h++)
             for (int64_t w = 0; w < c->w_.in; w++)
-                copy(y + u * c->pitch + (h * c->w_.in + w) * c->I,
+                copy(packed + u * c->pitch + (h * c->w_.in + w) * c->I,
                      c->x + u / c->G * c->x_n + u % c->G * c->I + h * c->x_h + w * c->x_w, c->I);
 }
 
 /* For each output position one product over the taps that lie inside, rows of its tiles being images. */
 static void images(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
     const int64_t N = c->N, I = c->I, O = c->O, P = c->h.out, Q = c->w_.out, S = c->w_.taps, width = c->width;
-    const int64_t panel = taps_of(c) * I * width, x_w = c->in_place ? c->x_w : I;
-    const int64_t x_h = c->in_place ? c->x_h : c->w_.in * I;
-    const fn_t *const x = c->in_place ? c->x : packed + up(c->G * c->panels * panel, 64);
-    fn_t *const T = room, *const bias_rest = T + N * width;
+    const int64_t x_w = c->in_place ? c->x_w : I, x_h = c->in_place ? c->x_h : c->w_.in * I;
+    const fn_t *const x = c->in_place ? c->x : packed;
+    fn_t *const panel = room, *const T = panel + taps_of(c) * I * width, *const bias_rest = T + N * width;
     int64_t *const a_at = (int64_t *)(room + c->t_room), *const b_at = a_at + taps_of(c);
     int64_t lo, hi;
     fn_share(c->G * c->panels * P, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {
         const int64_t p = u % P, g = u / P / c->panels, o = u / P % c->panels * width, lanes = least(width, O - o);
+        for (int64_t i = 0; i < I && (u == lo || p == 0); i += CHUNK)
+            pack_panel(c, panel, u / P, i, least(CHUNK, I - i));
         const fn_t *bias = c->bias ? c->bias + g * O + o : 0;
         int64_t r0, r1, s0, s1;
         if (bias && lanes % FN_VL) {
@@ -302,8 +311,8 @@ static void images(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
             const fn_brgemm b = {
                 .c = through ? T : y, .ldc = through ? up(lanes, FN_VL) : c->y_n, .init = bias,
                 .a = x + g * (c->in_place ? I : c->pitch), .a_m = c->pitch * (c->in_place ? 1 : c->G), .a_k = 1,
-                .a_at = a_at, .b_at = b_at, .count = count, .b = packed + (g * c->panels + o / width) * panel,
-                .b_k = width, .m = N, .n = up(lanes, FN_VL), .k = I, .nv = c->nv, .relu = c->relu};
+                .a_at = a_at, .b_at = b_at, .count = count, .b = panel, .b_k = width, .m = N, .n = up(lanes, FN_VL),
+                .k = I, .nv = c->nv, .relu = c->relu};
             FN_NAME(brgemm)(&b);
             if (through)
                 for (int64_t n = 0; n < N; n++) copy(y + n * c->y_n, T + n * b.ldc, lanes);
@@ -351,7 +360,7 @@ static void pixels(const corr *c, fn_t *room, fn_team t) {
 /* ---- any form ---------------------------------------------------------------------------------------------------- */
 
 static void pack(const corr *c, fn_t *packed, fn_team t) {
-    if (c->form == CHANNELS || c->form == IMAGES) pack_weights(c, packed, t);
+    if (c->form == CHANNELS) pack_weights(c, packed, t);
     if (c->form == IMAGES) pack_images(c, packed, t);
 }
 static void correlate(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
@@ -363,14 +372,32 @@ static void correlate(const corr *c, const fn_t *packed, fn_t *room, fn_team t) 
 
 /* ---- forward ----------------------------------------------------------------------------------------------------- */
 
+#if FN_FIRST
+static int first_with_maximum(const fn_conv_args *a, const corr *c) {
+    return is_first(a) && c->form == PIXELS && a->K % 2 == 0 && 5 * up(a->Q / 2, FN_VL) <= 7 * (a->Q / 2);
+}
+#endif
 FN_WORK(conv2d_fwd) {
     const fn_conv_args *a = args;
     const corr c = forward_of(a);
-    return (up(c.pack, 64) + c.room * threads) * SIZE;
+#if FN_FIRST
+    if (a->tap && first_with_maximum(a, &c)) return FN_NAME(conv_first_fwd_work)(a, threads);
+#endif
+    return (a->tap ? FN_NAME(conv_map_work)(a, threads) : 0) + (up(c.pack, 64) + c.room * threads) * SIZE;
 }
 FN_KERNEL(conv2d_fwd) {
     const fn_conv_args *a = args;
     const corr c = forward_of(a);
+    if (a->tap) {
+#if FN_FIRST
+        if (first_with_maximum(a, &c)) {
+            FN_NAME(conv_first_fwd)(a, t);
+            return;
+        }
+#endif
+        FN_NAME(conv_maximum)(a, t);
+        return;
+    }
     fn_t *const packed = a->work, *const room = packed + up(c.pack, 64) + t.rank * c.room;
     if (c.pack) {
         pack(&c, packed, t);

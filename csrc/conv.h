@@ -51,15 +51,25 @@ FN_SHARED axis backward_axis(int64_t in, int64_t out, int64_t taps, int64_t stri
     return x;
 }
 
+/* A single tap without padding reads each stride-th position: a convolution of those alone. */
+FN_INLINE fn_conv_args folded(const fn_conv_args *a) {
+    fn_conv_args y = *a;
+    if (a->R == 1 && !a->pad_h) y.H = a->P, y.x_h *= a->stride_h, y.stride_h = 1;
+    if (a->S == 1 && !a->pad_w) y.W = a->Q, y.x_w *= a->stride_w, y.stride_w = 1;
+    return y;
+}
+
 /* Images so small that a tile's rows run over images rather than along pixels. */
 FN_INLINE int small_images(int64_t N, int64_t Q) { return N >= 8 && Q <= 8; }
 
-/* Pixels that are a page apart would crowd few sets of a cache. */
-FN_INLINE int64_t pixel_of(int64_t channels) { return channels * SIZE % PAGE ? channels : channels + 64 / SIZE; }
+/* Each step-th pixel is read: if those are a page apart, they crowd few sets of a cache. */
+FN_INLINE int64_t pixel_of(int64_t channels, int64_t step) {
+    return channels * step * SIZE % PAGE ? channels : channels + 64 / SIZE;
+}
 
 /* Can a correlation read x where it lies, channels last and without zeros left and right? */
 FN_INLINE int lies_well(const axis *columns, int64_t cols, int64_t x_c, int64_t x_w, int64_t channels) {
-    return (x_c == 1 || channels == 1) && x_w * SIZE % PAGE && x_w >= channels && columns->first >= 0 &&
+    return (x_c == 1 || channels == 1) && x_w * columns->step * SIZE % PAGE && x_w >= channels && columns->first >= 0 &&
            columns->first + cols <= columns->in;
 }
 
@@ -352,7 +362,35 @@ int FN_NAME(conv_scatters)(const fn_conv_args *a);       /* does it pay? */
 int64_t FN_NAME(conv_scatter_work)(const fn_conv_args *a, int threads);
 void FN_NAME(conv_scatter)(const fn_conv_args *a, fn_team t);
 
-/* ---- the direct forms, which Winograd's falls back on ------------------------------------------------------------ */
+/* ---- first layers, and a maximum behind a convolution (conv_first.c) --------------------------------------------- */
+
+#if defined(__AVX512F__) && FN_DT == 0
+#define FN_FIRST 8                           /* output channels at most */
+FN_INLINE int is_first(const fn_conv_args *a) {
+    const int64_t taps = a->R * a->S;
+    return a->C == 1 && a->K > 2 && a->K <= FN_FIRST && taps >= FN_VL / 2 && taps < 2 * FN_VL && a->stride_h == 1 &&
+           a->stride_w == 1 && a->dil_h == 1 && a->dil_w == 1;
+}
+/* By measurement: of 4 channels, of taps that leave a second vector empty, of rows that leave the first-level cache,
+ * conv_weight.c's LANES are faster. */
+FN_INLINE int has_first_weights(const fn_conv_args *a) {
+    const int64_t taps = a->R * a->S;
+    return is_first(a) && a->K != 4 && a->Q <= 64 && (taps < FN_VL || taps >= FN_VL + FN_VL / 2);
+}
+void FN_NAME(conv_first_fwd)(const fn_conv_args *a, fn_team t);                      /* with a maximum; K even */
+void FN_NAME(conv_first_bwd_w)(const fn_conv_args *a, fn_team t);
+int64_t FN_NAME(conv_first_fwd_work)(const fn_conv_args *a, int threads);
+int64_t FN_NAME(conv_first_bwd_w_work)(const fn_conv_args *a, int threads);
+#else
+#define FN_FIRST 0
+#endif
+
+/* Of any convolution that a maximum follows (a->tap): the map between in a->work, which so is longer. */
+int64_t FN_NAME(conv_map_work)(const fn_conv_args *a, int threads);
+void FN_NAME(conv_maximum)(const fn_conv_args *a, fn_team t);            /* forward */
+fn_conv_args FN_NAME(conv_spread)(const fn_conv_args *a, fn_team t);     /* dy of before the maximum, and what else a pass takes */
+
+/* ---- operations that others fall back on -------------------------------------------------------------------------- */
 
 FN_KERNEL(conv2d_fwd);
 FN_KERNEL(conv2d_bwd_x);
@@ -360,4 +398,7 @@ FN_KERNEL(conv2d_bwd_w);
 FN_WORK(conv2d_fwd);
 FN_WORK(conv2d_bwd_x);
 FN_WORK(conv2d_bwd_w);
+FN_KERNEL(max_pool2d_fwd);
+FN_KERNEL(max_pool2d_bwd);
+FN_WORK(max_pool2d_bwd);
 #endif

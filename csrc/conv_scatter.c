@@ -3,7 +3,8 @@
  *   T[h][q][s,c] = sum over r, k of dy[p,q,k] w[k,c,r,s]      p being the row whose tap r reaches row h of dx
  *
  * is one product for each row of dx. A pixel of dx is the sum over s of T[h][q][s], q being the column whose tap s
- * reaches it. */
+ * reaches it. Of a dy that is mostly zeros, as behind a maximum, only the others are multiplied, in the same order: no
+ * bit of dx shows it, unless a zero meets an infinity or a NaN of w. */
 #include "conv.h"
 
 #define NEAR 24576               /* bytes of T that should stay in the first-level cache */
@@ -20,7 +21,7 @@ static scatter scatter_of(const fn_conv_args *a) {
     d.width = d.nv * FN_VL, d.panels = over(d.ldt, d.width), d.panel = d.panels * d.I * d.width;
     d.rows = most(least(a->H, NEAR / (a->Q * d.ldt * SIZE)), 1);
     d.rows = over(a->H, over(a->H, d.rows));
-    d.pack = a->G * a->R * d.panel, d.t_room = up(d.rows * a->Q * d.ldt + SPARE, 64);
+    d.pack = a->G * a->R * d.panel, d.t_room = up((d.rows + 2 * (a->R - 1)) * a->Q * d.ldt + SPARE, 64);
     d.room = up(d.t_room + (2 * a->R + 3 * (a->H + a->W)) * 8 / SIZE, 64);
     return d;
 }
@@ -93,10 +94,71 @@ FN_INLINE void pass_row(fn_t *y, const fn_t *T, const int nv, int64_t W, int64_t
 #define FN_PASSING 0
 #endif
 
+#if defined(__AVX512F__) && FN_DT == 0
+#define FN_SKIPPING 1
+static int all_finite(const fn_t *x, int64_t n) {
+    mask bad = {0};
+    for (int64_t i = 0; i < n; i += FN_VL) {
+        const vec v = load(x + i, n - i);
+        bad |= v - v != v_zero();
+    }
+    return _mm512_test_epi32_mask((__m512i)bad, (__m512i)bad) == 0;
+}
+FN_INLINE unsigned not_zero(vec v) { return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ); }
+static int mostly_zero(const fn_conv_args *a, const fn_t *dy) {
+    const int64_t row = a->Q * a->K;
+    int64_t n = 0;
+    for (int64_t p = 0; p < a->P; p++)
+        for (int64_t j = 0; j < row; j += FN_VL) n += __builtin_popcount(not_zero(load(dy + p * a->dy_h + j, row - j)));
+    return 2 * n <= a->P * row;
+}
+/* Rows [h0, h1) of T, pixel by pixel of dy: all rows that it reaches at once. R - 1 rows before T and as many after it
+ * take what belongs to others. */
+FN_INLINE void add_pixels(const int R, const int nv, const fn_conv_args *a, const fn_t *packed, int64_t panel, const fn_t *dy,
+                          fn_t *T, int64_t h0, int64_t h1) {
+    const int64_t Q = a->Q, K = a->K, pad = a->pad_h, dy_h = a->dy_h, row = Q * nv * FN_VL;
+    clear(T - (R - 1) * row, (h1 - h0 + 2 * (R - 1)) * row);
+    for (int64_t p = most(0, h0 + pad - (R - 1)); p < least(a->P, h1 + pad); p++) {
+        const fn_t *d = dy + p * dy_h;
+        fn_t *to = T + (p - pad - h0) * row;
+        for (int64_t q = 0; q < Q; q++, d += K, to += nv * FN_VL) {
+            vec acc[5][2];
+            UNROLL for (int r = 0; r < R; r++)
+                UNROLL for (int v = 0; v < nv; v++) acc[r][v] = v_load(to + r * row + v * FN_VL);
+            for (int64_t k = 0; k < K; k += FN_VL)
+                for (unsigned some = not_zero(load(d + k, K - k)); some; some &= some - 1) {
+                    const int64_t i = k + __builtin_ctz(some);
+                    const fn_t *const w = packed + i * nv * FN_VL;
+                    vec g = v_set1(d[i]);
+                    HOLD(g);
+                    UNROLL for (int r = 0; r < R; r++)
+                        UNROLL for (int v = 0; v < nv; v++)
+                            acc[r][v] = v_fma(g, v_load(w + r * panel + v * FN_VL), acc[r][v]);
+                }
+            UNROLL for (int r = 0; r < R; r++)
+                UNROLL for (int v = 0; v < nv; v++) v_store(to + r * row + v * FN_VL, acc[r][v]);
+        }
+    }
+}
+#define ADD_ARGS const fn_conv_args *a, const fn_t *packed, int64_t panel, const fn_t *dy, fn_t *T, int64_t h0, int64_t h1
+#define ADD(R, nv) static void add_##R##x##nv(ADD_ARGS) { add_pixels(R, nv, a, packed, panel, dy, T, h0, h1); }
+#define EACH(F) F(2, 1) F(2, 2) F(3, 1) F(3, 2) F(4, 1) F(4, 2) F(5, 1) F(5, 2)
+EACH(ADD)
+#define NAME(R, nv) add_##R##x##nv,
+static void (*const add_of[])(ADD_ARGS) = {EACH(NAME)};
+/* Can it be so? */
+static int may_skip(const fn_conv_args *a, const scatter *d) {
+    return a->G == 1 && a->stride_h == 1 && a->dil_h == 1 && a->dy_c == 1 && a->dy_w == a->K && a->R >= 2 && a->R <= 5 &&
+           d->panels == 1 && d->nv <= 2 && all_finite(a->w, a->K * a->C * a->R * a->S);
+}
+#else
+#define FN_SKIPPING 0
+#endif
+
 static void scattered(const fn_conv_args *a, const scatter *d, const fn_t *packed, fn_t *room, fn_team t) {
     const int64_t H = a->H, W = a->W, Q = a->Q, I = d->I, O = d->O, ldt = d->ldt;
-    fn_t *const T = room;
-    int64_t *const a_at = (int64_t *)(T + d->t_room), *const b_at = a_at + a->R;
+    fn_t *const T = room + (a->R - 1) * Q * ldt;
+    int64_t *const a_at = (int64_t *)(room + d->t_room), *const b_at = a_at + a->R;
     reach *const down = (reach *)(b_at + a->R), *const across = down + H;
     const axis v = reach_all(down, H, a->P, a->R, a->stride_h, a->pad_h, a->dil_h);
     const axis l = reach_all(across, W, Q, a->S, a->stride_w, a->pad_w, a->dil_w);
@@ -104,10 +166,21 @@ static void scattered(const fn_conv_args *a, const scatter *d, const fn_t *packe
     const int64_t rows = t.size > 1 ? least(d->rows, most(over(H, over(2 * t.size, a->N * a->G)), 1)) : d->rows;
     const int64_t blocks = over(H, rows);
     int64_t lo, hi;
+#if FN_SKIPPING
+    const int may = may_skip(a, d);
+    int64_t seen = -1;
+    int skip = 0;
+#endif
     fn_share(a->N * a->G * blocks, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {
         const int64_t n = u / blocks / a->G, g = u / blocks % a->G, h0 = u % blocks * rows, h1 = least(H, h0 + rows);
-        for (int64_t h = h0; h < h1; h++) {
+        int64_t done = h0;
+#if FN_SKIPPING
+        const fn_t *const dy = (const fn_t *)a->dy + n * a->dy_n;
+        if (may && n != seen) skip = mostly_zero(a, dy), seen = n;
+        if (skip) add_of[2 * (a->R - 2) + d->nv - 1](a, packed, d->panel, dy, T, h0, done = h1);
+#endif
+        for (int64_t h = done; h < h1; h++) {
             for (int64_t i = 0; i < down[h].count; i++) {
                 a_at[i] = (down[h].from + i * v.dil) * a->dy_h;
                 b_at[i] = (down[h].tap + i * v.w_step) * d->panel;

@@ -18,6 +18,8 @@ enum { TILES, TURNED, LANES };
 #define LONG_PART 8192           /* pixels: a longer sum loses accuracy */
 #define MAX_PARTS 16             /* enough to feed a team */
 #define THIN 64                  /* products a number of dy is worth packing for */
+#define WIDE 128                 /* numbers between pixels that are read: further apart they cost pages and lines */
+#define NEAR_SUMS 524288         /* bytes of sums that stay in the second-level cache beside the block */
 
 /* A group's sums. TILES: panels [k / width][r][s][c][k % width]; TURNED: [r][k][s,c], ldt lanes;
  * LANES: [r][s][c][k][FN_VL] */
@@ -32,12 +34,14 @@ typedef struct {
     int64_t image, dy_image;                 /* elements of an image in the blocks of x and dy */
     int64_t sums, biases;                    /* elements: sums of a group, of its biases */
     int64_t own;                             /* one part: its sums are the thread's own and finished at once */
-    int64_t apart;                           /* panels are shared out one by one: all of them would not stay near */
+    int64_t chunk, chunks;                   /* channels of a block of x; TILES: fewer than all if those are many */
+    int64_t at_once, sum_I;                  /* panels that meet a block; channels of a tap in a visit's sums */
     int64_t x_room, dy_room, sum_room, room;
     axis h, v;
 } grad;
 
-static grad grad_of(const fn_conv_args *a) {
+static grad grad_of(const fn_conv_args *args) {
+    const fn_conv_args one = folded(args), *const a = &one;
     const int64_t P = a->P, Q = a->Q, N = a->N;
     grad d = {.G = a->G, .I = a->C / a->G, .O = a->K / a->G, .taps = a->R * a->S,
               .h = forward_axis(a->H, P, a->R, a->stride_h, a->pad_h, a->dil_h),
@@ -47,26 +51,32 @@ static grad grad_of(const fn_conv_args *a) {
     d.ldt = up(a->S * d.I, FN_VL);
     const double turn = (double)(a->R * up(d.ldt / FN_VL, 2) * most(d.O, 4));
     const double tile = products * (double)over(d.O, FN_VL);
-    const int turned = d.O <= FN_VL && d.ldt > FN_VL && a->dil_w == 1 && pixel_of(d.I) == d.I && turn < 0.75 * tile;
+    const int turned = d.O <= FN_VL && d.ldt > FN_VL && a->dil_w == 1 && pixel_of(d.I, a->stride_w) == d.I &&
+                       turn < 0.75 * tile;
     const double least_cost = turned ? turn : tile;
     d.form = a->stride_w == 1 && lanes < 0.8 * least_cost ? LANES : turned ? TURNED : TILES;
     const int64_t reach = (a->R - 1) * a->dil_h + 1;
     d.cols = (Q - 1) * a->stride_w + (a->S - 1) * a->dil_w + 1;
     const int whole = d.O % FN_VL == 0 && a->dy_c == 1 && a->dy_w * SIZE % PAGE && a->dy_w >= d.O;
     d.x_in_place = d.form != LANES && lies_well(&d.v, d.cols, a->x_c, a->x_w, d.I) &&
-                   (d.form == TILES || d.I % FN_VL == 0) && (d.form != TURNED || a->x_w == d.I);
+                   (d.form == TILES || d.I % FN_VL == 0) && (d.form != TURNED || a->x_w == d.I) &&
+                   (d.I <= WIDE || d.O < WIDE);
     d.dy_in_place = d.form != LANES && whole &&
                     (d.form != TILES || d.taps == 1 || d.taps * d.I <= THIN || (d.O <= FN_VL && a->dy_w == d.O));
-    d.pixel = d.x_in_place ? a->x_w : d.form == LANES ? 1 : pixel_of(d.I);
-    d.pitch = d.x_in_place ? a->x_h : d.form == LANES ? up(Q, FN_VL) : d.cols * d.pixel;
     d.nv = d.O <= FN_VL ? 1 : 2, d.width = d.nv * FN_VL, d.panels = d.form <= TURNED ? over(d.O, d.width) : 1;
-    d.merged = d.pixel == d.I && a->dil_w == 1;
     d.sliding = FN_SLIDES && d.form == TILES && d.nv == 1 && a->stride_w == 1 && a->dil_w == 1 &&
                 (a->S == 3 || a->S == 5) && d.I > 2 && Q >= a->S;
+    d.chunks = d.form == TILES && !d.sliding ? over(d.I, most(WIDE / a->stride_w, FN_VL)) : 1;
+    d.chunk = d.chunks == 1 ? d.I : up(over(d.I, d.chunks), FN_VL);
+    const int64_t block_pixel = d.form == LANES ? 1 : pixel_of(d.chunk, a->stride_w);
+    const int64_t tiles = d.G * d.panels * d.chunks;
+    if (d.x_in_place || !a->dw) d.chunks = 1, d.chunk = d.I;
+    d.pixel = d.x_in_place ? a->x_w : block_pixel, d.merged = d.pixel == d.I && a->dil_w == 1;
+    d.pitch = d.x_in_place ? a->x_h : d.form == LANES ? up(Q, FN_VL) : d.cols * d.pixel;
     d.flat = d.form <= TURNED && d.taps == 1 && !a->pad_h && a->stride_h * d.pitch == Q * a->stride_w * d.pixel &&
              (!d.dy_in_place || a->dy_h == Q * a->dy_w);
     /* units are the same however x lies */
-    const int64_t row = d.form == LANES ? d.I * d.cols : d.cols * pixel_of(d.I);
+    const int64_t row = d.form == LANES ? d.I * d.cols : d.cols * block_pixel;
     const int64_t fit = d.form == LANES ? (NEAR / SIZE - reach * row) / most(row + d.O * d.pitch, 1)
                                         : BLOCK / (most(row, 1) * SIZE) - reach;
     d.rows = least(P, over(d.form == LANES ? 4 * SUM_PIXELS : SUM_PIXELS, most(Q, 1)));
@@ -77,18 +87,19 @@ static grad grad_of(const fn_conv_args *a) {
     const int64_t images = least(over(SUM_PIXELS, most(P * Q, 1)), 2 * BLOCK / most(x_image * SIZE, 1));
     d.images = d.rows == P ? most(least(N, images), 1) : 1;
     d.units = over(N, d.images) * d.blocks;
-    const int64_t pixels = N * P * Q, feed = least(over(MAX_PARTS, most(d.G * d.panels, 1)), pixels / PART_PIXELS);
+    const int64_t pixels = N * P * Q, feed = least(over(MAX_PARTS, most(tiles, 1)), pixels / PART_PIXELS);
     const int64_t exact = d.taps * d.I * d.O * SIZE > LARGE ? 0 : least(pixels / LONG_PART, 4 * MAX_PARTS);
     d.parts = most(least(d.units, most(feed, exact)), 1);
     const int64_t dy_row = d.form == LANES ? d.O * d.pitch : Q * d.width;
     d.dy_image = d.rows * dy_row;
-    const int64_t panel = d.taps * d.I * d.width;
-    d.sums = d.form == TILES    ? d.panels * panel
+    d.sums = d.form == TILES    ? d.panels * d.taps * d.I * d.width
              : d.form == TURNED ? a->R * d.O * d.ldt : d.taps * d.I * d.O * (d.form == LANES ? FN_VL : 1);
     if (!a->dw) d.sums = 0;
     d.biases = d.form <= TURNED ? d.panels * d.width : d.O * (d.form == LANES ? FN_VL : 1);
-    d.own = d.parts == 1, d.apart = d.sums * SIZE > LARGE && d.form == TILES;
-    d.sum_room = !d.own ? 0 : d.apart ? panel + d.width : d.sums + d.biases;
+    d.own = d.parts == 1, d.sum_I = d.own && d.form == TILES ? d.chunk : d.I;
+    d.at_once = d.form == TILES ? least(d.panels, most(NEAR_SUMS / (d.taps * d.chunk * d.width * SIZE), 1)) : d.panels;
+    d.sum_room = d.form == TILES ? d.at_once * ((a->dw ? d.taps * d.sum_I : 0) + 1) * d.width : d.sums + d.biases;
+    if (!d.own) d.sum_room = 0;
     d.x_room = d.x_in_place ? 0 : up(d.images * x_image + SPARE, 64);
     d.dy_room = d.dy_in_place ? 0 : up(d.images * d.dy_image + SPARE, 64);
     d.sum_room = up(d.sum_room, 64);
@@ -96,8 +107,13 @@ static grad grad_of(const fn_conv_args *a) {
     return d;
 }
 FN_WORK(conv2d_bwd_w) {
-    const grad d = grad_of(args);
-    return ((d.own ? 0 : up(d.parts * d.G * (d.sums + d.biases), 64)) + d.room * threads) * SIZE;
+    const fn_conv_args *a = args;
+#if FN_FIRST
+    if (has_first_weights(a)) return FN_NAME(conv_first_bwd_w_work)(a, threads);
+#endif
+    const grad d = grad_of(a);
+    const int64_t map = a->tap ? FN_NAME(conv_map_work)(a, threads) : 0;
+    return map + ((d.own ? 0 : up(d.parts * d.G * (d.sums + d.biases), 64)) + d.room * threads) * SIZE;
 }
 
 /* ---- TILES ------------------------------------------------------------------------------------------------------- */
@@ -115,13 +131,14 @@ static void sum_pixels(fn_t *sums, const fn_t *dy, int64_t n, int64_t stride, in
     }
 }
 
-/* A unit of a group, to panels [k0, k1) of its sums. */
+/* A unit of a group, to panels [k0, k1) of the sums of its channels [i0, i1). */
 static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n0, int64_t n1, int64_t p0, int64_t p1,
-                      int64_t k0, int64_t k1, int first, fn_t *sums, fn_t *biases, fn_t *room) {
-    const int64_t Q = a->Q, S = a->S, I = d->I, width = d->width, rows = p1 - p0;
+                      int64_t k0, int64_t k1, int64_t i0, int64_t i1, int first, fn_t *sums, fn_t *biases,
+                      fn_t *room) {
+    const int64_t Q = a->Q, S = a->S, I = i1 - i0, sum_I = d->sum_I, width = d->width, rows = p1 - p0;
     fn_t *const block = room, *const packed = block + d->x_room;
     int64_t *const a_at = (int64_t *)(packed + d->dy_room + d->sum_room), *const b_at = a_at + d->images * d->rows;
-    const fn_t *x = (const fn_t *)a->x + n0 * a->x_n + g * I * a->x_c;
+    const fn_t *x = (const fn_t *)a->x + n0 * a->x_n + (g * d->I + i0) * a->x_c;
     int64_t h0 = 0, h1;
     if (!d->x_in_place && a->dw) {
         rows_of(&d->h, p0, p1, &h0, &h1);
@@ -132,7 +149,7 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
     } else {
         x += d->v.first * a->x_w;
     }
-    for (int64_t k = k0; k < k1; k++, sums += d->taps * I * width, biases += width) {
+    for (int64_t k = k0; k < k1; k++, sums += d->taps * sum_I * width, biases += width) {
         const int64_t lanes = least(width, d->O - k * width), vectors = up(lanes, FN_VL);
         const fn_t *dy = (const fn_t *)a->dy + n0 * a->dy_n + p0 * a->dy_h + (g * d->O + k * width) * a->dy_c;
         int64_t dy_n = a->dy_n, dy_h = a->dy_h, dy_w = a->dy_w;
@@ -144,8 +161,8 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
                                 lanes);
             dy = packed, dy_n = rows * Q * width, dy_h = Q * width, dy_w = width;
         }
-        if (first) clear(biases, width);
-        for (int64_t n = 0; n < n1 - n0 && a->db; n++)
+        if (first && i0 == 0) clear(biases, width);
+        for (int64_t n = 0; n < n1 - n0 && a->db && i0 == 0; n++)
             for (int64_t p = 0; p < rows; p++) sum_pixels(biases, dy + n * dy_n + p * dy_h, Q, dy_w, vectors);
         for (int64_t r = 0; r < a->R && a->dw; r++) {
             int64_t count = 0;
@@ -165,14 +182,14 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
                 continue;
             }
             if (d->sliding) {
-                const slide_sum b = {.c = sums + r * S * I * width, .c_s = I * width, .x = x, .x_at = a_at, .dy = dy,
-                                     .dy_at = b_at, .pixel = d->pixel, .dy_w = dy_w, .rows = count, .Q = Q, .S = S,
-                                     .I = I, .first = first};
+                const slide_sum b = {.c = sums + r * S * sum_I * width, .c_s = sum_I * width, .x = x, .x_at = a_at,
+                                     .dy = dy, .dy_at = b_at, .pixel = d->pixel, .dy_w = dy_w, .rows = count, .Q = Q,
+                                     .S = S, .I = I, .first = first};
                 FN_NAME(conv_slide_sum)(&b);
                 continue;
             }
             for (int64_t s = 0; s < (d->merged ? 1 : S); s++) {
-                fn_t *const c = sums + (r * S + s) * I * width;
+                fn_t *const c = sums + (r * S + s) * sum_I * width;
                 const fn_brgemm b = {.c = c, .ldc = width, .init = first ? 0 : c, .ld_init = width,
                                      .a = x + s * a->dil_w * d->pixel, .a_at = a_at, .a_m = 1,
                                      .a_k = a->stride_w * d->pixel, .b = dy, .b_at = b_at, .b_k = dy_w,
@@ -184,32 +201,29 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
     }
 }
 
-/* dw[k,c,tap] = sum over parts, `part` elements apart, of a panel's lanes, channels i0 to i1: a piece of neighbours in
- * memory at a time, FN_VL filters together. */
+/* dw[k,c,tap] = sum over parts, `part` elements apart, of a panel's lanes, channels i0 to i1 (a thread's own sums are of
+ * these alone): vectors run along c and tap, neighbours in memory. */
 static void finish_panel(const grad *d, fn_t *dw, const fn_t *sums, int64_t part, int64_t lanes, int64_t i0,
                          int64_t i1) {
-    const int64_t I = d->I, taps = d->taps, width = d->width, J = (i1 - i0) * taps;
+    const int64_t sum_I = d->sum_I, taps = d->taps, width = d->width, row = d->I * taps, J = (i1 - i0) * taps;
+    fn_t z[FN_VL][FN_VL] = {{0}};
     for (int64_t l = 0; l < lanes; l += FN_VL) {
-        const int64_t m = least(FN_VL, lanes - l);
-        fn_t *const y = dw + l * I * taps + i0 * taps;
-        for (int64_t j = 0, i = i0, tap = 0; j < J; j += FN_PIECE) {
-            const int64_t n = least(FN_PIECE, J - j);
-            vec v[FN_PIECE];
-            UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_zero();
-            for (int64_t q = 0; q < n; q++) {
-                const fn_t *const s = sums + (tap * I + i) * width + l;
-                v[q] = v_load(s);
-                for (int64_t k = 1; k < d->parts; k++) v[q] += v_load(s + k * part);
+        fn_t *const y = dw + l * row + i0 * taps;
+        for (int64_t j = 0, i = d->own ? 0 : i0, tap = 0; j < J; j += FN_VL) {
+            const int64_t n = least(FN_VL, J - j), m = least(FN_VL, lanes - l);
+            for (int64_t e = 0; e < n; e++) {
+                const fn_t *const s = sums + (tap * sum_I + i) * width + l;
+                vec v = v_load(s);
+                for (int64_t k = 1; k < d->parts; k++) v += v_load(s + k * part);
+                v_store(z[e], v);
                 if (++tap == taps) tap = 0, i++;
             }
-            v_transpose_pieces(v);
-            for (int64_t q = 0; q < FN_PIECE; q++) {
-                fn_t z[FN_VL];
-                v_store(z, v[q]);
-                for (int64_t k = 0; k < FN_PIECES && k * FN_PIECE + q < m; k++) {
-                    fn_t *const to = y + (k * FN_PIECE + q) * I * taps + j;
-                    if (n == FN_PIECE) memcpy(to, z + k * FN_PIECE, FN_PIECE * sizeof *to);
-                    else for (int64_t e = 0; e < n; e++) to[e] = z[k * FN_PIECE + e];
+            for (int64_t k = 0; k < m; k += FN_PIECE) {
+                vec v[FN_PIECE];
+                v_load_turned(v, z[0] + k, FN_VL, FN_VL);
+                for (int64_t q = 0; q < least(FN_PIECE, m - k); q++) {
+                    if (n == FN_VL) v_store(y + (k + q) * row + j, v[q]);
+                    else v_store_n(y + (k + q) * row + j, v[q], (int)n);
                 }
             }
         }
@@ -352,8 +366,8 @@ static void finish(const fn_conv_args *a, const grad *d, int64_t g, int64_t k0, 
                     }
     } else if (d->form == TILES) {
         for (int64_t k = k0; k < k1 && dw; k++)
-            finish_panel(d, dw + (g * O + k * d->width) * I * taps, sums + (k - k0) * taps * I * d->width, part,
-                         least(d->width, O - k * d->width), i0, i1);
+            finish_panel(d, dw + (g * O + k * d->width) * I * taps, sums + (k - k0) * taps * d->sum_I * d->width,
+                         part, least(d->width, O - k * d->width), i0, i1);
     } else {
         for (int64_t i = i0; i < i1 && dw; i++)
             for (int64_t tap = 0; tap < taps; tap++)
@@ -381,32 +395,43 @@ static void finish(const fn_conv_args *a, const grad *d, int64_t g, int64_t k0, 
 FN_KERNEL(conv2d_bwd_w) {
     enum { CHUNK = 16 };
     const fn_conv_args *a = args;
+    fn_conv_args spread;
+#if FN_FIRST
+    if (has_first_weights(a)) {
+        FN_NAME(conv_first_bwd_w)(a, t);
+        return;
+    }
+#endif
+    if (a->tap) spread = FN_NAME(conv_spread)(a, t), a = &spread;
+    const fn_conv_args one = folded(a);
+    a = &one;
     const grad d = grad_of(a);
-    const int64_t each = d.sums + d.biases, part = d.G * each, panel = a->dw ? d.taps * d.I * d.width : 0;
+    const int64_t each = d.sums + d.biases, part = d.G * each, panel = a->dw ? d.taps * d.sum_I * d.width : 0;
     fn_t *const shared = a->work, *const room = shared + (d.own ? 0 : up(d.parts * part, 64)) + t.rank * d.room;
     fn_t *const mine = room + d.x_room + d.dy_room;
-    int64_t splits = 1, lo, hi;
-    if (d.apart) splits = d.panels;
-    else if (t.size > 1) splits = least(d.panels, over(2 * t.size, most(d.parts * d.G, 1)));
-    fn_share(d.parts * d.G * splits, 1, t, &lo, &hi);
+    int64_t splits = over(d.panels, d.at_once), lo, hi;
+    if (t.size > 1) splits = most(splits, least(d.panels, over(2 * t.size, most(d.parts * d.G * d.chunks, 1))));
+    while (t.size > 1 && splits < d.panels && d.panels % splits) splits++;       /* threads get equal shares */
+    fn_share(d.parts * d.G * splits * d.chunks, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {
-        const int64_t i = u / splits / d.G, g = u / splits % d.G, split = u % splits;
+        const int64_t v = u / d.chunks, i = v / splits / d.G, g = v / splits % d.G, split = v % splits;
         const int64_t k0 = d.panels * split / splits, k1 = d.panels * (split + 1) / splits;
-        fn_t *const sums = d.own ? mine : shared + i * part + g * each + k0 * panel;
-        fn_t *const biases = d.own ? mine + (k1 - k0) * panel * (d.form == TILES) + (d.form == TILES ? 0 : d.sums)
+        const int64_t i0 = u % d.chunks * d.chunk, i1 = least(d.I, i0 + d.chunk);
+        fn_t *const sums = d.own ? mine : shared + i * part + g * each + k0 * panel + i0 * d.width;
+        fn_t *const biases = d.own ? mine + (d.form == TILES ? (k1 - k0) * panel : d.sums)
                                    : shared + i * part + g * each + d.sums + k0 * (d.form == TILES ? d.width : 0);
         const int64_t begin = d.units * i / d.parts, end = d.units * (i + 1) / d.parts;
         for (int64_t unit = begin; unit < end; unit++) {
             const int64_t n0 = unit / d.blocks * d.images, n1 = least(a->N, n0 + d.images), first = unit == begin;
             const int64_t p0 = unit % d.blocks * d.rows, p1 = least(a->P, p0 + d.rows);
-            if (d.form <= TURNED) add_tiles(a, &d, g, n0, n1, p0, p1, k0, k1, first, sums, biases, room);
+            if (d.form <= TURNED) add_tiles(a, &d, g, n0, n1, p0, p1, k0, k1, i0, i1, first, sums, biases, room);
             else add_lanes(a, &d, g, n0, n1, p0, p1, first, sums, biases, room);
         }
         if (begin == end) {
             clear(sums, d.form == TILES ? (k1 - k0) * panel : d.sums);
             clear(biases, d.form == TILES ? (k1 - k0) * d.width : d.biases);
         }
-        if (d.own) finish(a, &d, g, k0, k1, sums, biases, 0, 0, d.I);
+        if (d.own) finish(a, &d, g, k0, k1, sums, biases, 0, i0, i1);
     }
     if (d.own) return;
     fn_barrier(t);

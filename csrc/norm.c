@@ -17,6 +17,7 @@
  * double, each channel adds its parts in order, and a second pass writes the result, last part first: what was read last is still near. */
 #include "kernel.h"
 #include "norm.h"
+#include "norm_parts.h"
 
 enum { SHORT = 64, ITEM = 1024, LINE = 4096, PART = 32768, CHANNELS = 16 };
 enum { TRAIN, TRAIN_RELU, EVAL, EVAL_RELU };                 /* how dx is made */
@@ -178,6 +179,33 @@ ONCE void column_stats(const fn_norm_args *a, const plan *p, block k, double *re
         if (!isfinite(dev[c])) plain_stats(a, k, k.c0 + c, mean + c, dev + c);
 }
 
+ONCE void unit_stats(const fn_norm_args *a, const plan *p, int64_t u) {
+    const block b = block_at(a, p, u);
+    double *const mean = (double *)a->work + b.part * a->C + b.c0, *const dev = mean + p->groups * p->across * a->C;
+    if (p->fold) column_stats(a, p, b, mean, dev);
+    else line_stats(a, b, mean, dev);
+}
+
+static fn_norm_args rows_as_args(int64_t rows, int64_t C) { return (fn_norm_args){.N = rows, .C = C, .inner = 1}; }
+int64_t FN_NAME(norm_parts)(int64_t rows, int64_t C) {
+    const fn_norm_args a = rows_as_args(rows, C);
+    return planned(&a).groups;
+}
+int64_t FN_NAME(norm_row)(int64_t rows, int64_t C, int64_t i) {
+    const fn_norm_args a = rows_as_args(rows, C);
+    const plan p = planned(&a);
+    int64_t n0, n1;
+    if (i == p.groups) return rows;
+    rows_of(&a, &p, i, &n0, &n1);
+    return n0;
+}
+void FN_NAME(norm_stats)(double *sums, const void *x, int64_t rows, int64_t C, int64_t i) {
+    fn_norm_args a = rows_as_args(rows, C);
+    const plan p = planned(&a);
+    a.work = sums, a.x = x;
+    for (int64_t u = i * p.strips; u < (i + 1) * p.strips; u++) unit_stats(&a, &p, u);
+}
+
 /* mean and rstd of channels c..c+n (n <= CHANNELS) from their parts, and the running statistics. */
 ONCE void channel_stats(const fn_norm_args *a, const plan *p, int64_t c, int64_t n) {
     const int64_t C = a->C, parts = p->groups * p->across;
@@ -284,17 +312,12 @@ FN_WORK(batch_norm_fwd) {
 FN_KERNEL(batch_norm_fwd) {
     const fn_norm_args *a = args;
     const plan p = planned(a);
-    const int64_t parts = p.groups * p.across;
-    double *const work = a->work;
     int64_t lo, hi;
-    fn_share(p.units, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
-        const block b = block_at(a, &p, u);
-        double *const mean = work + b.part * a->C + b.c0, *const dev = mean + parts * a->C;
-        if (p.fold) column_stats(a, &p, b, mean, dev);
-        else line_stats(a, b, mean, dev);
+    if (!a->summed) {
+        fn_share(p.units, 1, t, &lo, &hi);
+        for (int64_t u = lo; u < hi; u++) unit_stats(a, &p, u);
+        fn_barrier(t);
     }
-    fn_barrier(t);
     fn_share(a->C, CHANNELS, t, &lo, &hi);
     for (int64_t c = lo; c < hi; c += CHANNELS) channel_stats(a, &p, c, hi - c < CHANNELS ? hi - c : CHANNELS);
     fn_barrier(t);

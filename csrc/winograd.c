@@ -17,9 +17,10 @@
  * lies in memory and passes over a panel of filters that a thread has transformed. */
 typedef struct {
     int64_t kept;
+    int64_t place;               /* M lies in V's place: a vector of filters, whose tiles and sums one nearest cache holds */
     int64_t width;               /* output channels of a panel: FN_NR, or a vector if that is all */
     int64_t tiles, panels;       /* of all images; of output channels */
-    int64_t groups, blocks, per; /* groups of tiles; blocks of a group; tiles of a block, ROWS at the most */
+    int64_t groups, blocks;      /* groups of tiles; blocks of a group, ROWS tiles each */
     int64_t deep, some;          /* input channels that U holds; tiles that M holds */
     int64_t v_plane, u_plane, m_plane;       /* elements from plane to plane */
 } plan;
@@ -31,16 +32,19 @@ static plan plan_of(const filtering *g) {
     /* bytes moved: written once, read once for each group of tiles or panel */
     p.kept = p.width == FN_VL || u <= CACHE || u * (2 + over(p.tiles, held)) <= v * (2 + p.panels);
     if (!p.kept) p.deep = least(g->I, most(FN_VL, CACHE / (channel * p.width) / FN_VL * FN_VL));
-    const int64_t most_tiles = !p.kept ? (p.deep < g->I ? 9 : 36) * ROWS : u > CACHE ? held : least(held, 2 * ROWS);
+    p.place = p.width == FN_VL && u <= CACHE;
+    const int64_t most_tiles = !p.kept ? (p.deep < g->I ? 9 : 36) * ROWS : u > CACHE ? held : p.place ? ROWS : least(held, 2 * ROWS);
     p.groups = over(p.tiles, most_tiles);
-    p.blocks = over(over(p.tiles, p.groups), ROWS);
-    p.per = p.width == FN_VL ? ROWS : over(over(p.tiles, p.groups), p.blocks);
-    p.some = (p.kept || p.deep < g->I ? p.blocks : least(p.blocks, 8)) * p.per;
-    p.v_plane = p.blocks * p.per * g->I + FN_VL;
+    p.blocks = over(over(p.tiles, ROWS), p.groups);
+    p.some = (p.kept || p.deep < g->I ? p.blocks : least(p.blocks, 8)) * ROWS;
+    p.v_plane = p.blocks * ROWS * g->I + FN_VL;
     p.u_plane = (p.deep + 1) * p.width;
-    p.m_plane = p.some * p.width + FN_VL;
+    p.m_plane = p.place ? p.v_plane : p.some * p.width + FN_VL;
     return p;
 }
+
+/* Of a group: all but the last end with a block. */
+static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles, over(p->tiles, ROWS) * group / p->groups * ROWS); }
 
 /* Are channels side by side, whole vectors of them, and is there something to gain?
  * Costs for a pair of channels, in what the direct form takes for an output: a tile's products 4, its transforms 20 over
@@ -93,12 +97,14 @@ static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t pane
 }
 
 /* M[plane][t][FN_VL] = V U, all of it, for `count` tiles and at most a vector of filters: a call for each block and plane would cost as
- * much as its few sums. Of the last block, tiles that are none are computed too. */
-static void multiply_narrow(const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count) {
-    const int64_t I = g->I;
-    for (int64_t q = 0; q < PLANES; q++)
+ * much as its few sums. Of the last block, tiles that are none are computed too. M may be V where that is one block. */
+static void multiply_narrow(const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count, feed *f) {
+    const int64_t I = g->I, m_plane = p->m_plane, v_plane = p->v_plane, u_plane = p->u_plane;
+    for (int64_t q = 0; q < PLANES; q++, m += m_plane, v += v_plane, u += u_plane) {
+        const fn_t *a = v;
+        fetch(f);
         for (int64_t b = 0; b < count; b += ROWS) {
-            const fn_t *a = v + q * p->v_plane + b * I, *u_i = u + q * p->u_plane;
+            const fn_t *u_i = u;
             vec acc[ROWS];
             UNROLL for (int r = 0; r < ROWS; r++) acc[r] = v_zero();
             for (int64_t i = 0; i < I; i += FN_VL, a += (ROWS - 1) * FN_VL)
@@ -106,28 +112,50 @@ static void multiply_narrow(const filtering *g, const plan *p, fn_t *m, const fn
                     const vec s = v_load(u_i);
                     UNROLL for (int r = 0; r < ROWS; r++) acc[r] = v_fma(v_set1(a[r * FN_VL]), s, acc[r]);
                 }
-            UNROLL for (int r = 0; r < ROWS; r++) v_store(m + q * p->m_plane + (b + r) * FN_VL, acc[r]);
+            UNROLL for (int r = 0; r < ROWS; r++) v_store(m + (b + r) * FN_VL, acc[r]);
         }
+    }
+}
+
+/* M[t][FN_NR] = V U, all of it, for as many tiles as the registers hold, of a block whose first of these is at `v`: as brgemm, whose call and
+ * strides cost a tenth of it where channels are few. */
+FN_INLINE void multiply_tile(fn_t *m, const fn_t *v, const fn_t *u, int64_t I) {
+    vec acc[FN_ROWS2][2];
+    UNROLL for (int r = 0; r < FN_ROWS2; r++) acc[r][0] = acc[r][1] = v_zero();
+    for (int64_t i = 0; i < I; i += FN_VL, v += (ROWS - 1) * FN_VL)
+        for (int k = 0; k < FN_VL; k++, v++, u += FN_NR) {
+            const vec s[2] = {v_load(u), v_load(u + FN_VL)};
+            UNROLL for (int l = 0; l < 2; l++) __builtin_prefetch(u + 8 * FN_NR + l * FN_VL);
+            UNROLL for (int r = 0; r < FN_ROWS2; r++)
+                UNROLL for (int l = 0; l < 2; l++) acc[r][l] = v_fma(v_set1(v[r * FN_VL]), s[l], acc[r][l]);
+        }
+    UNROLL for (int r = 0; r < FN_ROWS2; r++)
+        UNROLL for (int l = 0; l < 2; l++) v_store(m + r * FN_NR + l * FN_VL, acc[r][l]);
 }
 
 /* M[plane][t][FN_NR] (+)= V U over input channels [i, i + deep) for `count` tiles and the panel that U is of. The sum over
  * channels is one chain, in whatever stretches it comes. */
 static void multiply(const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t panel, int64_t i,
-                     int64_t deep, int64_t count) {
+                     int64_t deep, int64_t count, feed *f) {
+    const int64_t I = g->I, n = least(FN_NR, g->O - panel * FN_NR), whole = deep == I && n == FN_NR;
     int64_t v_at[CHUNKS], u_at[CHUNKS];
-    for (int64_t c = 0; c < CHUNKS; c++) v_at[c] = c * p->per * FN_VL, u_at[c] = c * FN_VL * FN_NR;
-    for (int64_t q = 0; q < PLANES; q++)
-        for (int64_t b = 0; b < count; b += p->per) {
-            fn_t *const to = m + q * p->m_plane + b * FN_NR;
+    for (int64_t c = 0; c < CHUNKS; c++) v_at[c] = c * ROWS * FN_VL, u_at[c] = c * FN_VL * FN_NR;
+    for (int64_t q = 0; q < PLANES; q++, m += p->m_plane, v += p->v_plane, u += p->u_plane) {
+        fetch(f);
+        for (int64_t b = 0; b < count; b += ROWS) {
+            fn_t *const to = m + b * FN_NR;
+            if (whole && count - b >= ROWS) {
+                for (int64_t r = 0; r < ROWS; r += FN_ROWS2) multiply_tile(to + r * FN_NR, v + b * I + r * FN_VL, u, I);
+                continue;
+            }
             for (int64_t j = 0; j < deep; j += CHUNKS * FN_VL) {
-                const fn_brgemm c = {.c = to, .init = i + j ? to : 0, .a = v + q * p->v_plane + b * g->I + (i + j) * p->per,
-                                     .b = u + q * p->u_plane + j * FN_NR, .a_at = v_at, .b_at = u_at,
-                                     .m = least(p->per, count - b), .n = least(FN_NR, g->O - panel * FN_NR), .k = FN_VL,
-                                     .count = least(CHUNKS, (deep - j) / FN_VL), .ldc = FN_NR, .ld_init = FN_NR,
-                                     .a_m = FN_VL, .a_k = 1, .b_k = FN_NR, .nv = 2};
+                const fn_brgemm c = {.c = to, .init = i + j ? to : 0, .a = v + b * I + (i + j) * ROWS, .b = u + j * FN_NR, .a_at = v_at, .b_at = u_at,
+                                     .m = least(ROWS, count - b), .n = n, .k = FN_VL, .count = least(CHUNKS, (deep - j) / FN_VL), .ldc = FN_NR,
+                                     .ld_init = FN_NR, .a_m = FN_VL, .a_k = 1, .b_k = FN_NR, .nv = 2};
                 FN_NAME(brgemm)(&c);
             }
         }
+    }
 }
 
 FN_INLINE vec gated(vec y, vec gate) { return v_select(gate <= v_zero(), v_zero(), y); }
@@ -186,7 +214,7 @@ static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_
 /* Scratch of all: a flag for each thread, U or V; of a thread: M, zeros, the other of U and V. */
 static int64_t u_room(const plan *p) { return up((p->kept ? p->panels : 1) * PLANES * p->u_plane, WHOLE); }
 static int64_t v_room(const plan *p) { return up(PLANES * p->v_plane, WHOLE); }
-static int64_t m_room(const plan *p) { return up(PLANES * p->m_plane, WHOLE); }
+static int64_t m_room(const plan *p) { return p->place ? 0 : up(PLANES * p->m_plane, WHOLE); }
 
 static int64_t room(const filtering *g, int threads) {
     const plan p = plan_of(g);
@@ -198,8 +226,60 @@ typedef struct {                 /* parts of the scratch */
     fn_t *u, *v, *m, *zeros;
 } parts;
 
+/* ---- statistics of y for the norm behind it: part by part, as soon as all of a part is written ---------------------- */
+
+typedef struct { int64_t first, from, next, last; } share;   /* parts [first, last) are a thread's, of which [from, next) are done */
+
+static void sum_parts(const filtering *g, int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i++) FN_NAME(norm_stats)(g->sums, g->y, g->N * g->P * g->Q, g->O, i);
+}
+/* Pixels of y before all that tiles from this one on write. */
+static int64_t pixels_before(const filtering *g, int64_t tile) {
+    const spot s = spot_of(g, tile);
+    return (s.n * g->P + s.row) * g->Q;
+}
+/* The first part that begins there or later. */
+static int64_t part_from(const filtering *g, int64_t pixel) {
+    const int64_t pixels = g->N * g->P * g->Q, parts = FN_NAME(norm_parts)(pixels, g->O);
+    int64_t i = over(pixel * parts, pixels);
+    while (FN_NAME(norm_row)(pixels, g->O, i) < pixel) i++;
+    return i;
+}
+/* Of a thread that writes tiles [from, to): a part that it begins is its own, one that others write too waits for them. */
+static share share_of(const filtering *g, int64_t from, int64_t to) {
+    if (!g->sums) return (share){0};
+    const int64_t whole = part_from(g, pixels_before(g, up(from, over(g->Q, OUT))));
+    return (share){part_from(g, pixels_before(g, from)), whole, whole, part_from(g, pixels_before(g, to))};
+}
+static void sum_written(const filtering *g, share *s, int64_t tiles) {
+    const int64_t pixels = pixels_before(g, tiles), old = s->next;
+    while (s->next < s->last && FN_NAME(norm_row)(g->N * g->P * g->Q, g->O, s->next + 1) <= pixels) s->next++;
+    sum_parts(g, old, s->next);
+}
+/* Parts that a thread takes when all is written. */
+static share all_parts(const filtering *g, fn_team t) {
+    share s = {0};
+    if (g->sums) fn_share(FN_NAME(norm_parts)(g->N * g->P * g->Q, g->O), 1, t, &s.first, &s.last);
+    s.from = s.next = s.first;
+    return s;
+}
+static void sum_rest(const filtering *g, const share *s) {
+    sum_parts(g, s->first, least(s->from, s->last));
+    sum_parts(g, s->next, s->last);
+}
+
+/* ---- the passes ------------------------------------------------------------------------------------------------------ */
+
+/* What the group behind a group's tiles reads, and where it writes itself: a row of tiles further on, since a tile's last rows lie there. */
+static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
+    const int64_t x = g->N * g->H * g->W * g->I / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, row = over(g->Q, OUT);
+    const fn_t *const other = g->residual ? g->residual : g->y, *const gate = g->gate ? g->gate : g->y;
+    return (feed){.at = {g->x + (from + count + row) * x, g->y + (from + row) * y, other + (from + row) * y, gate + (from + row) * y},
+                  .images = g->gate ? 4 : g->residual ? 3 : 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->panels)};
+}
+
 /* Threads share groups of tiles. */
-static void correlate_kept(const filtering *g, const plan *p, const parts *s, fn_team t, vec *odd) {
+static share correlate_kept(const filtering *g, const plan *p, const parts *s, fn_team t, vec *odd) {
     int64_t lo, hi;
     fn_share(p->panels * g->I, FN_VL, t, &lo, &hi);
     for (int64_t j = lo, end; j < hi; j = end) {
@@ -209,26 +289,31 @@ static void correlate_kept(const filtering *g, const plan *p, const parts *s, fn
     }
     fn_barrier(t);
     fn_share(p->groups, 1, t, &lo, &hi);
+    share own = share_of(g, first_tile(p, lo), first_tile(p, hi));
     for (int64_t j = lo; j < hi; j++) {
-        const int64_t from = p->tiles * j / p->groups, count = p->tiles * (j + 1) / p->groups - from;
-        transform_x(g, s->v, p->v_plane, p->per, 0, s->zeros, from, count);
+        const int64_t from = first_tile(p, j), count = first_tile(p, j + 1) - from;
+        feed f = feed_of(g, p, from, count);
+        tiles_x(1, g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
         for (int64_t k = 0; k < p->panels; k++) {
             const fn_t *const u = s->u + k * PLANES * p->u_plane;
-            if (p->width == FN_VL) multiply_narrow(g, p, s->m, s->v, u, count);
-            else multiply(g, p, s->m, s->v, u, k, 0, g->I, count);
+            if (p->width == FN_VL) multiply_narrow(g, p, s->m, s->v, u, count, &f);
+            else multiply(g, p, s->m, s->v, u, k, 0, g->I, count, &f);
             transform_y(g, p, s->m, from, count, k, odd);
         }
+        if (g->sums) sum_written(g, &own, from + count);
     }
+    return own;
 }
 
 /* Threads share the tiles of a group, then the panels. */
-static void correlate_passing(const filtering *g, const plan *p, const parts *s, fn_team t, vec *odd) {
+static share correlate_passing(const filtering *g, const plan *p, const parts *s, fn_team t, vec *odd) {
+    feed none = {.images = 0};
     for (int64_t j = 0; j < p->groups; j++) {
-        const int64_t from = p->tiles * j / p->groups, count = p->tiles * (j + 1) / p->groups - from;
+        const int64_t from = first_tile(p, j), count = first_tile(p, j + 1) - from;
         int64_t lo, hi;
         if (j) fn_barrier(t);
         fn_share(count, 1, t, &lo, &hi);
-        transform_x(g, s->v, p->v_plane, p->per, lo, s->zeros, from + lo, hi - lo);
+        transform_x(g, s->v, p->v_plane, ROWS, lo, s->zeros, from + lo, hi - lo);
         fn_barrier(t);
         fn_share(p->panels, 1, t, &lo, &hi);
         for (int64_t k = lo; k < hi; k++)
@@ -237,11 +322,12 @@ static void correlate_passing(const filtering *g, const plan *p, const parts *s,
                 for (int64_t i = 0, deep; i < g->I; i += deep) {
                     deep = least(p->deep, g->I - i);
                     if (b == 0) transform_w(g, p, s->u, k, i, deep);         /* b stays 0 where U holds a part of I */
-                    multiply(g, p, s->m, s->v + b * g->I, s->u, k, i, deep, some);
+                    multiply(g, p, s->m, s->v + b * g->I, s->u, k, i, deep, some, &none);
                 }
                 transform_y(g, p, s->m, from + b, some, k, odd);
             }
     }
+    return all_parts(g, t);
 }
 
 /* 0 if a result is not finite: an infinity spreads over its tile, so a direct form must redo them all. */
@@ -251,11 +337,13 @@ static int correlate(const filtering *g, void *work, fn_team t) {
     fn_t *const flags = work, *const shared = flags + FLAGS;
     fn_t *const m = shared + common + t.rank * (m_room(&p) + up(g->I, WHOLE) + other), *const zeros = m + m_room(&p);
     fn_t *const own = zeros + up(g->I, WHOLE);
-    const parts s = {.u = p.kept ? shared : own, .v = p.kept ? own : shared, .m = m, .zeros = zeros};
+    const parts s = {.u = p.kept ? shared : own, .v = p.kept ? own : shared, .m = p.place ? own : m, .zeros = zeros};
     vec odd = v_zero();
     memset(zeros, 0, g->I * SIZE);
-    (p.kept ? correlate_kept : correlate_passing)(g, &p, &s, t, &odd);
-    return all_finite(flags, v_sum(odd), t);
+    const share mine = (p.kept ? correlate_kept : correlate_passing)(g, &p, &s, t, &odd);
+    if (!all_finite(flags, v_sum(odd), t)) return 0;
+    if (g->sums) sum_rest(g, &mine);
+    return 1;
 }
 
 /* ---- the operations: as those of conv.c, by the direct form where it is cheaper or must redo --------------------- */
@@ -282,6 +370,10 @@ FN_KERNEL(winograd_fwd) {
         fn_barrier(t);
     }
     FN_NAME(conv2d_fwd)(a, t);
+    if (!a->sums) return;
+    fn_barrier(t);
+    const share own = all_parts(&g, t);
+    sum_rest(&g, &own);
 }
 
 FN_WORK(winograd_bwd_x) {

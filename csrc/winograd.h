@@ -5,6 +5,7 @@
 #ifndef FN_WINOGRAD_H
 #define FN_WINOGRAD_H
 #include "conv.h"
+#include "norm_parts.h"
 
 enum { D = 6, PLANES = D * D, OUT = 4, TAPS = 3 };
 #define CACHE 1179648            /* bytes of a thread's second-level cache that may hold what is used again and again */
@@ -17,6 +18,7 @@ typedef struct {
     fn_t *w;                     /* element (o,i,r,s) at o*w_o + i*w_i + r*w_r + s*w_s; or dw, written */
     const fn_t *bias;            /* (O) or null */
     const fn_t *residual, *gate; /* like y, or null, see fn_conv_args */
+    double *sums;                /* of y for a norm, or null */
     int64_t x_n, x_h, x_w, y_n, y_h, y_w, w_o, w_i, w_r, w_s;
     int64_t N, H, W, I, P, Q, O;
     int64_t top, left;           /* output (p,q) begins at input (p - top, q - left) */
@@ -24,7 +26,7 @@ typedef struct {
 } filtering;
 
 static inline filtering forward_of(const fn_conv_args *a) {
-    return (filtering){.x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .x_n = a->x_n, .x_h = a->x_h,
+    return (filtering){.x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .sums = a->sums, .x_n = a->x_n, .x_h = a->x_h,
                        .x_w = a->x_w,
                        .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * 9, .w_i = 9, .w_r = 3,
                        .w_s = 1, .N = a->N, .H = a->H, .W = a->W, .I = a->C, .P = a->P, .Q = a->Q, .O = a->K,
@@ -91,9 +93,10 @@ static inline void advance(const filtering *g, spot *s) {
     s->row = 0, s->n++;
 }
 
-/* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. */
-FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros,
-                           int64_t from, int64_t count) {
+/* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. fed: what they read has
+ * been fetched before. */
+FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros, int64_t from,
+                       int64_t count) {
     const int64_t I = g->I, x_h = g->x_h, x_w = g->x_w;
     spot to = spot_of(g, from);
     for (int64_t t = 0; t < count; t++, at++, advance(g, &to)) {
@@ -108,8 +111,9 @@ FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t p
                     if (h + a < 0 || h + a >= g->H || w + b < 0 || w + b >= g->W) x[a][b] = zeros;
         fn_t *v_t = v + at / per * per * I + at % per * FN_VL;
         for (int64_t i = 0; i < I; i += FN_VL, v_t += per * FN_VL) {
-            UNROLL for (int a = D - OUT; a < D; a++)         /* what the next tile shares with no earlier one */
-                UNROLL for (int b = D - OUT; b < D; b++) __builtin_prefetch(x[a][b] + i + OUT * x_w);
+            if (!fed)
+                UNROLL for (int a = D - OUT; a < D; a++)     /* what the next tile shares with no earlier one */
+                    UNROLL for (int b = D - OUT; b < D; b++) __builtin_prefetch(x[a][b] + i + OUT * x_w);
             vec half[D][D];
             UNROLL for (int b = 0; b < D; b++) {
                 vec d[D], s[D];
@@ -124,6 +128,22 @@ FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t p
             }
         }
     }
+}
+
+FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros, int64_t from,
+                           int64_t count) {
+    tiles_x(0, g, v, plane, per, at, zeros, from, count);
+}
+
+/* Lines of images that products fetch for the transforms after them: few at a time, evenly, since a core has only so many under way and
+ * a transform that meets them all at once waits. */
+typedef struct {
+    const fn_t *at[4];           /* the next line of each image */
+    int64_t images, lines;       /* lines of each image at a time */
+} feed;
+FN_INLINE void fetch(feed *f) {
+    for (int64_t i = 0; i < f->images; i++)
+        for (int64_t k = 0; k < f->lines; k++, f->at[i] += 64 / SIZE) __builtin_prefetch(f->at[i], 0, 2);
 }
 
 /* Has no thread met a NaN? Their flags lie at the scratch's beginning. */

@@ -12,6 +12,9 @@
 #       relu_bwd d <- s,z or norm_bwd <- s
 #   relu r, max pool p <- r, and backward    pool, relu on fewer numbers    the largest of relus is the relu of the largest; where ties move
 #                                                                           to another tap, the gradient is 0
+#   convolution of one channel c, pool p <- c    convolution p           the map between is neither written nor read (_fusion_pool.pxi);
+#       and pool_bwd d <- dp, weights <- d   weights <- dp, taps         its gradient's zeros add nothing
+#   winograd_fwd y, norm <- y                winograd_fwd y, its sums        the norm's parts, taken in its order (_fusion_stats.pxi)
 #   results that nobody reads                nothing                        or that are overwritten whole before anyone does
 #   dense_bwd_w dw, sgd | adam .. w <- dw    dense_step w                   nobody reads w in between (_fusion_step.pxi)
 #   result y, operand a read for the last    y in a's place                 kernels that say "may be x"
@@ -73,7 +76,7 @@ cdef _result _result_of(Op o, bint norm):
             r.y, r.act, r.n = &b.y, &b.act, b.N * b.C * b.inner
     elif o.op == FN_OP_conv2d_fwd or o.op == FN_OP_depthwise_fwd or o.op == FN_OP_winograd_fwd:
         c = <fn_conv_args *>o.words()
-        r.y, r.act, r.n = &c.y, &c.act, c.N * c.K * c.P * c.Q
+        r.y, r.act, r.n = &c.y, &c.act, c.N * c.K * (c.P * c.Q if c.tap == NULL else (c.P // 2) * (c.Q // 2))
     elif o.op == FN_OP_dense_fwd:
         d = <fn_dense_args *>o.words()
         r.y, r.act, r.n = &d.y, &d.act, d.M * d.N if d.ldy == d.N else 0
@@ -359,7 +362,11 @@ cdef int fuse(Tape t, list storages) except -1:
     _everywhere(t, _join_slope, (FN_OP_batch_norm_bwd,))
     _everywhere(t, _join_gradients, (FN_OP_add,))
     _everywhere(t, _pool_first, (FN_OP_relu_bwd,))
+    _everywhere(t, _largest_at_once, (FN_OP_max_pool2d_fwd,))
     _everywhere(t, _activate_product, soft)
+    _everywhere(t, _largest_at_once, (FN_OP_max_pool2d_fwd,))
+    _everywhere(t, _gradient_of_largest, (FN_OP_conv2d_bwd_w,))
+    _everywhere(t, _sum_ahead, (FN_OP_batch_norm_fwd,))
     for i in range(len(t.ops) - 1, -1, -1):                  # from the end: what fed a result that nobody reads is not read either
         if t.ops[i] is not None:
             _forget(t, i)

@@ -6,6 +6,8 @@ cdef extern from "args.h":
         void *dx
         void *dw
         void *db
+        void *tap
+        double *sums
         const void *x
         const void *w
         const void *b
@@ -88,6 +90,7 @@ cdef int _conv_fill(str name, fn_conv_args *a, tuple x_shape, tuple w_shape, str
         raise RuntimeError(f"Calculated padded input size per channel: {size}. Kernel size: {filt}. Kernel size can't be greater than actual input size: "
                            f"{both}, padding={padding}, dilation={dilation}")
     a.P, a.Q = (high - reach_h) // a.stride_h + 1, (wide - reach_w) // a.stride_w + 1
+    a.stride_h, a.stride_w = min(a.stride_h, high), min(a.stride_w, wide)        # a longer one leaves one row, or column, too
     return 0
 
 
@@ -127,7 +130,12 @@ cdef int[3] _BWD_W = [FN_OP_conv2d_bwd_w, FN_OP_winograd_bwd_w, FN_OP_depthwise_
 
 cdef bint _planes(fn_conv_args *a, TensorBase t) noexcept:
     """Does depthwise.c take t, and leave what it makes of it, row-major? Else channels-last."""
-    return a.K != a.G or not is_nhwc(t) and (t.stride_[3] == 1 or t.shape_[3] == 1)
+    return a.C == a.G and a.K != a.G or not is_nhwc(t) and (t.stride_[3] == 1 or t.shape_[3] == 1)
+
+
+cdef bint _small_groups(fn_conv_args *a) noexcept:
+    """Groups of so few channels that depthwise.c takes them, side by side?"""
+    return a.G > 1 and a.C == a.K and a.C in (2 * a.G, 4 * a.G, 8 * a.G)
 
 
 cdef int _form(fn_conv_args *a, TensorBase t, bint winograd) noexcept:
@@ -135,7 +143,7 @@ cdef int _form(fn_conv_args *a, TensorBase t, bint winograd) noexcept:
     a.planes = 0
     if _filters(a, winograd):
         return _FILTERS
-    if a.G == 1 or a.C != a.G or a.K != a.G and is_nhwc(t):
+    if a.G == 1 or not _small_groups(a) and (a.C != a.G or a.K != a.G and is_nhwc(t)):
         return _DIRECT
     a.planes = _planes(a, t)
     return _DEPTHWISE
@@ -189,13 +197,13 @@ def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
     _conv_bias("conv2d", &a, b, x, w, False)
     if a.R == 1 and a.S == 1 and a.G == 1 and a.pad_h == 0 and a.pad_w == 0 and x.numel_ and is_dense(x) and not is_nhwc(x):
         return "matrix"
-    return "filtering" if _filters(&a, True) else "depthwise" if a.G > 1 and a.C == a.G else "direct"
+    return "filtering" if _filters(&a, True) else "depthwise" if a.G > 1 and a.C == a.G or _small_groups(&a) else "direct"
 
 
 def laid_as_depthwise(TensorBase dy, TensorBase x):
     """dy itself or a copy: in the order in which depthwise.c leaves what it makes of x."""
     cdef fn_conv_args a
-    a.K, a.G = dy.shape_[1], x.shape_[1]
+    a.K, a.C, a.G = dy.shape_[1], x.shape_[1], x.shape_[1]
     return contiguous(dy) if _planes(&a, x) and not (a.K != a.G and is_nhwc(x)) else nhwc(dy)
 
 
@@ -334,6 +342,7 @@ cdef int _transposed_fill(str name, fn_conv_args *a, TensorBase x, TensorBase w,
         inside, out = (f"({a.K} x {a.Q})", f"({a.C} x {a.W})") if line else (f"({a.K} x {a.P} x {a.Q})", f"({a.C} x {a.H} x {a.W})")
         raise RuntimeError(f"Given input size per channel: {inside}. Calculated output size per channel: {out}. Output size is too small: {both}, "
                            f"padding={padding}")
+    a.stride_h, a.stride_w = min(a.stride_h, a.H + 2 * a.pad_h), min(a.stride_w, a.W + 2 * a.pad_w)      # as in _conv_fill
     return 0
 
 

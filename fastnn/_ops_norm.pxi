@@ -18,7 +18,7 @@ cdef extern from "args.h":
         const void *b
         const void *dy
         const void *residual
-        int64_t N, C, inner, act, train
+        int64_t N, C, inner, act, train, summed
         double momentum, eps
 
 

@@ -4,7 +4,7 @@
 from bisect import bisect_left, insort
 
 # Of each family: how many words its args begin with may be pointers, and how many of them are of what it writes (those not const).
-_POINTERS = {"gemm": (6, 2), "dense": (10, 5), "conv": (11, 5), "elem": (5, 2), "reduce": (3, 2), "copy": (3, 2), "index": (4 + FN_DIMS, 3),
+_POINTERS = {"gemm": (6, 2), "dense": (10, 5), "conv": (13, 7), "elem": (5, 2), "reduce": (3, 2), "copy": (3, 2), "index": (4 + FN_DIMS, 3),
              "softmax": (4, 2), "norm": (14, 9), "layer_norm": (10, 6), "loss": (12, 7), "random": (4, 2), "dropout": (5, 3), "pool2d": (7, 5)}
 
 

@@ -99,6 +99,15 @@ def laid_images(a, layout):
     return fastnn.from_numpy(a)
 
 
+def bad_pixels(channels, seen, window, bad, dtype):
+    """Images (2, channels, 12, 20) of ones but for one bad number, and where in (2, seen, 12, 20) the window around it lies: corners, within, an edge."""
+    for h, column in ((0, 0), (5, 7), (11, 19), (4, 0)):
+        images, hit, reach = np.ones((2, channels, 12, 20), dtype), np.zeros((2, seen, 12, 20), bool), window // 2
+        images[1, -1, h, column] = bad
+        hit[1, :, max(h - reach, 0):h + reach + 1, max(column - reach, 0):column + reach + 1] = True
+        yield images, hit
+
+
 def wide(a):
     """An operand as its meaning takes it: float64, int64 or bool."""
     if not isinstance(a, np.ndarray):

@@ -4,7 +4,7 @@ import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, laid_images, machine, same_bits
+from check import THREADS, bad_pixels, compare, laid_images, machine, same_bits
 from fastnn import _core
 
 
@@ -38,12 +38,60 @@ def test_gradient_of_few_channels(stride, dilation):
 @pytest.mark.parametrize("C, K, R", ((1, 6, 5), (6, 16, 5), (3, 4, 3)))
 def test_a_bad_number_reaches_its_window(C, K, R, bad, dtype, isa):
     """Of dy, in all channels of dx."""
-    w, shape = fastnn.ones(K, C, R, R, dtype=getattr(fastnn, dtype)), (2, C, 12, 20)
-    for h, column in ((0, 0), (5, 7), (11, 19), (4, 0)):
-        hit = np.zeros(shape, bool)
-        hit[1, :, max(h - R // 2, 0):h + R // 2 + 1, max(column - R // 2, 0):column + R // 2 + 1] = True
-        dy = np.ones((2, K, 12, 20), dtype)
-        dy[1, K - 1, h, column] = bad
+    w = fastnn.ones(K, C, R, R, dtype=getattr(fastnn, dtype))
+    for dy, hit in bad_pixels(K, C, R, bad, dtype):
         for layout in (0, 1):
-            dx = _core.conv2d_bwd_x(laid_images(dy, layout), w, shape, padding=R // 2, winograd=False).numpy()
+            dx = _core.conv2d_bwd_x(laid_images(dy, layout), w, hit.shape, padding=R // 2, winograd=False).numpy()
             np.testing.assert_array_equal(~np.isfinite(dx), hit)
+
+
+def sparse(rng, shape, share):
+    dy = rng.standard_normal(shape)
+    dy[rng.random(shape) >= share] = 0
+    return dy.astype("float32")
+
+
+@pytest.mark.parametrize("N, C, K, H, W, R, padding",
+                         [(3, 6, 16, 14, 14, 5, 0), (2, 6, 16, 14, 14, 5, 2), (2, 1, 20, 9, 12, 3, 1), (2, 5, 33, 60, 57, 3, 1),
+                          (1, 3, 16, 40, 21, 4, 3), (2, 7, 40, 6, 7, 2, 1),
+                          (2, 4, 16, 30, 30, (2, 5), 1), (2, 8, 24, 30, 20, (5, 3), (4, 2)), (2, 6, 17, 90, 40, 5, 0)])
+def test_zeros_of_dy_are_passed_over(N, C, K, H, W, R, padding, isa):
+    """The bits of the same numbers row-major, of which none is passed over; signs of zeros too. Images differ in their zeros."""
+    rng, R, padding = np.random.default_rng(0), *((n if isinstance(n, tuple) else (n, n)) for n in (R, padding))
+    w = rng.standard_normal((K, C, *R)).astype("float32")
+    for share in (0, 0.02, 0.25, 0.5):
+        dy = sparse(rng, (N, K, *(n + 2 * p - r + 1 for n, p, r in zip((H, W), padding, R))), share)
+        dy[0, 1] = rng.standard_normal(dy.shape[2:])
+        first = None
+        for threads in THREADS:
+            for layout in (0, 1):
+                with machine(isa, threads):
+                    dx = _core.conv2d_bwd_x(laid_images(dy, layout), fastnn.tensor(w), (N, C, H, W), padding=padding, winograd=False)
+                first = dx if first is None else first
+                same_bits(first, dx, f"{threads} threads, layout {layout}, a share of {share}")
+        assert not np.signbit(first.numpy()[first.numpy() == 0]).any()
+        want = ref.conv2d_bwd_x(dy.astype(float), w.astype(float), (N, C, H, W), (1, 1), (padding[0],) * 2 + (padding[1],) * 2, (1, 1), 1)
+        np.testing.assert_allclose(first.numpy(), want, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+def test_zeros_meet_bad_weights(bad, isa):
+    """A zero of dy times an infinity is NaN, wherever it lies."""
+    w = np.ones((16, 6, 5, 5), "float32")
+    w[3, 2, 1, 4] = bad
+    dy = sparse(np.random.default_rng(0), (2, 16, 10, 10), 0.1)
+    with machine(isa):
+        dx = _core.conv2d_bwd_x(laid_images(dy, 1), fastnn.tensor(w), (2, 6, 14, 14), winograd=False).numpy()
+    hit = np.zeros(dx.shape, bool)
+    hit[:, 2, 1:11, 4:14] = True
+    assert not np.isfinite(dx[hit]).any() and np.isfinite(np.delete(dx, 2, 1)).all()
+
+
+def test_bad_numbers_among_zeros(isa):
+    dy = np.zeros((2, 16, 10, 10), "float32")
+    dy[1, 5, 3, 4], dy[1, 15, 9, 0] = np.nan, -np.inf
+    with machine(isa):
+        dx = _core.conv2d_bwd_x(laid_images(dy, 1), fastnn.ones(16, 6, 5, 5), (2, 6, 14, 14), winograd=False).numpy()
+    hit = np.zeros(dx.shape, bool)
+    hit[1, :, 3:8, 4:9] = hit[1, :, 9:14, :5] = True
+    np.testing.assert_array_equal(~np.isfinite(dx), hit)

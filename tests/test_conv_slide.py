@@ -4,7 +4,7 @@ import pytest
 
 import fastnn
 import ref
-from check import THREADS, compare, laid_images, machine, same_bits
+from check import THREADS, bad_pixels, compare, laid_images, machine, same_bits
 from fastnn import _core
 
 # rows of 4 or 5 pixels at a time, all output channels or fewer than a vector's
@@ -46,12 +46,8 @@ def test_all_passes(x_shape, w_shape, stride, padding, dilation, groups, dtype, 
 @pytest.mark.parametrize("C, K, R", ((6, 16, 5), (16, 16, 3), (3, 4, 3)))
 def test_a_bad_number_reaches_its_window(C, K, R, bad, dtype, isa):
     """Of x, in all channels of y."""
-    w, shape = fastnn.ones(K, C, R, R, dtype=getattr(fastnn, dtype)), (2, K, 12, 20)
-    for h, column in ((0, 0), (5, 7), (11, 19), (4, 0)):
-        hit = np.zeros(shape, bool)
-        hit[1, :, max(h - R // 2, 0):h + R // 2 + 1, max(column - R // 2, 0):column + R // 2 + 1] = True
-        x = np.ones((2, C, 12, 20), dtype)
-        x[1, C - 1, h, column] = bad
+    w = fastnn.ones(K, C, R, R, dtype=getattr(fastnn, dtype))
+    for x, hit in bad_pixels(C, K, R, bad, dtype):
         for layout in (0, 1):
             y = _core.conv2d_fwd(laid_images(x, layout), w, padding=R // 2, winograd=False).numpy()
             np.testing.assert_array_equal(~np.isfinite(y), hit)

@@ -11,6 +11,9 @@ from fastnn import _core
 FORMS = {
     "tiles": ((3, 20, 9, 10), (40, 20, 3, 3), {"padding": (1, 1)}), "tiles, strides": ((2, 5, 17, 15), (70, 5, 4, 3), {"stride": (2, 3), "dilation": (2, 1)}),
     "tiles of many panels": ((2, 192, 3, 4), (192, 192, 3, 3), {"padding": (1, 1)}), "tiles, 1x1": ((5, 30, 12, 13), (64, 30, 1, 1), {}),
+    "tiles of chunks, in parts": ((2, 150, 20, 19), (40, 150, 3, 3), {"padding": (1, 1)}),
+    "tiles of chunks, 1x1 with a stride": ((3, 150, 21, 18), (140, 150, 1, 1), {"stride": (2, 3)}),
+    "tiles of chunks, groups": ((3, 268, 6, 7), (66, 134, 3, 2), {"groups": 2, "stride": (1, 2)}),
     "tiles, groups": ((2, 24, 8, 8), (48, 8, 3, 3), {"groups": 3}),
     "sliding": ((3, 16, 11, 13), (16, 16, 3, 3), {"padding": (1, 1)}), "sliding, 5x5": ((9, 6, 14, 14), (16, 6, 5, 5), {}),
     "sliding, rows apart": ((2, 11, 19, 9), (13, 11, 3, 5), {"stride": (2, 1), "dilation": (2, 1), "padding": (1, 2)}),

@@ -261,3 +261,12 @@ def test_a_gradient_that_nobody_sees_has_no_memory():
         _, f = train(lambda: mlp(500, 2000, 4), True, zero=zero)
         alive[zero] = f.info()["temporaries"][0] + f.info()["arena_bytes"]
     assert alive["first"] - alive["last"] > 3 << 20
+
+
+@pytest.mark.parametrize("zero", ["first", "last"])
+def test_rows_of_a_large_weight(zero):
+    """Threads make their rows of dw at the same time, each in scratch of its own."""
+    for threads in (2, 3):
+        with machine(threads=threads):
+            ops = same(lambda: mlp(784, 900, 10), batch=96, zero=zero, kind="Adam")
+            assert ops.count("dense_step") == 2, ops

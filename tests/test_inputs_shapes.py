@@ -72,6 +72,11 @@ def cat_sizes(f):
     f.cat([f.zeros(1, 2), f.zeros(1, 3)])
 
 
+@raises(IndexError, "Dimension specified as 0 but tensor has no dimensions")
+def unbind_of_a_scalar(f):
+    f.tensor(1.0).unbind()
+
+
 @raises(RuntimeError, "non-empty list", torch=(RuntimeError, ValueError))
 def cat_of_nothing(f):
     f.cat([])
@@ -251,6 +256,19 @@ def class_below_zero(f):
 def class_ignored(f):
     F = f.nn.functional
     return F.cross_entropy(f.zeros(2, 4), f.tensor([0, -100])), F.cross_entropy(f.zeros(2, 4), f.tensor([-100, -100]))
+
+
+@gives([[[[[9., 0., 0.], [0., 0., 0.], [0., 0., 0.]]]], [[[[9.]]]], [[[3., 0., 0., 0.]]], [[[9., 0.], [0., 0.], [0., 0.]]], 9.])
+def stride_beyond_the_image(f):
+    """One row and one column are left: nothing may be as large as the stride."""
+    F, steps = f.nn.functional, []
+    x, w, line = f.full((1, 1, 3, 3), 3., requires_grad=True), f.full((1, 1, 1, 1), 3., requires_grad=True), f.ones(1, 1, 4, requires_grad=True)
+    steps += F.conv2d(x, w, stride=2 ** 40)[..., 0, 0], F.conv1d(line, w[0], stride=2 ** 40).sum()
+    (steps[0].sum() * 3 + steps[1]).backward()
+    y = f.full((1, 1, 1, 1), 3., requires_grad=True)
+    up = F.conv_transpose2d(y, f.full((1, 1, 1, 1), 3.), stride=2 ** 20, output_padding=(2, 1))
+    up[0, 0, 0, 0].backward()
+    return x.grad, steps[0][..., None, None], line.grad, up[0].detach(), y.grad.item() * 3
 
 
 test_input, test_input_as_torch = CASES.tests()
