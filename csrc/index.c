@@ -157,9 +157,7 @@ static __attribute__((noinline, noclone)) void along(const int op, const void *a
         fn_offsets(at_p, p, c, nd, n, s_at);
         for (int64_t k = k0; k < k1; k++)
             for (int64_t q = 0; q < c; q++) {
-                int64_t j = idx[i_p[q] + k * ks];
-                j += j < 0 ? extent : 0;
-                const int64_t at = at_p[q] + j * step, dense = d_p[q] + k * kd;
+                const int64_t j = idx[i_p[q] + k * ks], at = at_p[q] + j * step, dense = d_p[q] + k * kd;
                 if (op == READ) y[dense] = (uint64_t)j < (uint64_t)extent ? x[at] : 0;
                 else if (j >= y0 && j < y1) y[at] = op == ADD ? plus(y[at], x[dense]) : x[dense];
             }

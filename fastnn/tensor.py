@@ -181,7 +181,7 @@ class Tensor(_core.TensorBase):
         return tensor_repr(self)
 
     def __format__(self, spec):
-        return format(self.item(), spec) if self.dim() == 0 and spec else repr(self)
+        return format(self.item(), spec) if self.dim() == 0 and spec else object.__format__(self, spec)
 
     def __bool__(self):
         if self.numel() != 1:
@@ -189,11 +189,16 @@ class Tensor(_core.TensorBase):
         _core.host_reads("branching on a tensor")
         return bool(_core.item(self))
 
+    def _only(self):
+        if self.numel() != 1:
+            raise ValueError(f"only one element tensors can be converted to Python scalars, got one of shape {tuple(self.shape)}")
+        return self.item()
+
     def __float__(self):
-        return float(self.item())
+        return float(self._only())
 
     def __int__(self):
-        return int(self.item())
+        return int(self._only())
 
     def __index__(self):
         if self.dtype.is_floating_point or self.numel() != 1:
@@ -201,6 +206,8 @@ class Tensor(_core.TensorBase):
         return int(self.item())
 
     def __contains__(self, value):
+        if not isinstance(value, (_core.TensorBase, int, float, np.generic)):
+            raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(value).__name__}")
         return bool((self == value).any())
 
     def __iter__(self):

@@ -59,6 +59,10 @@ for place in (guarded, nhwc):
         mean, var = guarded(some(c)), guarded(some(c))
         run(f"batch_norm {c} eval", lambda a, w, b: F.batch_norm(a, mean, var, w, b), some(5, c, 9, 13), some(c), some(c), place=place)
         run(f"batch_norm {c} lines", lambda a, w, b: F.batch_norm(a, mean, var, w, b, True), some(2, c, 9, 13), some(c), some(c), place=place)
+    for c in (1, 3, 17):
+        for mode in ("nearest", "bilinear"):
+            for size in ((22, 74), (5, 16), (11, 80), (30, 37)):
+                run(f"interpolate {c} {mode} {size}", lambda a: F.interpolate(a, size, mode=mode), some(2, c, 11, 37), place=place)
     run("group_norm", lambda a, w, b: F.group_norm(a, 3, w, b), some(2, 6, 5, 7), some(6), some(6), place=place)
 for n in (1, 7, 16, 33, 130):
     run(f"layer_norm {n}", lambda a, w, b: F.layer_norm(a, (n,), w, b), some(19, n), some(n), some(n))

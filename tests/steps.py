@@ -42,6 +42,20 @@ def trainer(optimizer=lambda p: optim.SGD(p, 0.1, momentum=0.9), dropout=0.0, cl
     return make
 
 
+def losses_of(f, net, optimizer, batches, wrap=lambda step: step):
+    """The loss of each step of a classifier of library f, by cross-entropy."""
+    criterion = f.nn.CrossEntropyLoss()
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = criterion(net(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+    step = wrap(step)
+    return [step(f.tensor(x), f.tensor(y)).item() for x, y in batches]
+
+
 def run(make, calls, wrap=lambda step: step):
     """(bits of the losses, parameters and gradients of a training, the step as wrapped); calls(model, optimizer) yields the
     arguments of each step, and may change things between them."""

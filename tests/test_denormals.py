@@ -1,5 +1,7 @@
 """Denormals, as docs/design.md has them: heavy kernels take them for zeros and make none, arithmetic keeps them, and the mode of
 the calling thread is left as it was."""
+import time
+
 import numpy as np
 import pytest
 
@@ -145,6 +147,63 @@ def test_a_conv_net_of_tiny_activations(dtype):
             for _ in range(4):
                 same_bits(captured(), [t for t in layers(x.detach()).detach()])
         assert kept(dtype)
+
+
+def lstm_like(dtype):
+    """c = sigmoid(f) c + sigmoid(i) tanh(g), h = sigmoid(o) tanh(c): the state decays, in arithmetic that keeps denormals."""
+    w = fastnn.randn(512, 128, dtype=dtype) * 0.01
+
+    def step(h, c):
+        i, f, g, o = F.linear(h, w).chunk(4, 1)
+        c = fastnn.sigmoid(f) * c + fastnn.sigmoid(i) * fastnn.tanh(g)
+        return fastnn.sigmoid(o) * fastnn.tanh(c), c
+    return step, [(64, 128)] * 2
+
+
+def conv_net(dtype):
+    net = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 16, 5), nn.Tanh()).to(dtype)
+    with fastnn.no_grad():
+        for m in net[::4]:
+            m.bias.zero_()
+
+    def step(x, dy):
+        net.zero_grad()
+        net(x).backward(dy)
+    return step, [(4, 16, 20, 20), (4, 16, 6, 6)]
+
+
+@pytest.mark.parametrize("make", (lstm_like, conv_net))
+def test_tiny_numbers_cost_little(make, dtype):
+    """The quickest of many captured steps, turn by turn with those on ordinary numbers. A kernel that computes with denormals takes ten times as
+    long and more where the processor does so by microcode; of the LSTM-like step these are the two products with the state alone."""
+    step, shapes = make(getattr(fastnn, dtype))
+    step, seen = fastnn.capture(step), ([], [])
+    for _ in range(30):
+        for value, times in zip((1.0, TINY[dtype]), seen):
+            given = [full(n, value, dtype) for n in shapes]
+            start = time.perf_counter()
+            step(*given)
+            times.append(time.perf_counter() - start)
+    assert step.replays > 50 and min(seen[1]) < 3 * min(seen[0]), [min(s) for s in seen]
+
+
+@pytest.mark.parametrize("flush", (False, True))
+def test_an_lstm_like_state_decays_to_zero(flush, dtype):
+    """Captured on three threads as eagerly on one; what is left at last is no denormal."""
+    step, (shape, _) = lstm_like(getattr(fastnn, dtype))
+    ends = []
+    try:
+        fastnn.set_flush_denormal(flush)
+        for n, run in ((1, step), (3, fastnn.capture(step))):
+            with machine(threads=n):
+                h, c = full(shape, 0.0, dtype), full(shape, SMALL[dtype], dtype)
+                for _ in range({"float32": 140, "float64": 640}[dtype]):
+                    h, c = run(h, c)
+                ends.append((h, c))
+    finally:
+        fastnn.set_flush_denormal(False)
+    same_bits(*ends)
+    assert not np.count_nonzero(ends[0][0].numpy()) and not np.count_nonzero(ends[0][1].numpy()) and kept(dtype)
 
 
 # ---- the modes -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 import fastnn
 import ref
-from check import ALL, check_op, compare, machine, same_bits
+from check import ALL, check_op, compare, everywhere, machine, same_bits
 
 RNG = np.random.default_rng(11)
 A = RNG.standard_normal((4, 3, 5))
@@ -188,6 +188,15 @@ def test_rows(rows, wide, n):
              capture=False)
 
 
+@pytest.mark.parametrize("wide", (33, 1000))
+def test_columns_are_shared_where_rows_have_runs(wide):
+    """A thread's share of a row ends within a run: what lies behind it is added once."""
+    x, v, index = RNG.standard_normal((40, 5, wide)), RNG.standard_normal((40, 4, wide)), np.array([3, 1, 3, 0])
+    mean = lambda x, v, i: ref.put_add(x.swapaxes(0, 1), v.swapaxes(0, 1), i).swapaxes(0, 1)                  # noqa: E731
+    check_op(lambda x, v, i: x.index_add(1, i, v), mean, x, v, index, tol=8, bound=lambda x, v, i: mean(x * 0, np.abs(v), i) + np.abs(x),
+             layouts=("contiguous", "transposed"), capture=False)
+
+
 @pytest.mark.parametrize("shape, dim, k", [((300, 10), 1, 1), ((3, 900), 1, 2000), ((900, 3), 0, 2000), ((20, 30, 7), 1, 40), ((5000,), 0, 5000)])
 def test_along(shape, dim, k):
     x, n = RNG.integers(0, 200, shape).astype(float), shape[:dim] + (k,) + shape[dim + 1:]
@@ -199,13 +208,14 @@ def test_along(shape, dim, k):
 
 
 def test_replays_with_other_indices_are_safe():
-    """A replay looks at the indices it is given (tests/test_capture_refusals.py); with wrong ones of its own making it reads zero and writes nothing."""
+    """A replay looks at the indices it is given (tests/test_capture_refusals.py); with wrong ones of its own making it reads zero and writes nothing.
+    Keys count from the end where they are negative, gather and scatter take no such index."""
     x, table = (fastnn.arange(7.0) + 1)[:5], fastnn.ones(7, 5)[:5]           # what lies behind them is not zero
 
     def step(i, d):
         y, i, d = fastnn.zeros(5), i * 1, d * 1
         y[i] = 9.0
-        return x[i], y, x.gather(0, d), fastnn.zeros(5).scatter_add(0, d, fastnn.ones(3)), fastnn.zeros(5).scatter(0, d, 4.0), table[i, d * 0]
+        return x[i], y, x.gather(0, d), fastnn.zeros(5).scatter_add(0, d, fastnn.ones(3)), fastnn.zeros(5).scatter(0, d, 4.0), table[i, d * 0 + 1]
     f, good = fastnn.capture(step), fastnn.tensor([0, 4, -1])
     for _ in range(3):
         f(good, good.abs())
@@ -215,6 +225,8 @@ def test_replays_with_other_indices_are_safe():
     assert both.tolist() == [1, 0, 0]
     assert read.tolist() == gathered.tolist() == [2, 0, 0] and wrote.tolist() == [0, 9, 0, 0, 0]
     assert added.tolist() == [0, 1, 0, 0, 0] and put.tolist() == [0, 4, 0, 0, 0]
+    read, _, gathered, added, put, _ = f(good, good)
+    assert read.tolist() == [1, 5, 5] and gathered.tolist() == [1, 5, 0] and added.tolist() == [1, 0, 0, 0, 1] and put.tolist() == [4, 0, 0, 0, 4]
 
 
 def test_masks_in_a_captured_step():
@@ -273,12 +285,21 @@ def test_sort(isa, torch, dtype):
         x = (RNG.standard_normal((5, n)) * 20).astype(dtype)
         if dtype.startswith("float"):
             x.reshape(-1)[::7], x.reshape(-1)[3::11], x.reshape(-1)[5::13] = np.nan, -0.0, 0.0
-            x.reshape(-1)[1::17], x.reshape(-1)[2::19] = np.inf, -np.inf
+            x.reshape(-1)[1::17], x.reshape(-1)[2::19], x.reshape(-1)[4::23] = np.inf, -np.inf, -np.nan
         if dtype == "int64" and n > 2:
             x[:, :2] = -2 ** 63, 2 ** 63 - 1
         for descending in (False, True):
             ours, theirs = fastnn.tensor(x).sort(1, descending), torch.tensor(x).sort(dim=1, descending=descending, stable=True)
             same_bits([o.numpy() for o in ours], [t.numpy() for t in theirs])
+
+
+@pytest.mark.parametrize("dtype", ("float32", "int64"))
+def test_sort_of_long_rows(dtype):
+    """Threads sort rows at the same time, each in scratch of its own."""
+    x = (RNG.standard_normal((7, 100000)) * 1e6).astype(dtype)
+    for values, places in everywhere(lambda: fastnn.tensor(x).sort(1)):
+        np.testing.assert_array_equal(values.numpy(), np.sort(x, 1))
+        np.testing.assert_array_equal(np.take_along_axis(x, places.numpy(), 1), values.numpy())
 
 
 def test_flip_everywhere():

@@ -227,4 +227,123 @@ def gradient_of_a_gradient(f):
     f.autograd.grad((x * x).sum(), x, create_graph=True)
 
 
+# ---- numbers that do not fit, and what is no number --------------------------------------------------------------------
+
+@raises(RuntimeError, "converted to type uint8 without overflow.*from 7 to 300")
+def number_above_uint8(f):
+    f.tensor([7, 300], dtype=f.uint8)
+
+
+@raises(RuntimeError, "converted to type int32 without overflow")
+def number_above_int32(f):
+    f.tensor([2 ** 31], dtype=f.int32)
+
+
+@raises(RuntimeError, "converted to type int64 without overflow.*nan")
+def nan_as_an_integer(f):
+    f.tensor([1.0, float("nan")], dtype=f.int64)
+
+
+@gives([[255, 2], [2147483647, -2147483648], [1, 0], []])
+def numbers_that_fit(f):
+    return (f.tensor([-1, 2.9], dtype=f.uint8), f.tensor([2 ** 31 - 1, -2 ** 31], dtype=f.int32), f.tensor([300.0, 0], dtype=f.bool),
+            f.tensor([], dtype=f.int64))
+
+
+@gives([44, 1])
+def arrays_wrap(f):
+    return f.tensor(np.array([300, 257]), dtype=f.uint8)
+
+
+@raises(TypeError, "fill_value.*must be Number, not NoneType")
+def filled_with_nothing(f):
+    f.full((2,), None)
+
+
+@raises(RuntimeError, "arange.*(invalid size|overflow)|invalid size, possible overflow")
+def arange_of_too_many(f):
+    f.arange(0, 1e30)
+
+
+@raises(TypeError, "randint.*(must be int|float)")
+def randint_of_reals(f):
+    f.randint(0, 2.5, (2,))
+
+
+@raises(ValueError, "randint.*high=9223372036854775808 must fit into int64|Overflow")
+def randint_of_too_many(f):
+    f.randint(0, 2 ** 63, (2,))
+
+
+@raises(ValueError, r"only one element tensors can be converted to Python scalars.*\(2,\)")
+def float_of_two_numbers(f):
+    float(f.zeros(2))
+
+
+@raises(ValueError, r"only one element tensors.*\(0, 3\)")
+def int_of_nothing(f):
+    int(f.zeros(0, 3))
+
+
+@raises(TypeError, "unsupported format string passed to .*__format__")
+def format_of_two_numbers(f):
+    f"{f.zeros(2):.3f}"
+
+
+@gives(["1.500", True])
+def format_of_a_number(f):
+    return f"{f.tensor(1.5):.3f}", f"{f.zeros(2)}" == str(f.zeros(2))
+
+
+@raises(RuntimeError, "__contains__ only supports Tensor or scalar, but you passed in a .*str")
+def word_in_a_tensor(f):
+    "a" in f.zeros(2)
+
+
+@gives([True, False, True, True])
+def numbers_in_a_tensor(f):
+    x = f.tensor([1.0, 2.0])
+    return 2 in x, 3.0 in x, f.tensor(1.0) in x, np.float32(2) in x
+
+
+@raises(TypeError, r"cat.*must be tuple of Tensors, not Tensor")
+def cat_of_a_tensor(f):
+    f.cat(f.zeros(2, 3))
+
+
+@raises(ValueError, "eps must be non-negative, but got -1.0|eps must be positive")
+def batch_norm_of_negative_eps(f):
+    f.nn.functional.batch_norm(f.zeros(2, 3), f.zeros(3), f.ones(3), eps=-1.0)
+
+
+@gives([-1, 0, 1])
+def hardtanh_of_integers(f):
+    return f.nn.functional.hardtanh(f.tensor([-5, 0, 5]))
+
+
+@raises(NotImplementedError, r"binary_cross_entropy_with_logits.*int64.*input of shape \(2, 3\)")
+def logits_of_integers(f):
+    f.nn.functional.binary_cross_entropy_with_logits(f.ones(2, 3, dtype=f.int64), f.ones(2, 3))
+
+
+@raises(NotImplementedError, r"binary_cross_entropy_with_logits.*bool.*target of shape \(2,\)", torch=RuntimeError)
+def events_of_bools(f):
+    f.nn.functional.binary_cross_entropy_with_logits(f.zeros(2), f.ones(2, dtype=f.bool))
+
+
+@raises(NotImplementedError, r"kl_div.*int64.*target", torch=RuntimeError)
+def divergence_from_integers(f):
+    f.nn.functional.kl_div(f.zeros(2), f.ones(2, dtype=f.int64), reduction="sum")
+
+
+@raises(TypeError, "element 0 is str", torch=AttributeError)
+def clipped_words(f):
+    f.nn.utils.clip_grad_norm_("a", 1.0)
+
+
+@raises(ValueError, "batch_size attribute should not be set after DataLoader is initialized")
+def loader_changed(f):
+    f.utils.data.DataLoader([1, 2]).batch_size = 2
+
+
 test_input, test_input_as_torch = CASES.tests()

@@ -6,6 +6,7 @@ import fastnn
 from fastnn import nn
 from fastnn.models import ResNet, resnet20
 from fastnn.models.resnet import BasicBlock
+from steps import losses_of
 
 
 # ---- shapes and options ------------------------------------------------------------------------------------------------------------
@@ -134,20 +135,12 @@ def test_loss_and_all_gradients_as_torch(torch, depth, size, shortcut):
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_ten_captured_steps_as_torch(torch, shortcut):
     """SGD with momentum and weight decay, at float32, beside PyTorch at float64; captured has the bits of eager."""
-    data = batches(10, 8, "float32", seed=7)       # with these no rounding turns a ReLU over, which is felt from there on
+    data = batches(10, 8, "float32", seed=12)      # with these no rounding turns a ReLU over, which is felt from there on
 
     def train(f, net, kind="float32", wrap=lambda step: step):
         """The loss of each step, and the parameters after them."""
-        optimizer, criterion = f.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4), f.nn.CrossEntropyLoss()
-
-        def step(x, y):
-            optimizer.zero_grad()
-            loss = criterion(net(x), y)
-            loss.backward()
-            optimizer.step()
-            return loss
-        run = wrap(step)
-        losses = [run(f.from_numpy(x.astype(kind)), f.from_numpy(y)).item() for x, y in data]
+        optimizer = f.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+        losses = losses_of(f, net, optimizer, [(x.astype(kind), y) for x, y in data], wrap)
         return losses, [p.detach().numpy().tobytes() for p in net.parameters()]
     ours, theirs = pair(torch, 8, shortcut, "float32")
     eager, captured = train(fastnn, ours), train(fastnn, pair(torch, 8, shortcut, "float32")[0], wrap=fastnn.capture)
@@ -158,17 +151,6 @@ def test_ten_captured_steps_as_torch(torch, shortcut):
 
 def test_learns():
     fastnn.manual_seed(0)
-    x, y = fastnn.rand(12, 3, 8, 8), fastnn.arange(12) % 3
-    model, loss = ResNet(8, num_classes=3, width=8), nn.CrossEntropyLoss()
-    optimizer = fastnn.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-
-    @fastnn.capture
-    def step(x, y):
-        optimizer.zero_grad()
-        value = loss(model(x), y)
-        value.backward()
-        optimizer.step()
-        return value
-    for _ in range(30):
-        value = step(x, y)
-    assert value.item() < 0.1
+    x, y = fastnn.rand(12, 3, 8, 8).numpy(), np.arange(12) % 3
+    model = ResNet(8, num_classes=3, width=8)
+    assert losses_of(fastnn, model, fastnn.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), [(x, y)] * 30, fastnn.capture)[-1] < 0.1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from steps import losses_of
 
 ACTIVATIONS = ("ReLU", "Tanh", "Sigmoid")
 OPTIMIZERS = [("SGD", {}), ("SGD", {"momentum": 0.9}),
@@ -102,19 +103,12 @@ def test_digits_as_torch(torch, kind, options):
     classes = np.asarray(data.targets, dtype=np.int64)
     rng = np.random.default_rng(0)
     start = [rng.standard_normal(n).astype(np.float32) / 8 for n in ((64, 64), (64,), (10, 64), (10,))]
-    batches = [rng.integers(0, len(images), 64) for _ in range(100)]
+    batches = [(images[rows], classes[rows]) for rows in rng.integers(0, len(images), (100, 64))]
     losses = []
     for f in (torch, fastnn):
         net = f.nn.Sequential(f.nn.Linear(64, 64), f.nn.ReLU(), f.nn.Linear(64, 10))
         net.load_state_dict({k: f.tensor(v) for k, v in zip(net.state_dict(), start)})
-        optimizer, criterion, seen = getattr(f.optim, kind)(net.parameters(), **options), f.nn.CrossEntropyLoss(), []
-        for rows in batches:
-            optimizer.zero_grad()
-            loss = criterion(net(f.tensor(images[rows])), f.tensor(classes[rows]))
-            loss.backward()
-            optimizer.step()
-            seen.append(loss.item())
-        losses.append(seen)
+        losses.append(losses_of(f, net, getattr(f.optim, kind)(net.parameters(), **options), batches))
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     assert np.mean(losses[1][-10:]) < 0.6 * losses[1][0]
 
@@ -126,7 +120,7 @@ def test_lenet_as_torch(torch):
     images = np.pad(np.kron(images, np.ones((3, 3), np.float32)), ((0, 0), (2, 2), (2, 2)))[:, None]
     classes = np.asarray(data.targets, dtype=np.int64)[:640]
     rng = np.random.default_rng(0)
-    batches = [rng.integers(0, len(images), 64) for _ in range(100)]
+    batches = [(images[rows], classes[rows]) for rows in rng.integers(0, len(images), (100, 64))]
 
     def lenet(f):
         return f.nn.Sequential(f.nn.Conv2d(1, 6, 5, padding=2), f.nn.ReLU(), f.nn.MaxPool2d(2), f.nn.Conv2d(6, 16, 5), f.nn.ReLU(),
@@ -138,16 +132,7 @@ def test_lenet_as_torch(torch):
     for f, wrap in ((torch, lambda step: step), (fastnn, lambda step: step), (fastnn, fastnn.capture)):
         net = lenet(f)
         net.load_state_dict({k: f.tensor(v) for k, v in start.items()})
-        optimizer, criterion = f.optim.SGD(net.parameters(), lr=0.02, momentum=0.9), f.nn.CrossEntropyLoss()
-
-        def step(x, y):
-            optimizer.zero_grad()
-            loss = criterion(net(x), y)
-            loss.backward()
-            optimizer.step()
-            return loss
-        run = wrap(step)
-        losses.append([run(f.tensor(images[rows]), f.tensor(classes[rows])).item() for rows in batches])
+        losses.append(losses_of(f, net, f.optim.SGD(net.parameters(), lr=0.02, momentum=0.9), batches, wrap))
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     assert losses[1] == losses[2] and np.mean(losses[1][-10:]) < 0.6 * losses[1][0]
 

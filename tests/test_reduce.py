@@ -64,6 +64,17 @@ def test_variance_beside_a_large_mean():
         assert not fastnn.full(y.shape, 0.1).var(axis).any()
 
 
+@pytest.mark.parametrize("shape, axis", [((200, 5), 0), ((5, 9000), 1), ((170, 3, 4), 0), ((9000,), 0), ((3, 97, 2), 1)], ids=str)
+def test_the_extreme_may_stand_anywhere(shape, axis, isa):
+    """In every block of rows or of a line, at its ends and in the middle."""
+    n = shape[axis]
+    for at in {0, 31, 32, 63, 64, 95, 96, n // 2, n - n % 32, n - 2, n - 1} & set(range(n)):
+        x = np.zeros(shape, np.float32)
+        np.moveaxis(x, axis, 0)[at] = 1
+        t = fastnn.from_numpy(x)
+        assert (t.argmax(axis) == at).all() and ((-t).argmin(axis) == at).all() and (t.amax(axis) == 1).all() and t.argmax().item() == x.argmax()
+
+
 @pytest.mark.parametrize("dtype", REALS)
 @pytest.mark.parametrize("shape, axis, at", [((5000,), 0, (2048,)), ((40, 50), 0, (33, 7)), ((40, 50), 1, (33, 7)), ((3,), 0, (2,)), ((90, 2), 0, (89, 1))])
 def test_nan_wins(isa, threads, dtype, shape, axis, at):

@@ -28,9 +28,10 @@ def test_calls_run_in_order(runner, teams):
 @kinds
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_barrier(runner, threads):
-    """More threads than processors must not collapse either."""
+    """More threads than processors must not collapse either. Who has no part in a call waits for the next elsewhere."""
     out = (ctypes.c_int32 * (MAX_THREADS * 20))()
-    calls = runner.list(("probe_barrier", out, 2000, threads, 0), ("probe_barrier", out, 300, max(threads - 1, 1), 0))
+    calls = runner.list(("probe_barrier", out, 2000, threads, 0), ("probe_barrier", out, 300, max(threads - 1, 1), 0),
+                        ("probe_barrier", out, 300, threads, 0))
     start = time.monotonic()
     runner.run(calls, threads)
     assert list(out[:threads]) == [0] * threads

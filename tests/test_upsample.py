@@ -166,6 +166,26 @@ def test_nan_stays_where_it_is():
         assert (F.interpolate(x, (3, 4), mode="bilinear") == inf).all() and (F.interpolate(x, (7, 9)) == inf).all()
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("C", (1, 2, 20))
+def test_nan_in_dy_reaches_what_it_was_made_of(mode, C, isa):
+    """dy of weight 0 is not looked at: a NaN at each place in turn, an image each, spoils the pixels that gave to it and no other."""
+    P, Q = 6, 10
+    dy = np.ones((P * Q, C, P, Q), np.float32)
+    dy[np.arange(P * Q), C - 1, np.arange(P * Q) // Q, np.arange(P * Q) % Q] = np.nan
+    want = ref.upsample_bwd(np.isnan(dy).astype(float), (P * Q, C, 3, 5), mode.replace("bi", "")) != 0
+    for layout in (0, 1):
+        leaf = laid_images(np.zeros(want.shape, np.float32), layout).requires_grad_()
+        F.interpolate(leaf, (P, Q), **kind(mode)).backward(laid_images(dy, layout))
+        np.testing.assert_array_equal(np.isnan(leaf.grad.numpy()), want)
+
+
+def test_the_end_of_a_long_row():
+    """The last place, p + 1/2 in float32, is rounded to the row's end and still finds the last pixel."""
+    x = fastnn.tensor([[[[7.0, 7.0, 9.0]]]])[..., :2]
+    assert F.interpolate(x, (1, (1 << 23) + 2), mode="nearest-exact").eq(7).all()
+
+
 def test_a_plane_stays_a_plane():
     """Linear weights reproduce h + 2 w between corners, and sum to 1 everywhere."""
     h, w = np.mgrid[:5, :7]

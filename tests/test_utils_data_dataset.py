@@ -19,8 +19,8 @@ def test_subset_and_concat():
     assert [s[i][0].item() for i in range(len(s))] == [4, 0, 4]
     assert [x.item() for x, in s.__getitems__([2, 1])] == [4, 0]
     assert len(c) == 7 and [c[i][0].item() for i in range(-7, 7)] == [0, 1, 2, 3, 4, 0, 1] * 2
-    assert isinstance(d + d, ConcatDataset)
-    with pytest.raises(ValueError, match="index 7 is out of range for 7 samples"):
+    assert isinstance(d + d, ConcatDataset) and [x.item() for x, in c] == [0, 1, 2, 3, 4, 0, 1]
+    with pytest.raises(IndexError, match="index 7 is out of range for 7 samples"):
         c[7]
 
 

@@ -139,7 +139,13 @@ def xavier_uniform_(tensor, gain=1.0, generator=None):
 
 
 def xavier_normal_(tensor, gain=1.0, generator=None):
-    """Normal with standard deviation gain sqrt(2 / (fan_in + fan_out))."""
+    """Normal with standard deviation gain sqrt(2 / (fan_in + fan_out)).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.init.xavier_normal_(fastnn.zeros(3, 5)).shape
+        fastnn.Size([3, 5])
+    """
     fan_in, fan_out = _fans(tensor)
     return normal_(tensor, 0.0, gain * math.sqrt(2 / (fan_in + fan_out)), generator)
 
@@ -173,7 +179,13 @@ def kaiming_uniform_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", gene
 
 
 def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
-    """Normal with standard deviation gain / sqrt(fan); a is the slope of leaky_relu. Arguments and errors as `kaiming_uniform_`."""
+    """Normal with standard deviation gain / sqrt(fan); a is the slope of leaky_relu. Arguments and errors as `kaiming_uniform_`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.init.kaiming_normal_(fastnn.zeros(3, 5), nonlinearity='relu').shape
+        fastnn.Size([3, 5])
+    """
     if _empty(tensor):
         return tensor
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)

@@ -58,13 +58,25 @@ def _numbered(options):
 
 @_numbered
 def leaky_relu(input, negative_slope=0.01):
-    """y = x where x > 0, else negative_slope x."""
+    """y = x where x > 0, else negative_slope x.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.functional.leaky_relu(fastnn.tensor([-1., 2.]), 0.1)
+        tensor([-0.1000,  2.0000])
+    """
     return _core.leaky_relu, _core.leaky_relu_backward, negative_slope
 
 
 @_numbered
 def elu(input, alpha=1.0):
-    """y = x where x > 0, else alpha (exp(x) - 1). Source: Clevert et al., Exponential Linear Units, 2016."""
+    """y = x where x > 0, else alpha (exp(x) - 1). Source: Clevert et al., Exponential Linear Units, 2016.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.functional.elu(fastnn.tensor([-1., 2.]))
+        tensor([-0.6321,  2.0000])
+    """
     return _core.elu, _core.elu_backward, alpha, 1.0
 
 
@@ -87,6 +99,11 @@ def gelu(input, approximate="none"):
     """y = x P(X <= x) for a standard normal X, by erf; approximate='tanh': x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
 
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.functional.gelu(fastnn.tensor([-1., 0., 1.]))
+        tensor([-0.1587,  0.0000,  0.8413])
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"approximate argument must be either none or tanh. gelu: got {approximate!r}")
@@ -95,21 +112,41 @@ def gelu(input, approximate="none"):
 
 @_numbered
 def silu(input):
-    """y = x sigmoid(x)."""
+    """y = x sigmoid(x).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.functional.silu(fastnn.tensor([-1., 0., 1.]))
+        tensor([-0.2689,  0.0000,  0.7311])
+    """
     return _core.silu, _core.silu_backward
 
 
 @_numbered
 def softplus(input, beta=1.0, threshold=20.0):
-    """y = log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
+    """y = log(1 + exp(beta x)) / beta, and x where beta x > threshold.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.functional.softplus(fastnn.tensor([-1., 0., 30.]))
+        tensor([ 0.3133,  0.6931, 30.0000])
+    """
     return _core.softplus, _core.softplus_backward, beta, threshold
 
 
 @_numbered
 def hardtanh(input, min_val=-1.0, max_val=1.0):
-    """y = x cut to [min_val, max_val]; no gradient at the bounds and beyond."""
+    """y = x cut to [min_val, max_val]; no gradient at the bounds and beyond.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.nn.functional.hardtanh(fastnn.tensor([-3., 0.5, 3.]))
+        tensor([-1.0000,  0.5000,  1.0000])
+    """
     if min_val > max_val:
         raise ValueError(f"min_val cannot be greater than max_val: hardtanh: min_val={min_val}, max_val={max_val}")
+    if not input.dtype.is_floating_point:
+        min_val, max_val = int(min_val), int(max_val)
     return _core.clamp, _core.hardtanh_backward, min_val, max_val
 
 

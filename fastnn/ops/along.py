@@ -132,7 +132,13 @@ def _scatter_backward(node, dy):
 
 
 def scatter_add(input, dim, index, src, *, out=None):
-    """input with src[i] added at the place i with coordinate dim replaced by index[i]."""
+    """input with src[i] added at the place i with coordinate dim replaced by index[i].
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.zeros(3).scatter_add(0, fastnn.tensor([0, 0, 2]), fastnn.tensor([1., 2., 3.]))
+        tensor([3., 0., 3.])
+    """
     d = _wrap(dim, tensor_only(input, "scatter_add").dim())
     src = _source("scatter_add", input, tensor_only(index, "scatter_add", "index"), tensor_only(src, "scatter_add", "src"))
     y = _out(input, out)
@@ -145,7 +151,14 @@ def _scatter_add_backward(node, dy):
 
 
 def take_along_dim(input, indices, dim=None):
-    """gather with the other dimensions broadcast; without dim on the flattened input."""
+    """gather with the other dimensions broadcast; without dim on the flattened input.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.take_along_dim(fastnn.tensor([[3, 1], [4, 2]]), fastnn.tensor([[1], [0]]), 1)
+        tensor([[1],
+                [4]])
+    """
     tensor_only(indices, "take_along_dim", "indices")
     if dim is None:
         return gather(_shape.ravel(input), 0, _shape.ravel(indices))

@@ -2,10 +2,18 @@
 from .. import _core
 from .._core import agree
 from .create import bool as _BOOL, float64
-from .promote import promote, tensor_only
+from .promote import named, promote, tensor_only
+
+_EXAMPLE = """{}
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.{}(fastnn.tensor([1, 2, 3]), {})
+        tensor({})
+    """
 
 
-def _relation(name, doc, tensors=1):
+def _relation(name, doc, shown, tensors=1):
     """A function of two operands, so many of which must be tensors."""
     op = getattr(_core, name)
 
@@ -17,34 +25,44 @@ def _relation(name, doc, tensors=1):
         if not agree(input, other):
             input, other = promote(name, input, other)
         return op(input, other, out)
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    return function
+    return named(function, name, _EXAMPLE.format(doc, name, "fastnn.tensor([0, 2, 0])" if tensors == 2 else 2, shown))
 
 
-eq = _relation("eq", "input == other, element by element, as bools.")
-ne = _relation("ne", "input != other, element by element, as bools.")
-lt = _relation("lt", "input < other, element by element, as bools.")
-le = _relation("le", "input <= other, element by element, as bools.")
-gt = _relation("gt", "input > other, element by element, as bools.")
-ge = _relation("ge", "input >= other, element by element, as bools.")
-logical_and = _relation("logical_and", "Are both not zero?", tensors=2)
-logical_or = _relation("logical_or", "Is one not zero?", tensors=2)
-logical_xor = _relation("logical_xor", "Is exactly one not zero?", tensors=2)
+eq = _relation("eq", "input == other, element by element, as bools.", "[False,  True, False]")
+ne = _relation("ne", "input != other, element by element, as bools.", "[ True, False,  True]")
+lt = _relation("lt", "input < other, element by element, as bools.", "[ True, False, False]")
+le = _relation("le", "input <= other, element by element, as bools.", "[ True,  True, False]")
+gt = _relation("gt", "input > other, element by element, as bools.", "[False, False,  True]")
+ge = _relation("ge", "input >= other, element by element, as bools.", "[False,  True,  True]")
+logical_and = _relation("logical_and", "Are both not zero?", "[False,  True, False]", tensors=2)
+logical_or = _relation("logical_or", "Is one not zero?", "[True, True, True]", tensors=2)
+logical_xor = _relation("logical_xor", "Is exactly one not zero?", "[ True, False,  True]", tensors=2)
 
 
 def logical_not(input, *, out=None):
-    """Is input zero?"""
+    """Is input zero?
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.logical_not(fastnn.tensor([0., 2.]))
+        tensor([ True, False])
+    """
     return _core.logical_not(tensor_only(input, "logical_not"), out)
 
 
-bitwise_and = _relation("bitwise_and", "Bits set in both; of bools, and.", tensors=0)
-bitwise_or = _relation("bitwise_or", "Bits set in one; of bools, or.", tensors=0)
-bitwise_xor = _relation("bitwise_xor", "Bits set in exactly one; of bools, exclusive or.", tensors=0)
+bitwise_and = _relation("bitwise_and", "Bits set in both; of bools, and.", "[0, 2, 2]", tensors=0)
+bitwise_or = _relation("bitwise_or", "Bits set in one; of bools, or.", "[3, 2, 3]", tensors=0)
+bitwise_xor = _relation("bitwise_xor", "Bits set in exactly one; of bools, exclusive or.", "[3, 0, 1]", tensors=0)
 
 
 def bitwise_not(input, *, out=None):
-    """Bits turned over; of bools, not."""
+    """Bits turned over; of bools, not.
+
+    Example:
+        >>> import fastnn
+        >>> ~fastnn.tensor([0, 5]), ~fastnn.tensor([True])
+        (tensor([-1, -6]), tensor([False]))
+    """
     return _core.bitwise_not(tensor_only(input, "bitwise_not"), out)
 
 
@@ -55,9 +73,7 @@ def _test(name, of_integers, doc):
         if tensor_only(input, name).dtype.is_floating_point:
             return op(input)
         return _core.full(input.shape, of_integers, _BOOL)
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    return function
+    return named(function, name, doc)
 
 
 isnan = _test("isnan", False, "Which elements are NaN?")
@@ -66,7 +82,13 @@ isfinite = _test("isfinite", True, "Which elements are neither infinite nor NaN?
 
 
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
-    """|input - other| <= atol + rtol |other|, element by element, in float64; equal infinities are close."""
+    """|input - other| <= atol + rtol |other|, element by element, in float64; equal infinities are close.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.isclose(fastnn.tensor([1., 2.]), fastnn.tensor([1.000001, 2.1]))
+        tensor([ True, False])
+    """
     tensor_only(input, "isclose")
     if tensor_only(other, "isclose", "other").dtype is not input.dtype:
         raise RuntimeError(f"isclose: {input.dtype} did not match {other.dtype}")
@@ -79,12 +101,24 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
 
 
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
-    """Are all elements close, as `isclose` has it?"""
+    """Are all elements close, as `isclose` has it?
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.allclose(fastnn.tensor([1.]), fastnn.tensor([1.000001]))
+        True
+    """
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
 def equal(input, other):
-    """Same shape and same values?"""
+    """Same shape and same values?
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.equal(fastnn.tensor([1, 2]), fastnn.tensor([1, 2]))
+        True
+    """
     tensor_only(input, "equal")
     return input.shape == tensor_only(other, "equal", "other").shape and bool(eq(input, other).all())
 

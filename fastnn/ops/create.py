@@ -13,12 +13,26 @@ _default = [float32]
 
 
 def get_default_dtype():
-    """The type that Python floats become."""
+    """The type that Python floats become.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.get_default_dtype()
+        fastnn.float32
+    """
     return _default[0]
 
 
 def set_default_dtype(d):
-    """Make Python floats float32 or float64 tensors."""
+    """Make Python floats float32 or float64 tensors.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.set_default_dtype(fastnn.float64)
+        >>> fastnn.tensor(1.0).dtype
+        fastnn.float64
+        >>> fastnn.set_default_dtype(fastnn.float32)
+    """
     if d not in (float32, float64):
         raise TypeError(f"only floating-point types are supported as the default type, got {d}")
     _default[0] = d
@@ -101,10 +115,20 @@ def _holds_numpy(data):
     return isinstance(data, (np.ndarray, np.generic))
 
 
+def _check_fits(a, kind):
+    """Do Python numbers fit a type of integers? Negative ones wrap in uint8, as PyTorch has it."""
+    limits = np.iinfo(kind.name)
+    if a.size and not (builtins.min(limits.min, -limits.max) <= a.min() and a.max() <= limits.max):
+        raise RuntimeError(f"value cannot be converted to type {kind.name} without overflow: tensor() of numbers from {a.min()} to {a.max()}")
+
+
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
     """A fresh tensor with a copy of `data`: a number, nested lists, an array.
 
-    Floats become the default type (float32), ints int64, bools bool; arrays keep their type.
+    Floats become the default type (float32), ints int64, bools bool; arrays keep their type. With dtype they are cast.
+
+    Errors: ValueError for ragged lists, TypeError for what holds no numbers or numbers of no type we carry; RuntimeError for a number
+    that dtype cannot hold (arrays wrap, as in NumPy).
 
     Example:
         >>> import fastnn
@@ -122,6 +146,8 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         a = _array(data, dtype if dtype in (None, float32) else float64)
         if dtype is not None:
             kind = _kind(dtype)
+            if kind in (int64, int32, uint8) and a.dtype.kind in "fiu" and not isinstance(data, (np.ndarray, np.generic)):
+                _check_fits(a, kind)
             if a.dtype.kind == "f" and kind.code >= 2 or not a.dtype.isnative:
                 with np.errstate(invalid="ignore"):
                     a = a.astype(kind.name)
@@ -135,7 +161,17 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
 
 
 def as_tensor(data, dtype=None, device=None):
-    """`data` as a tensor, without a copy where it already is one or is an array of the wanted type."""
+    """`data` as a tensor, without a copy where it already is one or is an array of the wanted type.
+
+    Example:
+        >>> import fastnn
+        >>> import numpy as np
+        >>> a = np.zeros(2, np.float32)
+        >>> t = fastnn.as_tensor(a)
+        >>> a[0] = 1
+        >>> t
+        tensor([1., 0.])
+    """
     if isinstance(data, _core.TensorBase):
         return data if dtype is None or data.dtype == dtype else data.to(dtype)
     if isinstance(data, np.ndarray) and all(s >= 0 for s in data.strides):
@@ -159,7 +195,13 @@ def from_dlpack(ext_tensor):
 
 
 def empty(*size, dtype=None, device=None, requires_grad=False, pin_memory=False, memory_format=None):
-    """A tensor of any values."""
+    """A tensor of any values.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.empty(2, 3).shape
+        fastnn.Size([2, 3])
+    """
     return _finish(_core.full(_dims(size, "empty"), None, _kind(dtype)), requires_grad, device)
 
 
@@ -173,6 +215,8 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
     """
     if isinstance(fill_value, _core.TensorBase):
         fill_value = fill_value.item()
+    if fill_value is None:
+        raise TypeError("full(): argument 'fill_value' must be Number, not NoneType")
     if dtype is None:
         dtype = bool if isinstance(fill_value, builtins.bool) else int64 if isinstance(fill_value, int) else _default[0]
     return _finish(_core.full(_dims((size,), "full"), fill_value, _kind(dtype)), requires_grad, device)
@@ -191,12 +235,25 @@ def zeros(*size, dtype=None, device=None, requires_grad=False):
 
 
 def ones(*size, dtype=None, device=None, requires_grad=False):
-    """A tensor of ones."""
+    """A tensor of ones.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.ones(2, dtype=fastnn.int64)
+        tensor([1, 1])
+    """
     return _finish(_core.full(_dims(size, "ones"), 1, _kind(dtype)), requires_grad, device)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
-    """Ones on the diagonal of an (n, m) matrix of zeros."""
+    """Ones on the diagonal of an (n, m) matrix of zeros.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.eye(2, 3)
+        tensor([[1., 0., 0.],
+                [0., 1., 0.]])
+    """
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"n must be greater or equal to 0, got {n if n < 0 else m}")
     m = n if m is None else m
@@ -235,11 +292,19 @@ def arange(*args, start=None, end=None, step=None, dtype=None, device=None, requ
     else:
         start, step = int(start), int(step)
         n = int(np.ceil((end - start) / step)) if any(isinstance(g, float) for g in given) else -((start - end) // step)
+    if n >= 1 << 60:
+        raise RuntimeError(f"arange(): invalid size, possible overflow: {n} numbers from {start} to {end}")
     return _finish(_core.arange(start, step, n, kind), requires_grad, device)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
-    """`steps` values evenly from start to end, both included."""
+    """`steps` values evenly from start to end, both included.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.linspace(0, 1, 5)
+        tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
+    """
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     kind = _kind(dtype)
@@ -259,12 +324,24 @@ zeros_like, ones_like, empty_like = _like(zeros), _like(ones), _like(empty)
 
 
 def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False, memory_format=None):
-    """`full` with the shape and type of `input`."""
+    """`full` with the shape and type of `input`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.full_like(fastnn.tensor([1, 2]), 7)
+        tensor([7, 7])
+    """
     return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
 def new_zeros(input, *size, dtype=None, device=None, requires_grad=False):
-    """Zeros of another shape, of input's type."""
+    """Zeros of another shape, of input's type.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.tensor([1, 2]).new_zeros(3)
+        tensor([0, 0, 0])
+    """
     return zeros(*size, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
@@ -279,7 +356,13 @@ def new_empty(input, *size, dtype=None, device=None, requires_grad=False):
 
 
 def new_full(input, size, fill_value, *, dtype=None, device=None, requires_grad=False):
-    """One value in another shape, of input's type."""
+    """One value in another shape, of input's type.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.tensor([1., 2.]).new_full((3,), 7)
+        tensor([7., 7., 7.])
+    """
     return full(size, fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 

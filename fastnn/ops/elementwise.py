@@ -7,7 +7,7 @@ import math
 from .. import _core
 from .._core import TensorBase, agree, attach, broadcast_shapes, crosswise, needs_grad
 from .create import bool as _BOOL, get_default_dtype, int64
-from .promote import can_cast, cast, number, promote, promote_types, reduce_to, result_type, tensor_only
+from .promote import can_cast, cast, named, number, promote, promote_types, reduce_to, result_type, tensor_only
 
 _add, _sub, _mul, _div, _where = _core.add, _core.sub, _core.mul, _core.div, _core.where
 
@@ -63,7 +63,13 @@ def add(input, other, *, alpha=1, out=None):
 
 
 def sub(input, other, *, alpha=1, out=None):
-    """input - alpha other; not for bools."""
+    """input - alpha other; not for bools.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.sub(fastnn.tensor([5., 7.]), 3, alpha=2)
+        tensor([-1.,  1.])
+    """
     for x in (input, other):
         if isinstance(x, bool) or isinstance(x, TensorBase) and x.dtype is _BOOL:
             raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to "
@@ -72,7 +78,14 @@ def sub(input, other, *, alpha=1, out=None):
 
 
 def mul(input, other, *, out=None):
-    """input * other."""
+    """input * other.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.tensor([[1], [2]]) * fastnn.tensor([3, 4])
+        tensor([[3, 4],
+                [6, 8]])
+    """
     a, b = (input, other) if agree(input, other) else promote("mul", input, other)
     if not needs_grad(a, b):
         return _mul(a, b, out)
@@ -135,7 +148,13 @@ true_divide = div
 
 def floor_divide(input, other, *, out=None):
     """The whole number at or below input / other. It has no gradient. Integers are not divided by 0, so a captured step
-    takes no tensor of integers as `other`."""
+    takes no tensor of integers as `other`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.tensor([-7, 7]) // 2
+        tensor([-4,  3])
+    """
     return _stepwise("floor_divide", _core.floor_divide, input, other, out, _floor_divide_backward)
 
 
@@ -144,7 +163,13 @@ def _floor_divide_backward(node, dy):
 
 
 def remainder(input, other, *, out=None):
-    """input - other floor(input / other): it has other's sign."""
+    """input - other floor(input / other): it has other's sign.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.tensor([-7, 7]) % 3
+        tensor([2, 1])
+    """
     return _stepwise("remainder", _core.remainder, input, other, out, _remainder_backward, True)
 
 
@@ -196,7 +221,13 @@ def _pow_backward(node, dy):
 
 
 def addcmul(input, tensor1, tensor2, *, value=1, out=None):
-    """input + value tensor1 tensor2."""
+    """input + value tensor1 tensor2.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.addcmul(fastnn.ones(2), fastnn.tensor([1., 2.]), fastnn.tensor([3., 4.]), value=0.5)
+        tensor([2.5000, 5.0000])
+    """
     for x, argument in ((input, "input"), (tensor1, "tensor1"), (tensor2, "tensor2")):
         tensor_only(x, "addcmul", argument)
     a, b, c = promote("addcmul", input, tensor1, tensor2)
@@ -219,8 +250,17 @@ def _addcmul_backward(node, dy):
 
 # ---- functions of one operand: real results, integers converted ------------------------------------------------------
 
-def _function(name, derivative, doc, saves="x", real=True, op=None):
-    """The function `name`, where derivative(dy, saved) is dx; `saves` x or y for it, or nothing."""
+_EXAMPLE = """{}
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.{}(fastnn.tensor({}))
+        tensor({})
+    """
+
+
+def _function(name, derivative, doc, saves="x", real=True, op=None, shown=None):
+    """The function `name`, where derivative(dy, saved) is dx; `saves` x or y for it, or nothing. `shown`: what its example gives."""
     op = op or getattr(_core, name, None) or getattr(_core, name + "_")
 
     def function(input, *, out=None):
@@ -235,25 +275,23 @@ def _function(name, derivative, doc, saves="x", real=True, op=None):
 
     def backward(node, dy):
         return (derivative(dy, *node.saved),)
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
     backward.__name__ = f"_{name}_backward"
-    return function
+    return named(function, name, _EXAMPLE.format(doc, name, "[0.25, 1.]" if real else "[-1.5, 2.]", shown) if shown else doc)
 
 
-exp = _function("exp", lambda dy, y: _mul(dy, y), "e to the power of input.", "y")
-log = _function("log", lambda dy, x: _div(dy, x), "Natural logarithm.")
-log1p = _function("log1p", lambda dy, x: _div(dy, _add(x, 1)), "log(1 + input), accurate near 0.")
-sqrt = _function("sqrt", lambda dy, y: _div(_mul(dy, 0.5), y), "Square root.", "y")
-rsqrt = _function("rsqrt", lambda dy, y: _mul(_mul(dy, -0.5), _core.pow_(y, 3)), "1 / sqrt(input).", "y")
-reciprocal = _function("reciprocal", lambda dy, y: _mul(_mul(dy, -1), _mul(y, y)), "1 / input.", "y")
-sin = _function("sin", lambda dy, x: _mul(dy, _core.cos(x)), "Sine of radians.")
-cos = _function("cos", lambda dy, x: _mul(_mul(dy, -1), _core.sin(x)), "Cosine of radians.")
+exp = _function("exp", lambda dy, y: _mul(dy, y), "e to the power of input.", "y", shown="[1.2840, 2.7183]")
+log = _function("log", lambda dy, x: _div(dy, x), "Natural logarithm.", shown="[-1.3863,  0.0000]")
+log1p = _function("log1p", lambda dy, x: _div(dy, _add(x, 1)), "log(1 + input), accurate near 0.", shown="[0.2231, 0.6931]")
+sqrt = _function("sqrt", lambda dy, y: _div(_mul(dy, 0.5), y), "Square root.", "y", shown="[0.5000, 1.0000]")
+rsqrt = _function("rsqrt", lambda dy, y: _mul(_mul(dy, -0.5), _core.pow_(y, 3)), "1 / sqrt(input).", "y", shown="[2., 1.]")
+reciprocal = _function("reciprocal", lambda dy, y: _mul(_mul(dy, -1), _mul(y, y)), "1 / input.", "y", shown="[4., 1.]")
+sin = _function("sin", lambda dy, x: _mul(dy, _core.cos(x)), "Sine of radians.", shown="[0.2474, 0.8415]")
+cos = _function("cos", lambda dy, x: _mul(_mul(dy, -1), _core.sin(x)), "Cosine of radians.", shown="[0.9689, 0.5403]")
 erf = _function("erf", lambda dy, x: _mul(_mul(dy, 2 / math.sqrt(math.pi)), _core.exp(_mul(_mul(x, x), -1))),
-                "Error function: 2/sqrt(pi) times the integral of exp(-t^2) from 0 to input.")
-neg = _function("neg", lambda dy: _mul(dy, -1), "-input; not for bools.", "", real=False)
-abs = _function("abs", lambda dy, x: _mul(dy, _core.sign(x)), "Absolute value; not for bools.", real=False)
-sign = _function("sign", lambda dy: _zeros(dy), "-1, 0 or 1; 0 for NaN.", "", real=False)
+                "Error function: 2/sqrt(pi) times the integral of exp(-t^2) from 0 to input.", shown="[0.2763, 0.8427]")
+neg = _function("neg", lambda dy: _mul(dy, -1), "-input; not for bools.", "", real=False, shown="[ 1.5000, -2.0000]")
+abs = _function("abs", lambda dy, x: _mul(dy, _core.sign(x)), "Absolute value; not for bools.", real=False, shown="[1.5000, 2.0000]")
+sign = _function("sign", lambda dy: _zeros(dy), "-1, 0 or 1; 0 for NaN.", "", real=False, shown="[-1.,  1.]")
 
 
 _square = _function("square", lambda dy, x: _mul(_mul(dy, 2), x), "", real=False,
@@ -267,8 +305,8 @@ def square(input, *, out=None):
     return _square(input, out=out)
 
 
-def _rounding(name, doc):
-    real = _function(name, lambda dy: _zeros(dy), doc, "")
+def _rounding(name, doc, shown=None):
+    real = _function(name, lambda dy: _zeros(dy), doc, "", real=False, shown=shown)
 
     def function(input, *, out=None):
         if tensor_only(input, name).dtype.is_floating_point:
@@ -276,19 +314,23 @@ def _rounding(name, doc):
         if input.dtype is _BOOL:
             raise NotImplementedError(f'"{name}" not implemented for bool')
         return _core.clamp(input, None, None, out)                       # whole already
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    return function
+    return named(function, name, real.__doc__)
 
 
-floor = _rounding("floor", "The whole number at or below input.")
-ceil = _rounding("ceil", "The whole number at or above input.")
-trunc = _rounding("trunc", "input without its fraction.")
+floor = _rounding("floor", "The whole number at or below input.", "[-2.,  2.]")
+ceil = _rounding("ceil", "The whole number at or above input.", "[-1.,  2.]")
+trunc = _rounding("trunc", "input without its fraction.", "[-1.,  2.]")
 _round = _rounding("round", "")
 
 
 def round(input, *, decimals=0, out=None):
-    """The nearest whole number, halves to the even one; or the nearest with `decimals` decimals."""
+    """The nearest whole number, halves to the even one; or the nearest with `decimals` decimals.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.round(fastnn.tensor([0.5, 1.5, 2.26])), fastnn.round(fastnn.tensor([2.26]), decimals=1)
+        (tensor([0., 2., 2.]), tensor([2.3000]))
+    """
     if decimals == 0:
         return _round(input, out=out)
     if not tensor_only(input, "round").dtype.is_floating_point:

@@ -293,7 +293,13 @@ argwhere = nonzero
 
 
 def masked_select(input, mask):
-    """The elements of input, in order, where mask (bool) holds; both are broadcast."""
+    """The elements of input, in order, where mask (bool) holds; both are broadcast.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.masked_select(fastnn.tensor([1, 2, 3]), fastnn.tensor([True, False, True]))
+        tensor([1, 3])
+    """
     if tensor_only(mask, "masked_select", "mask").dtype is not _BOOL:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, got {mask.dtype.name}")
     both = _shape.broadcast_shapes(input.shape, mask.shape)

@@ -192,7 +192,15 @@ def _events(name, input, target):
     """input and target of one real type, with gradients; they must have one shape."""
     if target.shape != input.shape:
         raise ValueError(f"{name}: Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})")
-    return promote(name, input, target, real=True)
+    return promote(name, *_real(name, input, target))
+
+
+def _real(name, *tensors):
+    """The tensors, none of which may hold integers."""
+    for x, argument in zip(tensors, ("input", "target")):
+        if not x.dtype.is_floating_point:
+            raise NotImplementedError(f'"{name}" not implemented for {x.dtype.name}; cast the {argument} of shape {tuple(x.shape)} to a real type first')
+    return tensors
 
 
 def _factor(name, x, weight):
@@ -282,7 +290,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     reduction 'batchmean' divides the sum by the size of dimension 0, as the divergence is defined; 'mean' by the number of elements, with
     PyTorch's warning. Shapes are broadcast.
 
-    Errors: ValueError for another reduction; RuntimeError for shapes that cannot be broadcast.
+    Errors: ValueError for another reduction; RuntimeError for shapes that cannot be broadcast; NotImplementedError for integers.
 
     Example:
         >>> import fastnn, fastnn.nn.functional as F
@@ -294,7 +302,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
         warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides only by the "
                       "batch size, and aligns with the KL div math definition.", stacklevel=2)
     code = _reduction("kl_div", "sum" if reduction == "batchmean" else reduction, size_average, reduce)
-    x, t = promote("kl_div", *broadcast_tensors(input, target), real=True)
+    x, t = promote("kl_div", *broadcast_tensors(*_real("kl_div", input, target)))
     y = _of_elements("kl_div_log" if log_target else "kl_div", x, t, code)
     return y / input.shape[0] if reduction == "batchmean" and input.dim() else y
 

@@ -128,7 +128,13 @@ def _give(y, out):
 
 
 def mm(input, mat2, *, out=None):
-    """The product of two matrices (M, K) and (K, N)."""
+    """The product of two matrices (M, K) and (K, N).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.mm(fastnn.tensor([[1., 2.]]), fastnn.tensor([[3.], [4.]]))
+        tensor([[11.]])
+    """
     _tensors("mm", input=input, mat2=mat2)
     if input.dim() != 2 or mat2.dim() != 2:
         raise RuntimeError(f"mm: self must be a matrix and mat2 must be a matrix, got shapes {_sizes(input)} and {_sizes(mat2)}")
@@ -136,7 +142,13 @@ def mm(input, mat2, *, out=None):
 
 
 def bmm(input, mat2, *, out=None):
-    """The products of two batches of matrices (B, M, K) and (B, K, N)."""
+    """The products of two batches of matrices (B, M, K) and (B, K, N).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.bmm(fastnn.ones(2, 1, 3), fastnn.ones(2, 3, 4)).shape
+        fastnn.Size([2, 1, 4])
+    """
     _tensors("bmm", input=input, mat2=mat2)
     if input.dim() != 3 or mat2.dim() != 3:
         raise RuntimeError(f"bmm: batch1 and batch2 must be 3D tensors, got shapes {_sizes(input)} and {_sizes(mat2)}")
@@ -146,7 +158,13 @@ def bmm(input, mat2, *, out=None):
 
 
 def mv(input, vec):
-    """The product of a matrix (M, K) and a vector (K)."""
+    """The product of a matrix (M, K) and a vector (K).
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.mv(fastnn.tensor([[1., 2.], [3., 4.]]), fastnn.tensor([1., 1.]))
+        tensor([3., 7.])
+    """
     _tensors("mv", input=input, vec=vec)
     if input.dim() != 2 or vec.dim() != 1:
         raise RuntimeError(f"mv: expected a matrix and a vector, got shapes {_sizes(input)} and {_sizes(vec)}")
@@ -154,7 +172,13 @@ def mv(input, vec):
 
 
 def dot(input, tensor):
-    """The inner product of two vectors."""
+    """The inner product of two vectors.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.dot(fastnn.tensor([1., 2.]), fastnn.tensor([3., 4.]))
+        tensor(11.)
+    """
     _tensors("dot", input=input, tensor=tensor)
     if input.dim() != 1 or tensor.dim() != 1:
         raise RuntimeError(f"1D tensors expected, but got {input.dim()}D and {tensor.dim()}D tensors")
@@ -162,7 +186,14 @@ def dot(input, tensor):
 
 
 def outer(input, vec2):
-    """The matrix of all products of two vectors' elements."""
+    """The matrix of all products of two vectors' elements.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.outer(fastnn.tensor([1., 2.]), fastnn.tensor([3., 4.]))
+        tensor([[3., 4.],
+                [6., 8.]])
+    """
     _tensors("outer", input=input, vec2=vec2)
     if input.dim() != 1 or vec2.dim() != 1:
         raise RuntimeError(f"outer: Expected 1-D arguments, but got {input.dim()}-D and {vec2.dim()}-D")
@@ -205,7 +236,13 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
 
 
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
-    """beta input + alpha batch1 batch2, input broadcast; with beta 0 input is not read."""
+    """beta input + alpha batch1 batch2, input broadcast; with beta 0 input is not read.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.baddbmm(fastnn.ones(1, 1, 1), fastnn.ones(1, 1, 2), fastnn.ones(1, 2, 1), beta=10)
+        tensor([[[12.]]])
+    """
     _tensors("baddbmm", input=input, batch1=batch1, batch2=batch2)
     return _add_product("baddbmm", input, bmm, batch1, batch2, beta, alpha)
 

@@ -51,6 +51,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     for value, argument in ((momentum, "momentum"), (eps, "eps")):
         if not isinstance(value, (int, float)):
             raise TypeError(f"batch_norm: argument '{argument}' must be a number, got {type(value).__name__}")
+    if eps < 0:
+        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}: batch_norm: input {tuple(input.shape)}")
     return normalised(input, running_mean, running_var, weight, bias, bool(training), momentum, eps)
 
 

@@ -38,7 +38,13 @@ def _sort_backward(node, dy):
 
 
 def argsort(input, dim=-1, descending=False, stable=False):
-    """The indices that `sort` gives."""
+    """The indices that `sort` gives.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.argsort(fastnn.tensor([3, 1, 2]))
+        tensor([1, 2, 0])
+    """
     return _core.sort(tensor_only(input, "argsort"), _wrap(dim, input.dim()), descending)[1]
 
 
@@ -158,7 +164,14 @@ def tril(input, diagonal=0, *, out=None):
 
 
 def triu(input, diagonal=0, *, out=None):
-    """The matrix with zeros below its diagonal, or below the one `diagonal` places to the right."""
+    """The matrix with zeros below its diagonal, or below the one `diagonal` places to the right.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.ones(2, 3).triu(1)
+        tensor([[0., 1., 1.],
+                [0., 0., 1.]])
+    """
     return _triangle("triu", input, diagonal, False, out)
 
 

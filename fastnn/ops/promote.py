@@ -77,6 +77,13 @@ def tensor_only(x, name, argument="input"):
     return x
 
 
+def named(function, name, doc):
+    """function, known by another name."""
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
 def promote(name, *operands, real=False):
     """The operands in their common type: tensors converted, Python numbers left beside a tensor, else made one.
     With `real`, integers become the default real type."""

@@ -7,6 +7,8 @@ For nn.functional:  dropout(input, p=0.5, train=True, *, run=1, generator=None, 
 run > 1 draws once for that many neighbouring elements, counted row-major; out=input works in place where no gradient
 is needed.
 feature_dropout(input, p=0.5, train=True) drops whole channels, input[n, c, ...]."""
+import numpy as np
+
 from .. import _core
 from .._core import attach, default_generator, needs_grad
 from .create import _finish, _kind, float32, int64, uint8
@@ -88,6 +90,11 @@ def randint(*args, low=None, high=None, size=None, generator=None, dtype=None, d
         low = given.pop() if given else 0
     if given:
         raise TypeError("randint(): too many arguments; expected randint(high, size) or randint(low, high, size)")
+    low, high = (x.item() if isinstance(x, _core.TensorBase) else x for x in (low, high))
+    if not all(isinstance(x, (int, np.integer)) for x in (low, high)):
+        raise TypeError(f"randint(): low and high must be int, got {type(low).__name__} and {type(high).__name__}")
+    if not all(-1 << 63 <= x < 1 << 63 for x in (low, high)):
+        raise ValueError(f"randint(): low={low} and high={high} must fit into int64")
     kind = _kind(dtype, int64)
     t = _fresh((size,), "randint", uint8 if kind.name == "bool" else kind)
     _core.randint_into(t, int(low), int(high), generator)
@@ -108,13 +115,25 @@ def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False)
 
 
 def rand_like(input, *, dtype=None, device=None, requires_grad=False, memory_format=None, generator=None):
-    """`rand` with the shape and type of `input`."""
+    """`rand` with the shape and type of `input`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.rand_like(fastnn.zeros(2, 3)).shape
+        fastnn.Size([2, 3])
+    """
     return rand(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad,
                 generator=generator)
 
 
 def randn_like(input, *, dtype=None, device=None, requires_grad=False, memory_format=None, generator=None):
-    """`randn` with the shape and type of `input`."""
+    """`randn` with the shape and type of `input`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.randn_like(fastnn.zeros(2, 3)).shape
+        fastnn.Size([2, 3])
+    """
     return randn(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad,
                  generator=generator)
 
@@ -131,6 +150,11 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
     broadcast.
 
     Errors: RuntimeError for a negative deviation; TypeError for two numbers without size.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.normal(fastnn.tensor([0., 100.]), fastnn.tensor([1., 1.])).round().shape
+        fastnn.Size([2])
     """
     tensors = [t for t in (mean, std) if isinstance(t, _core.TensorBase)]
     if not tensors:
@@ -185,6 +209,11 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
 
     Errors: RuntimeError for negative or infinite weights, a row without weight, more samples than indices without
     replacement.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.multinomial(fastnn.tensor([0., 1., 0.]), 3, replacement=True)
+        tensor([1, 1, 1])
     """
     w = input.detach()
     if not w.dtype.is_floating_point or w.dim() not in (1, 2):

@@ -10,7 +10,7 @@ from .._core import attach
 from .create import get_default_dtype, uint8
 from .create import bool as bool_
 from .elementwise import maximum, minimum
-from .promote import cast, tensor_only
+from .promote import cast, named, tensor_only
 from .shape import _wrap
 
 _mul, _div, _where = _core.mul, _core.div, _core.where
@@ -126,7 +126,13 @@ def _deviation(x, dims, factor):
 
 
 def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-    """The square root of `var`."""
+    """The square root of `var`.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.tensor([1., 3.]).std(), fastnn.tensor([1., 3.]).std(correction=0)
+        (tensor(1.4142), tensor(1.))
+    """
     input, dims, scale = _variance(input, dim, unbiased, correction, "std")
     y = _core.sqrt(_core.sumdev2(input, dims, keepdim, scale))
     return attach(y, _std_backward, (input,), saved=(input, y), meta=(input.shape, dims, scale))
@@ -139,13 +145,25 @@ def _std_backward(node, dy):
 
 
 def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-    """(var, mean) over dim."""
+    """(var, mean) over dim.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.var_mean(fastnn.tensor([1., 3.]))
+        (tensor(2.), tensor(2.))
+    """
     dims = None if isinstance(dim, bool) else dim
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dims, keepdim)
 
 
 def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-    """(std, mean) over dim."""
+    """(std, mean) over dim.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.std_mean(fastnn.tensor([1., 3.]), correction=0)
+        (tensor(1.), tensor(2.))
+    """
     dims = None if isinstance(dim, bool) else dim
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dims, keepdim)
 
@@ -185,9 +203,7 @@ def _extreme(name, reduce, doc):
         dims = _dims(dim, tensor_only(input, name).dim())
         y = reduce(input, dims, keepdim, name)
         return attach(y, _extreme_backward, (input,), saved=(input, y), meta=(input.shape, dims))
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    return function
+    return named(function, name, doc)
 
 
 def _extreme_backward(node, dy):
@@ -271,7 +287,13 @@ def argmax(input, dim=None, keepdim=False):
 
 
 def argmin(input, dim=None, keepdim=False):
-    """The first place of the least element along dim, or in the flattened input."""
+    """The first place of the least element along dim, or in the flattened input.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.tensor([[1., 5.], [7., 2.]]).argmin(1)
+        tensor([0, 1])
+    """
     return _core.argmin(tensor_only(input, "argmin"), _dims(dim, input.dim()), keepdim)
 
 
@@ -353,9 +375,7 @@ def _test(name, reduce, doc):
     def function(input, dim=None, keepdim=False):
         y = reduce(tensor_only(input, name), _dims(dim, input.dim()), keepdim)
         return _core.cast(y, uint8) if input.dtype is uint8 else y
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    return function
+    return named(function, name, doc)
 
 
 any = _test("any", _core.any_, "Is one element over dim not zero?")

@@ -45,7 +45,14 @@ def view(input, *shape):
 
 
 def reshape(input, *shape):
-    """As `view`, with a copy where the strides ask for one."""
+    """As `view`, with a copy where the strides ask for one.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.arange(6).reshape(2, -1)
+        tensor([[0, 1, 2],
+                [3, 4, 5]])
+    """
     shape = _dims(shape, "reshape")
     if not _core.can_view(input, shape):
         input = contiguous(input)
@@ -109,7 +116,13 @@ def unflatten(input, dim, sizes):
 
 
 def squeeze(input, dim=None):
-    """`input` without its dimensions of size 1, or without those of `dim` (an int or a tuple) that have size 1."""
+    """`input` without its dimensions of size 1, or without those of `dim` (an int or a tuple) that have size 1.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.zeros(1, 2, 1).squeeze().shape, fastnn.zeros(1, 2, 1).squeeze(0).shape
+        (fastnn.Size([2]), fastnn.Size([2, 1]))
+    """
     dims = None if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
     return attach(_core.squeeze(input, dims), _reshape_backward, (input,), meta=tuple(input.shape))
 
@@ -326,6 +339,8 @@ def cat(tensors, dim=0):
                 [1., 1.]])
     """
     from .promote import result_type
+    if isinstance(tensors, _core.TensorBase):
+        raise TypeError(f"cat(): argument 'tensors' must be tuple of Tensors, not Tensor of shape {tuple(tensors.shape)}")
     tensors = list(tensors)
     if not tensors:
         raise RuntimeError("cat(): expected a non-empty list of Tensors")
@@ -393,7 +408,15 @@ def hstack(tensors):
 
 
 def split(tensor, split_size_or_sections, dim=0):
-    """Views of `split_size` elements each along dim (the last may be smaller), or of the sizes listed."""
+    """Views of `split_size` elements each along dim (the last may be smaller), or of the sizes listed.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.arange(5).split(2)
+        (tensor([0, 1]), tensor([2, 3]), tensor([4]))
+        >>> fastnn.arange(5).split([1, 4])
+        (tensor([0]), tensor([1, 2, 3, 4]))
+    """
     if tensor.dim() == 0:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
     d = _wrap(dim, tensor.dim())
@@ -429,9 +452,15 @@ def chunk(input, chunks, dim=0):
 
 
 def unbind(input, dim=0):
-    """All slices along dim, without it."""
+    """All slices along dim, without it.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.tensor([[1, 2], [3, 4]]).unbind()
+        (tensor([1, 2]), tensor([3, 4]))
+    """
     if input.dim() == 0:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     return tuple(select(input, dim, i) for i in range(input.shape[_wrap(dim, input.dim())]))
 
 
@@ -442,7 +471,13 @@ def broadcast_tensors(*tensors):
 
 
 def broadcast_shapes(*shapes):
-    """The shape that `shapes` broadcast to."""
+    """The shape that `shapes` broadcast to.
+
+    Example:
+        >>> import fastnn
+        >>> fastnn.broadcast_shapes((2, 1), (3,))
+        fastnn.Size([2, 3])
+    """
     n = builtins.max((len(s) for s in shapes), default=0)
     out = [1] * n
     for s in shapes:

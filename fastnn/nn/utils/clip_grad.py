@@ -12,6 +12,9 @@ def _listed(tensors):
     if isinstance(tensors, _core.TensorBase):
         return [tensors]
     listed = list(tensors)
+    for i, x in enumerate(listed):
+        if not isinstance(x, _core.TensorBase):
+            raise TypeError(f"expected a Tensor or an iterable of them, but element {i} is {type(x).__name__}")
     if isinstance(tensors, types.GeneratorType) and not listed:
         warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
     return listed

@@ -84,7 +84,14 @@ class TensorDataset(Dataset):
 
 
 class Subset(Dataset):
-    """The samples of `dataset` at `indices`, in that order."""
+    """The samples of `dataset` at `indices`, in that order.
+
+    Example:
+        >>> import fastnn
+        >>> from fastnn.utils.data import Subset
+        >>> list(Subset([5, 6, 7], [2, 0]))
+        [7, 5]
+    """
 
     def __init__(self, dataset, indices):
         self.dataset, self.indices = dataset, indices
@@ -119,8 +126,14 @@ class ConcatDataset(Dataset):
     """Datasets one behind the other.
 
     Raises:
-        ValueError: no dataset, or an index out of range.
+        ValueError: no dataset. IndexError: an index out of range.
         TypeError: one is an IterableDataset.
+
+    Example:
+        >>> import fastnn
+        >>> from fastnn.utils.data import ConcatDataset
+        >>> len(ConcatDataset([range(3), range(2)])), ConcatDataset([range(3), range(2)])[4]
+        (5, 1)
     """
 
     def __init__(self, datasets):
@@ -137,7 +150,7 @@ class ConcatDataset(Dataset):
     def __getitem__(self, index):
         n = len(self)
         if not -n <= index < n:
-            raise ValueError(f"ConcatDataset: index {index} is out of range for {n} samples")
+            raise IndexError(f"ConcatDataset: index {index} is out of range for {n} samples")
         index %= n
         k = bisect.bisect_right(self.cumulative_sizes, index)
         return self.datasets[k][index - (self.cumulative_sizes[k - 1] if k else 0)]

@@ -103,6 +103,11 @@ class DataLoader:
         self._start, self._taken = None, 0           # of this epoch: generator state when it began, batches taken
         self._resume = None
 
+    def __setattr__(self, name, value):
+        if name in ("dataset", "batch_size", "sampler", "batch_sampler", "drop_last", "persistent_workers") and "_resume" in self.__dict__:
+            raise ValueError(f"{name} attribute should not be set after DataLoader is initialized")
+        super().__setattr__(name, value)
+
     def __len__(self):
         if self.stream and self.batch_size is not None:
             n = len(self.dataset)
