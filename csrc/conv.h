@@ -366,6 +366,15 @@ void FN_NAME(conv_scatter)(const fn_conv_args *a, fn_team t);
 
 #if defined(__AVX512F__) && FN_DT == 0
 #define FN_FIRST 8                           /* output channels at most */
+/* Where zeros are passed over, what they would have met must be finite. */
+FN_SHARED int are_finite(const fn_t *x, int64_t n) {
+    mask bad = {0};
+    for (int64_t i = 0; i < n; i += FN_VL) {
+        const vec v = load(x + i, n - i);
+        bad |= v - v != v_zero();
+    }
+    return _mm512_test_epi32_mask((__m512i)bad, (__m512i)bad) == 0;
+}
 FN_INLINE int is_first(const fn_conv_args *a) {
     const int64_t taps = a->R * a->S;
     return a->C == 1 && a->K > 2 && a->K <= FN_FIRST && taps >= FN_VL / 2 && taps < 2 * FN_VL && a->stride_h == 1 &&

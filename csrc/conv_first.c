@@ -165,15 +165,6 @@ EACH(ADD)
 typedef void (*add_fn)(ADD_ARGS);
 static const add_fn add_of[2][2 * (FN_FIRST - 2)] = {{EACH(ALL)}, {EACH(LARGEST)}};
 
-static int all_finite(const fn_t *x, int64_t n) {
-    mask bad = {0};
-    for (int64_t i = 0; i < n; i += FN_VL) {
-        const vec v = load(x + i, n - i);
-        bad |= v - v != v_zero();
-    }
-    return _mm512_test_epi32_mask((__m512i)bad, (__m512i)bad) == 0;
-}
-
 /* A unit: pairs of rows of an image. */
 static void add_unit(const fn_conv_args *a, const plan *d, int64_t n, int64_t i0, int64_t i1, fn_t *room, fn_t *sums) {
     const int64_t P = a->P, Q = a->Q, K = a->K, rows = 2 * (i1 - i0) + a->R - 1, h0 = 2 * i0 - a->pad_h;
@@ -187,7 +178,7 @@ static void add_unit(const fn_conv_args *a, const plan *d, int64_t n, int64_t i0
     const int64_t which = (d->vectors - 1) * (FN_FIRST - 2) + K - 3, largest = a->tap ? least(i1, P / 2) - i0 : 0;
     const fn_t *dy = (const fn_t *)a->dy + (a->tap ? (n * (P / 2) + i0) * (Q / 2) * K : n * a->dy_n + 2 * i0 * a->dy_h);
     const uint8_t *tap = a->tap ? (const uint8_t *)a->tap + (n * (P / 2) + i0) * (Q / 2) * K : 0;
-    if (a->tap && all_finite(x, rows * d->pitch)) {
+    if (a->tap && are_finite(x, rows * d->pitch)) {
         const gradient g = {.dy = dy, .tap = tap, .pairs = largest};
         add_of[1][which](&w, &g, sums);
         return;

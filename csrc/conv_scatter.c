@@ -96,14 +96,6 @@ FN_INLINE void pass_row(fn_t *y, const fn_t *T, const int nv, int64_t W, int64_t
 
 #if defined(__AVX512F__) && FN_DT == 0
 #define FN_SKIPPING 1
-static int all_finite(const fn_t *x, int64_t n) {
-    mask bad = {0};
-    for (int64_t i = 0; i < n; i += FN_VL) {
-        const vec v = load(x + i, n - i);
-        bad |= v - v != v_zero();
-    }
-    return _mm512_test_epi32_mask((__m512i)bad, (__m512i)bad) == 0;
-}
 FN_INLINE unsigned not_zero(vec v) { return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ); }
 static int mostly_zero(const fn_conv_args *a, const fn_t *dy) {
     const int64_t row = a->Q * a->K;
@@ -149,7 +141,7 @@ static void (*const add_of[])(ADD_ARGS) = {EACH(NAME)};
 /* Can it be so? */
 static int may_skip(const fn_conv_args *a, const scatter *d) {
     return a->G == 1 && a->stride_h == 1 && a->dil_h == 1 && a->dy_c == 1 && a->dy_w == a->K && a->R >= 2 && a->R <= 5 &&
-           d->panels == 1 && d->nv <= 2 && all_finite(a->w, a->K * a->C * a->R * a->S);
+           d->panels == 1 && d->nv <= 2 && are_finite(a->w, a->K * a->C * a->R * a->S);
 }
 #else
 #define FN_SKIPPING 0
