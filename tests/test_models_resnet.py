@@ -146,7 +146,7 @@ def test_ten_captured_steps_as_torch(torch, shortcut):
     eager, captured = train(fastnn, ours), train(fastnn, pair(torch, 8, shortcut, "float32")[0], wrap=fastnn.capture)
     assert eager == captured
     exact = train(torch, theirs.double(), "float64")[0]
-    np.testing.assert_allclose(captured[0], exact, rtol=1e-4)
+    np.testing.assert_allclose(captured[0], exact, rtol=1e-5)
 
 
 def test_learns():
