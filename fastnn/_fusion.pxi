@@ -362,9 +362,9 @@ cdef int fuse(Tape t, list storages) except -1:
     _everywhere(t, _join_slope, (FN_OP_batch_norm_bwd,))
     _everywhere(t, _join_gradients, (FN_OP_add,))
     _everywhere(t, _pool_first, (FN_OP_relu_bwd,))
-    _everywhere(t, _largest_at_once, (FN_OP_max_pool2d_fwd,))
+    _everywhere(t, _largest_at_once, (FN_OP_max_pool2d_fwd,))        # before an activation behind it can join,
     _everywhere(t, _activate_product, soft)
-    _everywhere(t, _largest_at_once, (FN_OP_max_pool2d_fwd,))
+    _everywhere(t, _largest_at_once, (FN_OP_max_pool2d_fwd,))        # and where one before it has joined
     _everywhere(t, _gradient_of_largest, (FN_OP_conv2d_bwd_w,))
     _everywhere(t, _sum_ahead, (FN_OP_batch_norm_fwd,))
     for i in range(len(t.ops) - 1, -1, -1):                  # from the end: what fed a result that nobody reads is not read either
