@@ -22,6 +22,7 @@ FLOOR2 = ("mem", "dispatch", "team", "run", "run_threads", "table")         # cs
 TYPES = {"REALS": "f32 f64", "NUMS": "f32 f64 i64 i32 u8", "ALL": "f32 f64 i64 i32 u8 bool", "INTS": "i64 i32 u8 bool"}
 ISAS = {"base": []}                                                         # slowest first
 if platform.machine().lower() in ("x86_64", "amd64"):
+    ISAS["base"] = ["-O2"]                                                  # processors of before 2013: shorter to compile
     ISAS["avx2"] = ["-mavx2", "-mfma"]
     ISAS["avx512"] = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
 elif platform.machine().lower() in ("arm64", "aarch64"):
@@ -60,9 +61,9 @@ class Compiler:
         self.flags = [*(["/clang:-std=gnu11", "/clang:-O3"] if msvc else ["-std=gnu11", "-O1" if sanitize else "-O3"]), "-ffp-contract=fast",
                       "-fno-math-errno", "-fno-trapping-math", f"-I{CSRC}", "-Wall", "-Wextra", "-Wpedantic",
                       *["-Werror"] * flag("FASTNN_WERROR"), *common]
-        self.cython_flags = ["/O2"] if msvc else ["-O2", "-Wno-unused-function", *common]
-        if sanitizer:                    # generated code is long: it is watched for addresses alone
-            self.cython_flags += ["-O1", "-fno-sanitize=undefined"]
+        # Generated code is long: at -O2 it compiles for twice as long and is a hundredth faster; it is watched for addresses alone.
+        self.cython_flags = ["/O2"] if msvc else ["-O1", "-finline-small-functions", "-fwrapv", "-DNDEBUG", *common,
+                                                  *["-fno-sanitize=undefined"] * bool(sanitizer)]
         self.openmp = ["-fopenmp"] if not windows and not flag("FASTNN_NO_OPENMP") and self.has_openmp() else []
         self.link_flags = [*sanitizer, *self.openmp, *(["synchronization.lib"] if msvc else ["-lsynchronization"] if windows else ["-pthread"]),
                            *([] if guard or windows or sys.platform == "darwin" else ["-Wl,--strip-all"])]
@@ -74,10 +75,10 @@ class Compiler:
             source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
             return subprocess.run([*self.cc, "-fopenmp", source, "-o", Path(d) / "probe"], capture_output=True).returncode == 0
 
-    def compile(self, stem, flags, target):
-        """Compile csrc/<stem>.c unless target is younger than all it was made from, and made the same way. False: it failed."""
-        source, deps, recipe = CSRC / f"{stem}.c", Path(f"{target}.d"), Path(f"{target}.cmd")
-        command = [*self.cc, *self.flags, *flags, "-c", str(source),
+    def compile(self, source, flags, target):
+        """Compile source unless target is younger than all it was made from, and made the same way. False: it failed."""
+        deps, recipe = Path(f"{target}.d"), Path(f"{target}.cmd")
+        command = [*self.cc, *flags, "-c", str(source),
                    *(["/clang:-MMD", f"/clang:-MF{deps}", f"/Fo{target}"] if self.msvc else ["-MMD", "-MF", str(deps), "-o", str(target)])]
         if target.exists() and recipe.exists() and recipe.read_text() == " ".join(command):
             needs = re.sub(r"\\\r?\n", " ", deps.read_text()).split(": ", 1)[1].split()
@@ -96,26 +97,29 @@ class Compiler:
 
 
 class BuildKernels(build_ext):
-    """build_ext that compiles csrc/ first, in parallel and only what changed."""
+    """build_ext that compiles the kernels and the Cython floor side by side, and only what changed."""
 
     def build_extension(self, ext):
-        from Cython.Build import cythonize
         words = self.compiler.compiler_so if self.compiler.compiler_type != "msvc" else []
         cc = Compiler([w for i, w in enumerate(words) if not any(v.startswith("-") for v in words[:i + 1])], not words)
-        ext.extra_objects = self.compile_csrc(cc)
-        ext.sources = cythonize([ext], compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False})[0].sources
-        ext.depends += [*ext.extra_objects, *map(str, CSRC.glob("*.h")), str(CSRC / "ops.inc")]
-        ext.extra_compile_args, ext.extra_link_args = list(cc.cython_flags), list(cc.link_flags)
+        ext.extra_objects, ext.extra_link_args, ext.sources = self.compile_all(cc, ext), list(cc.link_flags), []
+        ext.depends += ext.extra_objects
         last = Path(self.build_temp) / "last"      # one extension file serves builds of several kinds
         if not last.exists() or last.read_text() != cc.name:
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
         super().build_extension(ext)
         last.write_text(cc.name)
 
-    def compile_csrc(self, cc):
-        """The objects of csrc/."""
+    def compile_all(self, cc, ext):
+        """The objects of csrc/ and of the Cython floor. The latter takes longest by far, so it is begun first."""
         out = Path(self.build_temp) / cc.name
         out.mkdir(parents=True, exist_ok=True)
+
+        def core():
+            from Cython.Build import cythonize
+            made = cythonize([ext], compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False})[0].sources[0]
+            return cc.compile(made, [*cc.cython_flags, *(f"-I{d}" for d in (*self.include_dirs, *ext.include_dirs))], out / "_core.o")
+
         run = "run" if cc.openmp else "run_threads"
         jobs = {"mem": ("mem", []), "team": ("team", []), run: (run, cc.openmp),
                 "dispatch": ("dispatch", ["-DFN_ISAS=" + "".join(f"FN_X({isa})" for isa in ISAS)])}
@@ -123,12 +127,12 @@ class BuildKernels(build_ext):
             jobs[f"table.{isa}"] = "table", ["-DFN_DTYPE=f32", f"-DFN_ISA={isa}", *flags]
             for stem, types in kernel_types().items():
                 jobs |= {f"{stem}.{isa}.{t}": (stem, [f"-DFN_DTYPE={t}", f"-DFN_ISA={isa}", *flags]) for t in sorted(types)}
-        targets = [out / f"{name}.o" for name in jobs]
         with ThreadPoolExecutor(int(os.environ.get("FASTNN_JOBS", 0)) or os.cpu_count()) as pool:
-            done = list(pool.map(lambda job, target: cc.compile(*job, target), jobs.values(), targets))
-        if not all(done):
-            raise SystemExit("fastnn: csrc/ did not compile, see above")
-        return [str(t) for t in targets]
+            done = [pool.submit(core)]
+            done += [pool.submit(cc.compile, CSRC / f"{stem}.c", [*cc.flags, *flags], out / f"{name}.o") for name, (stem, flags) in jobs.items()]
+        if not all(d.result() for d in done):
+            raise SystemExit("fastnn: a file did not compile, see above")
+        return [str(out / "_core.o"), *(str(out / f"{name}.o") for name in jobs)]
 
 
 if __name__ == "__main__":
