@@ -195,14 +195,18 @@ cdef class Captured:
                 "alive": [e.program.live for e in self.entries if e.program is not None]}
 
     def operations(self):
-        """Of each program: the (name, dtype name) of its operations, in order."""
+        """Of each program: the (name, dtype name) of its operations, in order; a norm whose sums the convolution before it takes says so."""
         cdef Entry e
         cdef int64_t i
         programs = []
         for e in self.entries:
             if e.program is not None:
-                programs.append([(fn_ops[e.program.calls[i].op].name.decode(), DTYPE_NAMES[e.program.calls[i].dtype]) for i in range(e.program.n)])
+                programs.append([_described(e.program.calls + i) for i in range(e.program.n)])
         return programs
+
+
+cdef tuple _described(fn_call *c):
+    return fn_ops[c.op].name.decode() + " of sums" * summed_ahead(c), DTYPE_NAMES[c.dtype]
 
 
 cdef tuple _signature(tuple args, dict kwargs):

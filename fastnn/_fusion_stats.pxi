@@ -1,12 +1,8 @@
 # Batch norm's statistics where its input is made: winograd_fwd, with a part of y just written, sums it up into the norm's work (norm_parts.h).
 # The parts and the order within them are the norm's own, only the place changes; a pass over y from memory falls away.
 
-cdef int64_t _ahead = 0
-
-
 cdef int _sum_ahead(Tape t, int64_t i) except -1:
     """Nobody names y between the two, so it is still what was summed up."""
-    global _ahead
     cdef Op norm = t.ops[i], conv
     cdef fn_norm_args *n = <fn_norm_args *>norm.words()
     cdef fn_conv_args *c
@@ -25,10 +21,8 @@ cdef int _sum_ahead(Tape t, int64_t i) except -1:
     c.sums, n.summed = <double *>work, 1
     conv.renamed()
     t.enter(k, conv)
-    _ahead += 1
     return 0
 
 
-def norms_summed_ahead():
-    """How many norms of captured programs, made so far, find their sums taken by the convolution before them."""
-    return _ahead
+cdef bint summed_ahead(fn_call *c):
+    return c.op == FN_OP_batch_norm_fwd and (<const fn_norm_args *>c.args).summed
