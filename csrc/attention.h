@@ -8,10 +8,7 @@
 
 #define LANES (4 * FN_VL)                    /* queries of a block */
 #define STRIP (2 * FN_VL)                    /* lanes of a tile; of a piece of a block that the diagonal cuts */
-#define UNROLL _Pragma("GCC unroll 16")
 
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
 
 enum { ROWS, SCORES, COLUMNS, KINDS };       /* element (i,k) of a lies at i lda + k, at i LANES + k, at i + k lda */
 

@@ -45,14 +45,14 @@ static void avg_pixels(const fn_pool2d_args *a, const axis *across, window u, co
             if (nr == 2 && ns == 2) avg_pixel(o + c, p + c, 2, 2, down, C, divisor, FN_VL, 4);
             else avg_pixel(o + c, p + c, nr, ns, down, C, divisor, FN_VL, 4);
         }
-        VECTORS(C - c, avg_pixel(o + c + i, p + c + i, nr, ns, down, C, divisor, m, 1););
+        FN_VECTORS(C - c, avg_pixel(o + c + i, p + c + i, nr, ns, down, C, divisor, m, 1););
     }
 }
 
 FN_INLINE void avg_row_inside(const fn_pool2d_args *a, window u, range in, int64_t S, fn_t divisor, const fn_t *x, fn_t *y, int kind) {
     const int64_t W = a->W, sw = a->sw;
     x += u.lo * W + in.first * sw - a->pw;
-    VECTORS(in.end - in.first, {
+    FN_VECTORS(in.end - in.first, {
         vec acc = v_zero();
         for (int64_t r = u.from; r < u.to; r++) {
             const fn_t *const p = x + r * W + i * sw;
@@ -72,7 +72,7 @@ static fn_t sum_of(const fn_t *x, int64_t n) {
     int64_t k = 0;
     for (; k + 4 * FN_VL <= n; k += 4 * FN_VL)
         for (int j = 0; j < 4; j++) acc[j] += v_load(x + k + j * FN_VL);
-    VECTORS(n - k, acc[0] += v_get(x + k + i, m););
+    FN_VECTORS(n - k, acc[0] += v_get(x + k + i, m););
     return v_sum((acc[0] + acc[1]) + (acc[2] + acc[3]));
 }
 static void avg_row(const fn_pool2d_args *a, const axis *across, range in, window u, const fn_t *x, fn_t *y) {
@@ -115,7 +115,7 @@ static void avg_single(const fn_pool2d_args *a, const axis *across, const window
     const int64_t W = a->W;
     fn_t line[LINE];
     x += u.lo * W;
-    if (W <= LINE) VECTORS(W, {
+    if (W <= LINE) FN_VECTORS(W, {
         vec acc = v_zero();
         for (int64_t r = u.from; r < u.to; r++) acc += v_get(x + r * W + i, m);
         v_put(line + i, acc, m);
@@ -192,8 +192,8 @@ static void avg_mixed(const fn_pool2d_args *a, counts of, holders u, holders v, 
         for (int64_t j = 0; j < v.n; j++) {
             const vec by = v_set1(1 / (of.down[u.at + i] * of.across[v.at + j]));
             const fn_t *const d = dy + (i * a->Q + j) * C;
-            if (i == 0 && j == 0) VECTORS(C, v_put(dx + i, v_get(d + i, m) * by, m););
-            else VECTORS(C, v_put(dx + i, v_get(dx + i, m) + v_get(d + i, m) * by, m););
+            if (i == 0 && j == 0) FN_VECTORS(C, v_put(dx + i, v_get(d + i, m) * by, m););
+            else FN_VECTORS(C, v_put(dx + i, v_get(dx + i, m) + v_get(d + i, m) * by, m););
         }
 }
 static void avg_pixels_bwd(const fn_pool2d_args *a, counts of, const holders *columns, holders u, fn_t *dx, const fn_t *dy,
@@ -204,10 +204,10 @@ static void avg_pixels_bwd(const fn_pool2d_args *a, counts of, const holders *co
         fn_t *const d = dx + w * C;
         if (C == 1) v_store_n(d, avg_gather(a, of, u, v, u.n, v.n, by, dy, 1, 1), 1);
         else if (by == 0 && v.n) avg_mixed(a, of, u, v, d, dy, C);
-        else if (u.n == 1 && v.n == 1) VECTORS(C, v_put(d + i, avg_gather(a, of, u, v, 1, 1, by, dy + i, C, m), m););
-        else if (u.n == 1 && v.n == 2) VECTORS(C, v_put(d + i, avg_gather(a, of, u, v, 1, 2, by, dy + i, C, m), m););
-        else if (u.n == 2 && v.n == 1) VECTORS(C, v_put(d + i, avg_gather(a, of, u, v, 2, 1, by, dy + i, C, m), m););
-        else VECTORS(C, v_put(d + i, avg_gather(a, of, u, v, u.n, v.n, by, dy + i, C, m), m););
+        else if (u.n == 1 && v.n == 1) FN_VECTORS(C, v_put(d + i, avg_gather(a, of, u, v, 1, 1, by, dy + i, C, m), m););
+        else if (u.n == 1 && v.n == 2) FN_VECTORS(C, v_put(d + i, avg_gather(a, of, u, v, 1, 2, by, dy + i, C, m), m););
+        else if (u.n == 2 && v.n == 1) FN_VECTORS(C, v_put(d + i, avg_gather(a, of, u, v, 2, 1, by, dy + i, C, m), m););
+        else FN_VECTORS(C, v_put(d + i, avg_gather(a, of, u, v, u.n, v.n, by, dy + i, C, m), m););
     }
 }
 /* S is 2 or 3, or 0: any. Where it is told and kind is TWO, even columns have S - 1 windows in each of nu rows, odd ones 1. */
@@ -217,7 +217,7 @@ FN_INLINE void avg_row_inside_bwd(const fn_pool2d_args *a, counts of, const hold
     const int64_t sw = a->sw;
     const fn_t by = share_of(a, u, v[0]);
     dx += in.first;
-    VECTORS((in.end - in.first) / sw, {
+    FN_VECTORS((in.end - in.first) / sw, {
         if (kind == ONE) v_put(dx + i, avg_gather(a, of, u, v[0], nu, v[0].n, by, dy + i, 1, m), m);
         else if (kind == TWO) {
             const vec even = avg_gather(a, of, u, v[0], nu, S ? S - 1 : v[0].n, by, dy + i, 1, m);
@@ -234,7 +234,7 @@ static void avg_row_bwd(const fn_pool2d_args *a, counts of, const holders *colum
     if (a->Q == 1 && columns[0].n && columns[W - 1].n) {     /* one window over the whole row: one value */
         avg_pixels_bwd(a, of, columns, u, dx, dy, 0, 1, 1);
         const vec same = v_set1(dx[0]);
-        VECTORS(W, v_put(dx + i, same, m););
+        FN_VECTORS(W, v_put(dx + i, same, m););
         return;
     }
     if (in.first) avg_pixels_bwd(a, of, columns, u, dx, dy, 0, in.first, 1);
@@ -274,7 +274,7 @@ static void avg_short_bwd(const fn_pool2d_args *a, counts of, held rows, held co
 }
 /* Windows of different sizes; `line` takes the shares. */
 static void avg_single_bwd(const fn_pool2d_args *a, counts of, const holders *columns, holders u, fn_t *dx, const fn_t *dy, fn_t *line) {
-    VECTORS(a->Q, v_put(line + i, avg_shares(a, of, u, dy, i, m), m););
+    FN_VECTORS(a->Q, v_put(line + i, avg_shares(a, of, u, dy, i, m), m););
     for (int64_t w = 0; w < a->W; w++) {
         const holders v = columns[w];
         fn_t acc = (v.n ? line[v.at] : 0) + (v.n > 1 ? line[v.at + 1] : 0);
@@ -302,7 +302,7 @@ FN_KERNEL(avg_pool2d_bwd) {
             fn_t *const dx = (fn_t *)a->dx + i * H * W;
             avg_pixels_bwd(a, of, columns.of, rows.of[0], dx, (const fn_t *)a->dy + i, 0, 1, 1);
             const vec same = v_set1(dx[0]);
-            VECTORS(H * W, v_put(dx + i, same, m););
+            FN_VECTORS(H * W, v_put(dx + i, same, m););
         });
         return;
     }

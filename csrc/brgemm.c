@@ -5,7 +5,6 @@
 #include <windows.h>
 #endif
 
-#define UNROLL _Pragma("GCC unroll 16")
 #define AHEAD 8                  /* rows of B fetched ahead of their use */
 
 /* One k of a tile. */

@@ -9,12 +9,7 @@
 #define PAGE 4096
 #define SPARE (8 * FN_VL)        /* elements that whole vectors may reach beyond the end of a block */
 
-#define UNROLL _Pragma("GCC unroll 32")
 #define FN_SHARED static __attribute__((unused))
-FN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-FN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-FN_INLINE int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
-FN_INLINE int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
 
 /* What several products use is loaded once: kept in a register, not folded into each of them. */
 #if defined(__x86_64__) || defined(__i386__)
@@ -85,7 +80,6 @@ FN_INLINE void clear(fn_t *y, int64_t n) {
     for (; i + FN_VL <= n; i += FN_VL) v_store(y + i, v_zero());
     if (i < n) v_store_n(y + i, v_zero(), (int)(n - i));
 }
-FN_INLINE vec load(const fn_t *p, int64_t n) { return n < FN_VL ? v_load_n(p, (int)n) : v_load(p); }
 
 /* Piece k of v[i] to p + (k*FN_PIECE + i)*step, in ascending order. */
 FN_INLINE void v_store_turned(fn_t *p, int64_t step, const vec *v) {
@@ -185,7 +179,7 @@ FN_INLINE void interleave_(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int
             vec v[FN_PIECE];
             UNROLL for (int q = 0; q < FN_PIECE; q++) {
                 const int64_t from = least(first + q, C - 1);
-                v[q] = load(x + from * x_c + j, m);
+                v[q] = v_get(x + from * x_c + j, m);
                 if (finish) {
                     if (bias) v[q] += v_set1(bias[from]);
                     if (relu) v[q] = v_relu(v[q]);
@@ -370,7 +364,7 @@ void FN_NAME(conv_scatter)(const fn_conv_args *a, fn_team t);
 FN_SHARED int are_finite(const fn_t *x, int64_t n) {
     mask bad = {0};
     for (int64_t i = 0; i < n; i += FN_VL) {
-        const vec v = load(x + i, n - i);
+        const vec v = v_get(x + i, n - i);
         bad |= v - v != v_zero();
     }
     return _mm512_test_epi32_mask((__m512i)bad, (__m512i)bad) == 0;

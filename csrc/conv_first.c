@@ -368,7 +368,7 @@ void FN_NAME(conv_maximum)(const fn_conv_args *a, fn_team t) {
     fn_share(a->N * p.P * p.Q * a->K, 64, t, &lo, &hi);
     fn_t *const y = a->y;
     for (int64_t i = lo; i < hi; i += FN_VL) {
-        const vec v = v_relu(load(y + i, hi - i));
+        const vec v = v_relu(v_get(y + i, hi - i));
         if (hi - i >= FN_VL) v_store(y + i, v);
         else v_store_n(y + i, v, (int)(hi - i));
     }

@@ -101,7 +101,7 @@ static int mostly_zero(const fn_conv_args *a, const fn_t *dy) {
     const int64_t row = a->Q * a->K;
     int64_t n = 0;
     for (int64_t p = 0; p < a->P; p++)
-        for (int64_t j = 0; j < row; j += FN_VL) n += __builtin_popcount(not_zero(load(dy + p * a->dy_h + j, row - j)));
+        for (int64_t j = 0; j < row; j += FN_VL) n += __builtin_popcount(not_zero(v_get(dy + p * a->dy_h + j, row - j)));
     return 2 * n <= a->P * row;
 }
 /* Rows [h0, h1) of T, pixel by pixel of dy: all rows that it reaches at once. R - 1 rows before T and as many after it
@@ -118,7 +118,7 @@ FN_INLINE void add_pixels(const int R, const int nv, const fn_conv_args *a, cons
             UNROLL for (int r = 0; r < R; r++)
                 UNROLL for (int v = 0; v < nv; v++) acc[r][v] = v_load(to + r * row + v * FN_VL);
             for (int64_t k = 0; k < K; k += FN_VL)
-                for (unsigned some = not_zero(load(d + k, K - k)); some; some &= some - 1) {
+                for (unsigned some = not_zero(v_get(d + k, K - k)); some; some &= some - 1) {
                     const int64_t i = k + __builtin_ctz(some);
                     const fn_t *const w = packed + i * nv * FN_VL;
                     vec g = v_set1(d[i]);

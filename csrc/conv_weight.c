@@ -360,8 +360,8 @@ static void finish(const fn_conv_args *a, const grad *d, int64_t g, int64_t k0, 
                     for (int64_t i = i0; i < i1; i += FN_VL) {
                         const fn_t *const s = sums + (r * O + o) * d->ldt + (tap - r * a->S) * I + i;
                         const int64_t n = least(FN_VL, i1 - i);
-                        vec v = load(s, n);
-                        for (int64_t k = 1; k < d->parts; k++) v += load(s + k * part, n);
+                        vec v = v_get(s, n);
+                        for (int64_t k = 1; k < d->parts; k++) v += v_get(s + k * part, n);
                         for (int64_t l = 0; l < n; l++) dw[((g * O + o) * I + i + l) * taps + tap] = v[l];
                     }
     } else if (d->form == TILES) {

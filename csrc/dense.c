@@ -2,7 +2,6 @@
 #include "brgemm.h"
 #include "optim.h"
 
-#define UNROLL _Pragma("GCC unroll 4")
 
 static fn_gemm_args fwd(const fn_dense_args *d) {
     return (fn_gemm_args){.work = d->work, .c = d->y, .a = d->x, .b = d->w, .packed = d->packed, .bias = d->b,

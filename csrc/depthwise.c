@@ -75,7 +75,7 @@ FN_INLINE void tile_(const tile *c, const int T, const int SIDE) {
     const int64_t x_t = c->x_t, y_t = c->y_t, n = c->n;
     const vec *const w = c->w;
     vec acc[ROWS];
-    UNROLL for (int t = 0; t < T; t++) acc[t] = c->add ? load(c->y + t * y_t, n) : c->start;
+    UNROLL for (int t = 0; t < T; t++) acc[t] = c->add ? v_get(c->y + t * y_t, n) : c->start;
     if (SIDE) {
         UNROLL for (int i = 0; i < T + SIDE - 1; i++) {
             vec v[TAPS];
@@ -347,7 +347,7 @@ static void lane_rows(const lanes *c, const fn_t *packed, fn_t *room, fn_team t)
                 for (int64_t k = k0; k < k1; k += FN_VL) {
                     const int64_t m = least(FN_VL, K - k);
                     const fn_t *const w = packed + k * I * R * S, *const x = block + (k - k0) / FN_VL * each;
-                    strip b = {.rows = rows, .relu = c->relu, .start = c->bias ? load(c->bias + k, m) : v_zero(),
+                    strip b = {.rows = rows, .relu = c->relu, .start = c->bias ? v_get(c->bias + k, m) : v_zero(),
                                .n = planes_ ? FN_VL : m, .y_q = c->across * (planes_ ? FN_VL : K)};
                     for (int64_t i = 0; i < I; i++)
                         for (int64_t r = r0; r < r1; r++)

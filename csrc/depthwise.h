@@ -52,7 +52,6 @@ FN_INLINE vec v_spread(vec a, const int high) {
     for (int i = 0; i < FN_VL; i++) m[i] = i % 2 ? FN_VL : i / 2 + high * FN_VL / 2;
     return __builtin_shuffle(a, v_zero(), m);
 }
-FN_INLINE vec load_some(const fn_t *p, int64_t n) { return n <= 0 ? v_zero() : load(p, n); }
 
 /* One row x of the image, or zeros if it is null, for the window from output q0 on. */
 FN_SHARED void fill_row(const rows *b, fn_t *y, const fn_t *x, int64_t q0) {
@@ -70,13 +69,13 @@ FN_SHARED void fill_row(const rows *b, fn_t *y, const fn_t *x, int64_t q0) {
             }
         for (; i < n; i += FN_VL) {
             const int64_t u = first + 2 * i;
-            const vec low = load_some(x + u, W - u), high = load_some(x + u + FN_VL, W - u - FN_VL);
+            const vec low = v_get_any(x + u, W - u), high = v_get_any(x + u + FN_VL, W - u - FN_VL);
             v_store(y + i, v_every(low, high, 0)), v_store(y + b->segment + i, v_every(low, high, 1));
         }
     } else if (spread > 1) {
         if (spread == 2 && b->cols >= b->v.out) {
             for (int64_t j = 0; 2 * j < b->pitch; j += FN_VL) {
-                const vec v = load_some(x + j, W - j);
+                const vec v = v_get_any(x + j, W - j);
                 v_store(y + 2 * j, v_spread(v, 0));
                 if (2 * j + FN_VL < b->pitch) v_store(y + 2 * j + FN_VL, v_spread(v, 1));
             }
@@ -91,7 +90,7 @@ FN_SHARED void fill_row(const rows *b, fn_t *y, const fn_t *x, int64_t q0) {
         clear(y + most(hi, from) - q0, to - most(hi, from));
     } else {
         int64_t i = 0;
-        for (; i < W; i += FN_VL) v_store(y + i, load(x + i, W - i));
+        for (; i < W; i += FN_VL) v_store(y + i, v_get(x + i, W - i));
         for (; i < b->pitch; i += FN_VL) v_store(y + i, v_zero());
     }
 }
@@ -161,7 +160,7 @@ FN_SHARED void lane_row(fn_t *y, int64_t pitch, const fn_t *x, int64_t x_w, int6
             v_store(y_lo + j * FN_VL, v_load(x_k + j * x_w));
         }
     }
-    else if (x_c == 1) for (int64_t j = 0; j < hi - lo; j++) v_store(y_lo + j * FN_VL, load(x_k + j * x_w, m));
+    else if (x_c == 1) for (int64_t j = 0; j < hi - lo; j++) v_store(y_lo + j * FN_VL, v_get(x_k + j * x_w, m));
     else turn(y_lo, x_k, x_c, hi - lo, m);
     if (I == 1) return;
     mask from_lane[8];

@@ -100,8 +100,8 @@ static void sum_rows(fn_t *sum, const fn_t *dy, int64_t dy_h, int64_t rows, int6
     UNROLL for (int j = 0; j < 4; j++) acc[j] = v_zero();
     for (int64_t q = 0; q < n; q += FN_VL) {
         int64_t p = 0;
-        for (; p + 4 <= rows; p += 4) UNROLL for (int j = 0; j < 4; j++) acc[j] += load(dy + (p + j) * dy_h + q, n - q);
-        for (; p < rows; p++) acc[0] += load(dy + p * dy_h + q, n - q);
+        for (; p + 4 <= rows; p += 4) UNROLL for (int j = 0; j < 4; j++) acc[j] += v_get(dy + (p + j) * dy_h + q, n - q);
+        for (; p < rows; p++) acc[0] += v_get(dy + p * dy_h + q, n - q);
     }
     v_store(sum, v_load(sum) + ((acc[0] + acc[1]) + (acc[2] + acc[3])));
 }

@@ -3,7 +3,6 @@
 #define FN_DOTS_H
 #include "brgemm.h"
 
-#define DOTS_UNROLL _Pragma("GCC unroll 16")
 #define DOTS_OUT (16 + FN_PIECE)             /* apart in the buffer of 16 results a row, with room for the last piece */
 #if FN_ROWS2 == 14
 enum { SHORT = 8, SUMS = 16 };               /* most rows of the short operand in a tile, of the long one */
@@ -22,33 +21,33 @@ enum { SHORT = 2, SUMS = 8 };
 FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r,
                          int64_t K) {
     vec acc[SHORT][SUMS + FN_PIECE];
-    DOTS_UNROLL for (int i = 0; i < m; i++)
-        DOTS_UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
+    UNROLL for (int i = 0; i < m; i++)
+        UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
     int64_t k = 0;
     for (; k + FN_VL <= K; k += FN_VL) {
         vec wk[SUMS];
-        DOTS_UNROLL for (int j = 0; j < n; j++) wk[j] = v_load(w + j * w_r + k);
-        DOTS_UNROLL for (int i = 0; i < m; i++) {
+        UNROLL for (int j = 0; j < n; j++) wk[j] = v_load(w + j * w_r + k);
+        UNROLL for (int i = 0; i < m; i++) {
             vec xk = v_load(x + i * x_r + k);
             DOTS_KEEP(xk);
-            DOTS_UNROLL for (int j = 0; j < n; j++) acc[i][j] = v_fma(xk, wk[j], acc[i][j]);
+            UNROLL for (int j = 0; j < n; j++) acc[i][j] = v_fma(xk, wk[j], acc[i][j]);
         }
     }
     const int rest = (int)(K - k);
     if (rest)
-        DOTS_UNROLL for (int j = 0; j < n; j++) {
+        UNROLL for (int j = 0; j < n; j++) {
             const vec wk = v_load_n(w + j * w_r + k, rest);
-            DOTS_UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(v_load_n(x + i * x_r + k, rest), wk, acc[i][j]);
+            UNROLL for (int i = 0; i < m; i++) acc[i][j] = v_fma(v_load_n(x + i * x_r + k, rest), wk, acc[i][j]);
         }
-    DOTS_UNROLL for (int i = 0; i < m; i++)
-        DOTS_UNROLL for (int j = 0; j < n; j += FN_PIECE) {
+    UNROLL for (int i = 0; i < m; i++)
+        UNROLL for (int j = 0; j < n; j += FN_PIECE) {
             vec *const t = acc[i] + j;
             v_transpose_pieces(t);
             const vec y = FN_PIECE == 4 ? (t[0] + t[1]) + (t[2 % FN_PIECE] + t[3 % FN_PIECE]) : t[0] + t[1];
             fn_v16 z[FN_PIECES];
             memcpy(z, &y, sizeof z);
-            DOTS_UNROLL for (int h = FN_PIECES / 2; h; h /= 2)
-                DOTS_UNROLL for (int q = 0; q < h; q++) z[q] += z[q + h];
+            UNROLL for (int h = FN_PIECES / 2; h; h /= 2)
+                UNROLL for (int q = 0; q < h; q++) z[q] += z[q + h];
             memcpy(out + i * DOTS_OUT + j, z, sizeof z[0]);
         }
 }

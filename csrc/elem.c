@@ -42,12 +42,7 @@ typedef fn_t wrap_t;             /* u8 is computed in int and cut; reals have no
 #define VECTOR(name, f) \
     BODY(name) { \
         SIDES(fn_t); \
-        for (int64_t i = 0; i < n; i += FN_VL) { \
-            const int64_t left = n - i; \
-            const vec x = left >= FN_VL ? v_load(a + i) : v_load_n(a + i, (int)left), r = f(x); \
-            if (left >= FN_VL) v_store(y + i, r); \
-            else v_store_n(y + i, r, (int)left); \
-        } \
+        for (int64_t i = 0; i < n; i += FN_VL) v_put(y + i, f(v_get(a + i, n - i)), n - i); \
     } \
     DOOR(name, 2, fn_t)
 
@@ -259,7 +254,7 @@ BINARY(remainder, fn_t, signed_remainder(a, b))
 
 FN_INLINE fn_t root(fn_t a) { return FN_DT == 0 ? (fn_t)sqrtf((float)a) : (fn_t)sqrt((double)a); }
 FN_INLINE fn_t nearest(fn_t a) { return FN_DT == 0 ? (fn_t)rintf((float)a) : (fn_t)rint((double)a); }
-FN_INLINE fn_t up(fn_t a) { return FN_DT == 0 ? (fn_t)ceilf((float)a) : (fn_t)ceil((double)a); }
+FN_INLINE fn_t ceiling(fn_t a) { return FN_DT == 0 ? (fn_t)ceilf((float)a) : (fn_t)ceil((double)a); }
 
 #if FN_DT == 0
 enum { WIDE = FN_VBYTES / sizeof(double) };
@@ -332,7 +327,7 @@ UNARY(reciprocal, fn_t, 1 / a)
 UNARY(sqrt, fn_t, root(a))
 UNARY(rsqrt, fn_t, 1 / root(a))
 UNARY(floor, fn_t, down(a))
-UNARY(ceil, fn_t, up(a))
+UNARY(ceil, fn_t, ceiling(a))
 UNARY(trunc, fn_t, zeroward(a))
 UNARY(round, fn_t, nearest(a))           /* halves to even */
 VECTOR(exp, v_exp)

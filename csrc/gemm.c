@@ -42,11 +42,6 @@ enum { AS_IT_LIES, TILES, LINES };
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
 
-#define UNROLL _Pragma("GCC unroll 16")
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
-static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
 /* Where share i of n begins. A division costs as much as a small product's row. */
 static inline int64_t cut(int64_t n, int64_t i, int64_t shares) { return shares == 1 ? i * n : n * i / shares; }
 
@@ -210,8 +205,6 @@ static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int
     }
 }
 
-FN_INLINE vec load(const fn_t *p, int n) { return n < FN_VL ? v_load_n(p, n) : v_load(p); }
-
 /* Rows of s that lie side by side, in tiles of h <= FN_ROWS2: row r of one at k*h + r. `all` follow in s. */
 static void pack_tiles(fn_t *y, int64_t room, const fn_t *s, int64_t s_k, int64_t K, int64_t rows, int64_t all) {
     enum { VECS = (FN_ROWS2 + FN_VL - 1) / FN_VL, MOST = HIGH_STRIP / FN_ROWS2 };
@@ -228,7 +221,7 @@ static void pack_tiles(fn_t *y, int64_t room, const fn_t *s, int64_t s_k, int64_
         for (int64_t q = whole; q < tiles; q++) {
             const int64_t h = from[q + 1] - from[q];
             for (int64_t i = 0; i < h; i += FN_VL)
-                v_store(to[q] + i, load(s + from[q] + i, (int)least(FN_VL, h - i)));
+                v_store(to[q] + i, v_get(s + from[q] + i, (int)least(FN_VL, h - i)));
             to[q] += h;
         }
     }
@@ -415,12 +408,11 @@ static void add_parts(const fn_gemm_args *g, const fn_t *sums, int64_t parts, fn
         const fn_t *const x = sums + (i / M * parts * M + i % M) * N, *const bias = g->bias;
         for (int64_t j = 0; j < N; j += FN_VL) {
             const int n = (int)least(FN_VL, N - j);
-            vec y = g->beta ? load(c + j, n) : v_zero();
-            if (bias) y += load(bias + j, n);
-            for (int64_t q = 0; q < parts; q++) y += load(x + q * M * N + j, n);
+            vec y = g->beta ? v_get(c + j, n) : v_zero();
+            if (bias) y += v_get(bias + j, n);
+            for (int64_t q = 0; q < parts; q++) y += v_get(x + q * M * N + j, n);
             y = activate(y, (int)g->act);
-            if (n < FN_VL) v_store_n(c + j, y, n);
-            else v_store(c + j, y);
+            v_put(c + j, y, n);
         }
     }
 }

@@ -37,6 +37,18 @@ typedef int32_t fn_t;
 typedef uint8_t fn_t;            /* u8, and bool as 0 or 1 */
 #endif
 
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
+static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
+
+/* Before a loop over registers, of a constant count. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
 /* Where element i (row-major count) of an index space of nd dimensions lies; and the same for `count` elements from i on. */
 static inline int64_t fn_at(int64_t i, int64_t nd, const int64_t *n, const int64_t *s) {
     int64_t at = 0;

@@ -91,7 +91,6 @@ FN_INLINE vec v_pick(vec a, mask i, vec b) {
     return a + b;
 #endif
 }
-FN_INLINE vec v_get_most(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : n > 0 ? v_load_n(p, (int)n) : v_zero(); }
 
 /* A row of outputs at `at`; x is the upper row of their windows. */
 static void max_few(const fn_pool2d_args *a, const few *f, const fn_t *x, int64_t at) {
@@ -102,7 +101,7 @@ static void max_few(const fn_pool2d_args *a, const few *f, const fn_t *x, int64_
         mask which = m_set1(0);
         for (int r = 0; r < 2; r++) {
             const fn_t *const p = x + r * a->W * C + 2 * q;
-            const vec u = v_get_most(p, 2 * m), v = v_get_most(p + FN_VL, 2 * m - FN_VL);
+            const vec u = v_get_any(p, 2 * m), v = v_get_any(p + FN_VL, 2 * m - FN_VL);
             contend(&best, &which, v_pick(u, f->even, v), 2 * r);
             contend(&best, &which, v_pick(u, f->odd, v), 2 * r + 1);
         }
@@ -129,7 +128,7 @@ static void max_few_bwd(const fn_pool2d_args *a, const few *f, fn_t *dx, int64_t
 /* One output pixel of C channels: x and tap0 at the first of its nr x ns taps. */
 FN_INLINE void max_pixel(fn_t *y, void *tap, int64_t at, const fn_t *x, int64_t tap0, int64_t nr, int64_t ns, int64_t down, int64_t right, int64_t S,
                          int64_t C, int kept) {
-    VECTORS(C, {
+    FN_VECTORS(C, {
         vec best = v_set1((fn_t)-INFINITY);
         mask which = m_set1((fn_i)tap0);
         for (int64_t r = 0; r < nr; r++)
@@ -163,7 +162,7 @@ FN_INLINE void max_row_inside(const fn_pool2d_args *a, window u, range in, int64
     const int64_t W = a->W, sw = a->sw, dw = a->dw, dh = a->dh, ahead = kind == TWO && u.lo + a->R + a->sh <= a->H ? a->sh : 0;
     fn_t *const y = (fn_t *)a->y + at;
     x += u.lo * W + in.first * sw - a->pw;
-    VECTORS(in.end - in.first, {
+    FN_VECTORS(in.end - in.first, {
         vec best = v_set1((fn_t)-INFINITY);
         mask which = m_set1((fn_i)(u.from * S));
         for (int64_t r = 0; r < ahead; r++) {                /* rows that the next windows will want: 10 to 15 % on large planes */
@@ -229,7 +228,7 @@ FN_KERNEL(max_pool2d_fwd) {
 /* One input pixel of C channels in nu x nv windows, the first at `at` with tap0. */
 FN_INLINE void max_pixel_bwd(fn_t *dx, const fn_t *dy, const void *tap, int64_t at, int64_t tap0, int64_t nu, int64_t nv, int64_t down, int64_t right,
                              int64_t tap_down, int64_t tap_right, int64_t C, int kept) {
-    VECTORS(C, {
+    FN_VECTORS(C, {
         vec acc = v_zero();
         for (int64_t u = 0; u < nu; u++)
             for (int64_t v = 0; v < nv; v++) {
@@ -279,7 +278,7 @@ FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held colum
     const holders *const v = columns.of + in.first;
     const int64_t sw = a->sw;
     dx += in.first;
-    VECTORS((in.end - in.first) / sw, {
+    FN_VECTORS((in.end - in.first) / sw, {
         if (kind == ONE) v_put(dx + i, max_gather(a, rows, columns, u, v[0], nu, v[0].n, at + i, m, kept), m);
         else if (kind == TWO) {
             const vec even = max_gather(a, rows, columns, u, v[0], nu, S ? S - 1 : v[0].n, at + i, m, kept);

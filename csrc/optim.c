@@ -10,12 +10,6 @@
 /* step[]: steps taken t, -lr / (1 - beta1^t), (1 - beta2^t)^-1/2, 1 - lr decay */
 enum { STEP, NEG_STEP_SIZE, RSQRT_BC2, KEEP };
 
-FN_INLINE vec load(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : v_load_n(p, (int)n); }
-FN_INLINE void store(fn_t *p, vec v, int64_t n) {
-    if (n >= FN_VL) v_store(p, v);
-    else v_store_n(p, v, (int)n);
-}
-
 /* f(args, segment, first, last) for each piece of a segment in this rank's share */
 typedef void piece(const fn_optim_args *, const fn_seg *, int64_t, int64_t);
 FN_INLINE void each(const fn_optim_args *a, fn_team t, piece *f) {
@@ -82,14 +76,14 @@ static void sgd_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, 
     const int begins = heavy && seg->step[STEP] == 1;
     for (int64_t i = first; i < last; i += FN_VL) {
         const int64_t n = last - i;
-        const vec w = load(p + i, n);
-        vec d = pulled(to, load(g + i, n), w);
+        const vec w = v_get(p + i, n);
+        vec d = pulled(to, v_get(g + i, n), w);
         if (heavy) {
-            const vec v = begins ? d : v_fma(damp, d, momentum * load(b + i, n));
-            store(b + i, v, n);
+            const vec v = begins ? d : v_fma(damp, d, momentum * v_get(b + i, n));
+            v_put(b + i, v, n);
             d = nesterov ? v_fma(momentum, v, d) : v;
         }
-        store(p + i, v_fma(lr, d, w), n);
+        v_put(p + i, v_fma(lr, d, w), n);
     }
 }
 FN_KERNEL(sgd) { each(args, t, sgd_piece); }
@@ -109,17 +103,17 @@ static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first,
     const int ams = vmax && h[FN_AMSGRAD] != 0;
     for (int64_t i = first; i < last; i += FN_VL) {
         const int64_t n = last - i;
-        const vec w = load(p + i, n) * keep, d = pulled(to, load(g + i, n), w);
-        const vec m1 = blended(by, load(m + i, n), d);
-        vec v1 = v_fma(gain * d, d, beta2 * load(v + i, n));
-        store(m + i, m1, n);
-        store(v + i, v1, n);
+        const vec w = v_get(p + i, n) * keep, d = pulled(to, v_get(g + i, n), w);
+        const vec m1 = blended(by, v_get(m + i, n), d);
+        vec v1 = v_fma(gain * d, d, beta2 * v_get(v + i, n));
+        v_put(m + i, m1, n);
+        v_put(v + i, v1, n);
         if (ams) {
-            const vec old = load(vmax + i, n);
+            const vec old = v_get(vmax + i, n);
             v1 = v_select(m_nan(old), old, v_max(old, v1));
-            store(vmax + i, v1, n);
+            v_put(vmax + i, v1, n);
         }
-        store(p + i, v_fma(step, m1 / v_fma(v_sqrt(v1), rsqrt, eps), w), n);
+        v_put(p + i, v_fma(step, m1 / v_fma(v_sqrt(v1), rsqrt, eps), w), n);
     }
 }
 FN_KERNEL(adam) { each(args, t, adam_piece); }
@@ -138,20 +132,20 @@ static void rmsprop_piece(const fn_optim_args *a, const fn_seg *seg, int64_t fir
     const int heavy = b && h[FN_MOMENTUM] != 0, centered = c && h[FN_CENTERED] != 0;
     for (int64_t i = first; i < last; i += FN_VL) {
         const int64_t n = last - i;
-        const vec w = load(p + i, n);
-        vec d = pulled(to, load(g + i, n), w), v1 = v_fma(gain * d, d, alpha * load(v + i, n));
-        store(v + i, v1, n);
+        const vec w = v_get(p + i, n);
+        vec d = pulled(to, v_get(g + i, n), w), v1 = v_fma(gain * d, d, alpha * v_get(v + i, n));
+        v_put(v + i, v1, n);
         if (centered) {
-            const vec c1 = blended(by, load(c + i, n), d);
-            store(c + i, c1, n);
+            const vec c1 = blended(by, v_get(c + i, n), d);
+            v_put(c + i, c1, n);
             v1 = v_max(v_zero(), v_fma(-c1, c1, v1));
         }
         d /= v_sqrt(v1) + eps;
         if (heavy) {
-            d = v_fma(momentum, load(b + i, n), d);
-            store(b + i, d, n);
+            d = v_fma(momentum, v_get(b + i, n), d);
+            v_put(b + i, d, n);
         }
-        store(p + i, v_fma(lr, d, w), n);
+        v_put(p + i, v_fma(lr, d, w), n);
     }
 }
 FN_KERNEL(rmsprop) { each(args, t, rmsprop_piece); }
@@ -166,9 +160,9 @@ static void adagrad_piece(const fn_optim_args *a, const fn_seg *seg, int64_t fir
     const vec lr = v_set1((fn_t)(-h[FN_LR] / (1 + (seg->step[STEP] - 1) * h[FN_LR_DECAY]))), eps = v_set1((fn_t)h[FN_EPS]);
     for (int64_t i = first; i < last; i += FN_VL) {
         const int64_t n = last - i;
-        const vec w = load(p + i, n), d = pulled(to, load(g + i, n), w), v1 = v_fma(d, d, load(v + i, n));
-        store(v + i, v1, n);
-        store(p + i, v_fma(lr, d / (v_sqrt(v1) + eps), w), n);
+        const vec w = v_get(p + i, n), d = pulled(to, v_get(g + i, n), w), v1 = v_fma(d, d, v_get(v + i, n));
+        v_put(v + i, v1, n);
+        v_put(p + i, v_fma(lr, d / (v_sqrt(v1) + eps), w), n);
     }
 }
 FN_KERNEL(adagrad) { each(args, t, adagrad_piece); }
@@ -198,7 +192,7 @@ static double part_norm(const fn_t *g, int64_t n, double power) {
     if (power == 1 || power == 2) {
         dvec sum[2] = {{0}, {0}};
         for (int64_t i = 0; i < n; i += FN_VL) {
-            const vec v = v_abs(load(g + i, n - i));
+            const vec v = v_abs(v_get(g + i, n - i));
             narrow h[HALVES];
             memcpy(h, &v, sizeof h);
             for (int k = 0; k < HALVES; k++) {
@@ -257,7 +251,7 @@ static void scale_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first
     const vec f = v_set1((fn_t)c);
     fn_t *g = seg->g;
     if (c >= 1) return;
-    for (int64_t i = first; i < last; i += FN_VL) store(g + i, load(g + i, last - i) * f, last - i);
+    for (int64_t i = first; i < last; i += FN_VL) v_put(g + i, v_get(g + i, last - i) * f, last - i);
 }
 FN_KERNEL(grad_scale) { each(args, t, scale_piece); }
 
@@ -266,6 +260,6 @@ static void clamp_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first
     const vec high = v_set1((fn_t)a->s), low = -high;
     fn_t *g = seg->g;
     for (int64_t i = first; i < last; i += FN_VL)
-        store(g + i, v_min(high, v_max(low, load(g + i, last - i))), last - i);
+        v_put(g + i, v_min(high, v_max(low, v_get(g + i, last - i))), last - i);
 }
 FN_KERNEL(grad_clamp) { each(args, t, clamp_piece); }

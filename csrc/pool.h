@@ -83,19 +83,6 @@ static range inputs_of(const axis *a, range r) {
 
 /* ---- vectors --------------------------------------------------------------------------------------------- */
 
-/* Vectors of m lanes from i on, up to n: the body stands twice, first with m a constant, then for what is left. */
-#define VECTORS(n, ...) do { \
-    int64_t i = 0; \
-    for (; i + FN_VL <= (n); i += FN_VL) { const int m = FN_VL; __VA_ARGS__ } \
-    if (i < (n)) { const int m = (int)((n) - i); __VA_ARGS__ } \
-} while (0)
-
-FN_INLINE vec v_get(const fn_t *p, int m) { return m == FN_VL ? v_load(p) : v_load_n(p, m); }
-FN_INLINE void v_put(fn_t *p, vec v, int m) {
-    if (m == FN_VL) v_store(p, v);
-    else v_store_n(p, v, m);
-}
-
 /* p[0], p[step], ..., m of them; nothing beyond is touched. */
 FN_INLINE vec v_every(const fn_t *p, int64_t step, int m, int kind) {
     if (kind == ONE) return v_get(p, m);

@@ -7,7 +7,6 @@
 #include "vmath.h"
 #endif
 
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #if FN_REAL
 #define GROUP (2 * FN_VL)                    /* elements of a group; each takes a word of its own width */

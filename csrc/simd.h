@@ -68,6 +68,21 @@ FN_INLINE void v_store_n(fn_t *p, vec v, int n) {
 }
 #endif
 
+/* The same for any n >= 1, or any at all: from FN_VL on, the whole vector. */
+FN_INLINE vec v_get(const fn_t *p, int64_t n) { return n >= FN_VL ? v_load(p) : v_load_n(p, (int)n); }
+FN_INLINE vec v_get_any(const fn_t *p, int64_t n) { return n < 1 ? v_zero() : v_get(p, n); }
+FN_INLINE void v_put(fn_t *p, vec v, int64_t n) {
+    if (n >= FN_VL) v_store(p, v);
+    else v_store_n(p, v, (int)n);
+}
+
+/* Vectors of m lanes from i on, up to n: the body stands twice, first with m a constant, then for what is left. */
+#define FN_VECTORS(n, ...) do { \
+    int64_t i = 0; \
+    for (; i + FN_VL <= (n); i += FN_VL) { const int m = FN_VL; __VA_ARGS__ } \
+    if (i < (n)) { const int m = (int)((n) - i); __VA_ARGS__ } \
+} while (0)
+
 /* a b + c, rounded once where the machine can. Spelt out, because of a b + c d the compiler contracts now the one product,
  * now the other. */
 FN_INLINE vec v_fma(vec a, vec b, vec c) {

@@ -56,13 +56,6 @@ FN_INLINE void row_scale(fn_t *y, int64_t n, fn_t scale) {
     if (i < n) v_store_n(y + i, v_load_n(y + i, (int)(n - i)) * r, (int)(n - i));
 }
 
-/* m lanes at p, all where m is FN_VL. */
-FN_INLINE vec v_get(const fn_t *p, int m) { return m == FN_VL ? v_load(p) : v_load_n(p, m); }
-FN_INLINE void v_put(fn_t *p, vec v, int m) {
-    if (m == FN_VL) v_store(p, v);
-    else v_store_n(p, v, m);
-}
-
 /* Largest value of each of m columns, n values `step` apart. Copied to the tile, FN_VL to a value, if there is one: up to
  * COLUMN_TILE values the later passes then stay in the first-level cache, where a step of a power of two would not let them. */
 enum { COLUMN_TILE = 128 };

@@ -104,19 +104,8 @@ static takers takers_of(const axis *x, int64_t C, char **room) {
 
 /* ---- vectors --------------------------------------------------------------------------------------------- */
 
-/* Vectors of m lanes from i on, up to n: the body stands twice, first with m a constant, then for what is left. */
-#define VECTORS(n, ...) do { \
-    int64_t i = 0; \
-    for (; i + FN_VL <= (n); i += FN_VL) { const int m = FN_VL; __VA_ARGS__ } \
-    if (i < (n)) { const int m = (int)((n) - i); __VA_ARGS__ } \
-} while (0)
-FN_INLINE vec get(const fn_t *p, int m) { return m == FN_VL ? v_load(p) : v_load_n(p, m); }
-FN_INLINE void put(fn_t *p, vec v, int m) {
-    if (m == FN_VL) v_store(p, v);
-    else v_store_n(p, v, m);
-}
 FN_INLINE vec mix(vec wa, vec a, vec wb, vec b) { return v_fma(wb, b, wa * a); }
-static void copy(fn_t *y, const fn_t *x, int64_t n) { VECTORS(n, put(y + i, get(x + i, m), m);); }
+static void copy(fn_t *y, const fn_t *x, int64_t n) { FN_VECTORS(n, v_put(y + i, v_get(x + i, m), m);); }
 
 /* Two vectors of x from `first` on; beyond its n elements there are zeros. */
 typedef struct { vec low, high; } pair;
@@ -124,7 +113,7 @@ FN_INLINE pair pair_at(const fn_t *x, int64_t n, int64_t first) {
     const int64_t left = n - first - FN_VL;
     if (left >= FN_VL) return (pair){v_load(x + first), v_load(x + first + FN_VL)};
     if (left > 0) return (pair){v_load(x + first), v_load_n(x + first + FN_VL, (int)left)};
-    return (pair){get(x + first, (int)(left + FN_VL)), v_zero()};
+    return (pair){v_get(x + first, (int)(left + FN_VL)), v_zero()};
 }
 /* Lanes x[at[0]], x[at[1]], ..., m of them, the others anything: x has n elements, at is places of C channels side by side. Those that
  * lie within two vectors, as upsampling has them, are permuted; others are gathered. */
@@ -169,12 +158,12 @@ FN_INLINE vec pick(const fn_t *x, int64_t n, const int32_t *at, int m, int64_t C
 /* A row of the input, W elements, spread to the Q of the output, of C channels side by side. */
 FN_INLINE void spread_(fn_t *y, const fn_t *x, int64_t W, int64_t Q, int64_t C, const taps *c, int linear) {
     if (c->same) copy(y, x, Q);
-    else if (linear) VECTORS(Q, {
+    else if (linear) FN_VECTORS(Q, {
         const vec a = pick(x, W, c->a + i, m, C);
         const vec b = pick(x, W, c->b + i, m, C);
-        put(y + i, mix(get(c->wa + i, m), a, get(c->wb + i, m), b), m);
+        v_put(y + i, mix(v_get(c->wa + i, m), a, v_get(c->wb + i, m), b), m);
     });
-    else VECTORS(Q, put(y + i, pick(x, W, c->a + i, m, C), m););
+    else FN_VECTORS(Q, v_put(y + i, pick(x, W, c->a + i, m, C), m););
 }
 static void spread(fn_t *y, const fn_t *x, int64_t W, int64_t Q, int64_t C, const taps *c, int linear) {
     if (C == 1) spread_(y, x, W, Q, 1, c, linear);             /* 4 to 7 % */
@@ -192,10 +181,10 @@ static const fn_t *spread_once(held *s, const fn_t *x, int64_t is, int64_t W, in
 FN_INLINE void linear_pixel(fn_t *y, const fn_t *aa, const fn_t *ab, const fn_t *ba, const fn_t *bb, fn_t ha, fn_t hb, fn_t wa, fn_t wb,
                             int64_t C, const int rows, const int columns) {
     const vec HA = v_set1(ha), HB = v_set1(hb), WA = v_set1(wa), WB = v_set1(wb);
-    VECTORS(C, {
-        const vec a = columns ? mix(WA, get(aa + i, m), WB, get(ab + i, m)) : get(aa + i, m);
-        if (!rows) put(y + i, a, m);
-        else put(y + i, mix(HA, a, HB, columns ? mix(WA, get(ba + i, m), WB, get(bb + i, m)) : get(ba + i, m)), m);
+    FN_VECTORS(C, {
+        const vec a = columns ? mix(WA, v_get(aa + i, m), WB, v_get(ab + i, m)) : v_get(aa + i, m);
+        if (!rows) v_put(y + i, a, m);
+        else v_put(y + i, mix(HA, a, HB, columns ? mix(WA, v_get(ba + i, m), WB, v_get(bb + i, m)) : v_get(ba + i, m)), m);
     });
 }
 static void linear_pixels(const fn_upsample_args *a, const taps *rows, const taps *c, int64_t p, fn_t *y, const fn_t *above, const fn_t *below) {
@@ -245,7 +234,7 @@ FN_KERNEL(upsample_fwd) {
             const fn_t *const one = spread_once(&s, x_a, above, W, Q, beside, &columns);
             const fn_t *const two = spread_once(&s, x_b, below, W, Q, beside, &columns);
             const vec wa = v_set1(rows.wa[p]), wb = v_set1(rows.wb[p]);
-            VECTORS(Q, put(y + i, mix(wa, get(one + i, m), wb, get(two + i, m)), m););
+            FN_VECTORS(Q, v_put(y + i, mix(wa, v_get(one + i, m), wb, v_get(two + i, m)), m););
         }
     }
 }
@@ -257,30 +246,30 @@ FN_INLINE vec drawn(const takers *r, int64_t h, int64_t H, const fn_t *dy, int64
     vec acc = v_zero();
     for (int64_t k = 0; k < r->most; k++) {
         const fn_t w = r->w[k * H + h];
-        if (w != 0) acc = v_fma(v_set1(w), get(dy + r->at[k * H + h] * step, m), acc);
+        if (w != 0) acc = v_fma(v_set1(w), v_get(dy + r->at[k * H + h] * step, m), acc);
     }
     return acc;
 }
 static void draw_pixels(const fn_upsample_args *a, const takers *r, const takers *c, int64_t h, fn_t *dx, const fn_t *dy) {
     const int64_t H = a->H, W = a->W, C = a->C, step = a->Q * C;
     for (int64_t w = 0; w < W; w++, dx += C)
-        VECTORS(C, {
+        FN_VECTORS(C, {
             vec acc = v_zero();
             for (int64_t k = 0; k < c->most; k++) {
                 const fn_t by = c->w[k * W + w];
                 if (by != 0) acc = v_fma(v_set1(by), drawn(r, h, H, dy + c->at[k * W + w] * C + i, step, m), acc);
             }
-            put(dx + i, acc, m);
+            v_put(dx + i, acc, m);
         });
 }
 FN_INLINE void draw_row_(fn_t *dx, const fn_t *row, int64_t W, int64_t Q, int64_t C, const takers *c) {
-    VECTORS(W, {
+    FN_VECTORS(W, {
         vec acc = v_zero();
         for (int64_t k = 0; k < c->most; k++) {
-            const vec by = get(c->w + k * W + i, m);
+            const vec by = v_get(c->w + k * W + i, m);
             acc = v_fma(by, v_select(by == v_zero(), v_zero(), pick(row, Q, c->at + k * W + i, m, C)), acc);
         }
-        put(dx + i, acc, m);
+        v_put(dx + i, acc, m);
     });
 }
 static void draw_row(fn_t *dx, const fn_t *row, int64_t W, int64_t Q, int64_t C, const takers *c) {
@@ -311,7 +300,7 @@ FN_KERNEL(upsample_bwd) {
         if (C > 1) {
             draw_pixels(a, &rows, &columns, h, dx, dy);
         } else {
-            VECTORS(Q, put(row + i, drawn(&rows, h, H, dy + i, Q, m), m););
+            FN_VECTORS(Q, v_put(row + i, drawn(&rows, h, H, dy + i, Q, m), m););
             draw_row(dx, row, W, Q, beside, &columns);
         }
     }

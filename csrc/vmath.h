@@ -95,17 +95,11 @@ static const fn_t
                    0x1.c1b789c5dacb4p-33, -0x1.5ad75cc55d620p-38};
 #endif
 
-#if defined(__clang__)
-#define FN_UNROLL _Pragma("unroll")
-#else
-#define FN_UNROLL _Pragma("GCC unroll 32")
-#endif
-
 /* sum of c[i] x^i */
 #define v_poly(x, c) v_horner(x, c, (int)(sizeof(c) / sizeof(c[0])))
 FN_INLINE vec v_horner(vec x, const fn_t *c, int n) {
     vec y = v_set1(c[n - 1]);
-    FN_UNROLL for (int i = n - 2; i >= 0; i--) y = v_fma(y, x, v_set1(c[i]));
+    UNROLL for (int i = n - 2; i >= 0; i--) y = v_fma(y, x, v_set1(c[i]));
     return y;
 }
 FN_INLINE vec v_sign_of(vec y, vec x) { return (vec)((mask)v_abs(y) | ((mask)x & (mask)v_set1((fn_t)-0.0))); }

@@ -25,7 +25,6 @@ def test_types_of_each_file():
 @needs_cc
 def test_objects_are_rebuilt_when_something_changed(tmp_path, monkeypatch):
     setup = setup_py()
-    monkeypatch.setattr(setup, "CSRC", tmp_path)
     for name in ("FASTNN_SANITIZE", "FASTNN_DEBUG_BUILD", "FASTNN_WERROR"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "a.c").write_text('#include "a.h"\nint f(void);\nint f(void) { return A; }\n')
@@ -38,7 +37,8 @@ def test_objects_are_rebuilt_when_something_changed(tmp_path, monkeypatch):
         before = target.read_bytes() if target.exists() else None
         if target.exists():
             os.utime(target, (old + 10, old + 10))
-        assert setup.Compiler([CC]).compile("a", list(flags), target)
+        cc = setup.Compiler([CC])
+        assert cc.compile(tmp_path / "a.c", [*cc.flags, *flags], target)
         return before is None or target.stat().st_mtime != old + 10
 
     assert made() and not made()
@@ -50,7 +50,7 @@ def test_objects_are_rebuilt_when_something_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTNN_DEBUG_BUILD", "1")
     assert made(["-DB"])
     (tmp_path / "a.c").write_text("no C at all\n")
-    assert not setup.Compiler([CC]).compile("a", [], target) and not target.exists()
+    assert not setup.Compiler([CC]).compile(tmp_path / "a.c", [], target) and not target.exists()
 
 
 def test_version_and_needs():
