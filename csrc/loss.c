@@ -49,18 +49,8 @@ FN_INLINE void entropy_row(const fn_loss_args *a, int64_t row, items *it, int k,
     const fn_t *const x = (const fn_t *)a->x + row * C, *const w = a->weight, *const t = (const fn_t *)a->target + row * C;
     fn_t *const p = a->prob ? (fn_t *)a->prob + row * C : NULL;
     const fn_t e = (fn_t)a->smoothing, e_c = (fn_t)(a->smoothing / (double)C);
-    fn_t max, sum;
-    if (C <= FN_VL) {
-        const vec v = C == FN_VL ? v_load(x) : v_load_or(x, (int)C, (fn_t)-INFINITY);
-        max = v_most(v);
-        const vec y = v_exp_neg(v - v_set1(max));
-        sum = v_sum(y);
-        if (p) v_put(p, y * v_set1(1 / sum), (int)C);
-    } else {
-        max = row_max(x, C);
-        sum = row_exp(p, x, C, max, v_exp_neg);
-        if (p) row_scale(p, C, 1 / sum);
-    }
+    const fn_t max = row_max(x, C), sum = row_exp(p, x, C, max, v_exp_neg);
+    if (p) row_scale(p, C, 1 / sum);
     it->max[k] = max;
     it->log[k] = sum;
     if (kind == PLAIN) return;
@@ -77,19 +67,36 @@ FN_INLINE void entropy_row(const fn_loss_args *a, int64_t row, items *it, int k,
     it->qx[k] = v_sum(qx);
 }
 
-/* m columns from j on of row r. */
-FN_INLINE void entropy_columns(const fn_loss_args *a, int64_t r, int64_t j, int m, items *it, const int kind) {
-    const int64_t C = a->C, step = a->inner, at = r * C * step + j;
+/* tile[c*FN_VL + k] = x[k*C + c], C <= FN_VL, k < m; and back. Pieces of a row may overlap, but do not leave it. */
+FN_INLINE void turn_rows(fn_t *tile, const fn_t *x, int64_t C, int m) {
+    for (int64_t c = 0; c < C && C >= FN_PIECE; c += FN_PIECE) {
+        const int64_t first = least(c, C - FN_PIECE);
+        vec v[FN_PIECE];
+        v_load_turned(v, x + first, C, m);
+        for (int q = 0; q < FN_PIECE; q++) v_store(tile + (first + q) * FN_VL, v[q]);
+    }
+    for (int64_t c = 0; c < C && C < FN_PIECE; c++)
+        for (int k = 0; k < m; k++) tile[c * FN_VL + k] = x[k * C + c];
+}
+FN_INLINE void turn_back(fn_t *x, const fn_t *tile, int64_t C, int m) {
+    for (int k = 0; k < m; k++)
+        for (int64_t c = 0; c < C; c++) x[k * C + c] = tile[c * FN_VL + k];
+}
+
+/* m columns from j on of row r; or, of C <= FN_VL classes side by side, the m rows from j on, turned: alone they would leave lanes idle. */
+FN_INLINE void entropy_columns(const fn_loss_args *a, int64_t r, int64_t j, int m, items *it, const int rows, const int kind) {
+    const int64_t C = a->C, step = a->inner, at = rows ? j * C : r * C * step + j;
     const fn_t *const x = (const fn_t *)a->x + at, *const w = a->weight, *const t = (const fn_t *)a->target + at;
     fn_t *const p = a->prob ? (fn_t *)a->prob + at : NULL;
     const fn_t e = (fn_t)a->smoothing, e_c = (fn_t)(a->smoothing / (double)C);
     fn_t tile[COLUMN_TILE * FN_VL] __attribute__((aligned(FN_ALIGN)));
-    const int tiled = C <= COLUMN_TILE;
+    const int tiled = rows || C <= COLUMN_TILE;
     const fn_t *const u = tiled ? tile : x;
     fn_t *const v = tiled ? tile : p;
     const int64_t hop = tiled ? FN_VL : step;
     vec q = v_zero(), qx = v_zero(), sum = v_zero();
-    const vec max = column_max(x, C, step, m, tiled ? tile : NULL);
+    if (rows) turn_rows(tile, x, C, m);
+    const vec max = rows ? column_max(tile, C, FN_VL, m, NULL) : column_max(x, C, step, m, tiled ? tile : NULL);
     for (int64_t c = 0; c < C; c++) {
         const vec d = v_get(u + c * hop, m) - max, y = v_exp_neg(d);
         sum += y;
@@ -101,7 +108,8 @@ FN_INLINE void entropy_columns(const fn_loss_args *a, int64_t r, int64_t j, int 
         qx = v_fma(wc, d, qx);
     }
     const vec scale = v_set1(1) / sum;
-    for (int64_t c = 0; p && c < C; c++) v_put(p + c * step, v_get(v + c * hop, m) * scale, m);
+    for (int64_t c = 0; p && c < C; c++) v_put(rows ? tile + c * FN_VL : p + c * step, v_get(v + c * hop, m) * scale, m);
+    if (p && rows) turn_back(p, tile, C, m);
     v_store(it->max, max);
     v_store(it->log, sum);
     v_store(it->q, q);
@@ -116,11 +124,9 @@ FN_INLINE void entropy_part(const fn_loss_args *a, part p, part_sum *sum, const 
     for (int64_t j = p.j0; j < p.j1; j += FN_VL) {
         const int m = (int)(p.j1 - j < FN_VL ? p.j1 - j : FN_VL);
         items it;
-        if (inner == 1) {
-            for (int k = 0; k < m; k++) entropy_row(a, j + k, &it, k, kind);
-        } else {
-            entropy_columns(a, p.r, j, m, &it, kind);
-        }
+        if (inner > 1) entropy_columns(a, p.r, j, m, &it, 0, kind);
+        else if (C <= FN_VL && kind != SOFT) entropy_columns(a, 0, j, m, &it, 1, kind);
+        else for (int k = 0; k < m; k++) entropy_row(a, j + k, &it, k, kind);
         v_put(it.log, v_log(v_get(it.log, m)), m);
         for (int k = 0; k < m; k++) {
             const int64_t i = p.r * inner + j + k;
