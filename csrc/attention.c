@@ -247,14 +247,13 @@ FN_KERNEL(attention_fwd) {
     const int64_t blocks = over(a->L, LANES);
     uint64_t rng[2] = {0, 0};
     fwd_room w;
-    int64_t lo, hi;
     if (a->drop > 0) {
         rng[0] = a->rng[0], rng[1] = a->rng[1] + (uint64_t)a->offset;
         if (a->drawn && t.rank == 0) a->drawn[0] = rng[0], a->drawn[1] = rng[1];
     }
     fwd_rooms(a, (uintptr_t)a->work + (uintptr_t)(t.rank * fwd_rooms(a, 0, &w)), &w);
-    fn_share(heads(a) * blocks, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {      /* under a diagonal, long and short blocks take turns */
+    fn_deal deal = fn_dealt(heads(a) * blocks, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {      /* under a diagonal, long and short blocks take turns */
         const int64_t i = u % blocks, b = !a->causal ? i : i % 2 ? blocks - 1 - i / 2 : i / 2;
         forward_block(a, rng, u / blocks, b * LANES, w);
     }
@@ -421,8 +420,8 @@ FN_KERNEL(attention_bwd) {
         }
         fn_barrier(t);
     }
-    fn_share(B * parts, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    fn_deal deal = fn_dealt(B * parts, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         fn_t *const dq = a->dq ? (fn_t *)a->dq + fn_at(u / parts, a->nb, a->n, a->dq_b) : NULL;
         head_rooms(a, head_at + (uintptr_t)((parts > 1 ? u / parts : t.rank) * head_bytes), &head);
         for (int64_t i = 0; i < L && parts == 1; i += LANES) prepare(a, u, i, head);

@@ -220,9 +220,9 @@ static void channels(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
             a_at[i] = r * c->h.dil * c->pitch + s * c->w_.dil * c->pixel, b_at[i] = i * a_k * width;
     const shares sh = shares_of(c, c->panels, t.size);
     const int64_t at_once = most(WEIGHTS / (most(panel, 1) * SIZE), 1);
-    int64_t lo, hi, held = -1, h0 = 0, h1 = 0;
-    fn_share(sh.n, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    int64_t held = -1, h0 = 0, h1 = 0;
+    fn_deal deal = fn_dealt(sh.n, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t part = u % sh.splits, which = u / sh.splits, p0 = which % sh.blocks * sh.rows;
         const int64_t p1 = least(P, p0 + sh.rows), n = which / sh.blocks % c->N, g = which / sh.blocks / c->N;
         const fn_t *const x = c->x + n * c->x_n + g * I * c->x_c;
@@ -284,12 +284,12 @@ static void images(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
     const fn_t *const x = c->in_place ? c->x : packed;
     fn_t *const panel = room, *const T = panel + taps_of(c) * I * width, *const bias_rest = T + N * width;
     int64_t *const a_at = (int64_t *)(room + c->t_room), *const b_at = a_at + taps_of(c);
-    int64_t lo, hi;
-    fn_share(c->G * c->panels * P, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    int64_t held = -1;
+    fn_deal deal = fn_dealt(c->G * c->panels * P, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t p = u % P, g = u / P / c->panels, o = u / P % c->panels * width, lanes = least(width, O - o);
-        for (int64_t i = 0; i < I && (u == lo || p == 0); i += CHUNK)
-            pack_panel(c, panel, u / P, i, least(CHUNK, I - i));
+        for (int64_t i = 0; i < I && u / P != held; i += CHUNK) pack_panel(c, panel, u / P, i, least(CHUNK, I - i));
+        held = u / P;
         const fn_t *bias = c->bias ? c->bias + g * O + o : 0;
         int64_t r0, r1, s0, s1;
         if (bias && lanes % FN_VL) {
@@ -335,9 +335,8 @@ static void pixels(const corr *c, fn_t *room, fn_team t) {
         const int64_t j = along ? i / R : 0, r = along ? i % R : i / S, s = along ? 0 : i % S;
         a_at[i] = j * c->w_i + weight_at(c, r, s), b_at[i] = j * plane + r * c->h.dil * pitch + s * c->w_.dil;
     }
-    int64_t lo, hi;
-    fn_share(sh.n, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    fn_deal deal = fn_dealt(sh.n, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t p0 = u % sh.blocks * sh.rows, n = u / sh.blocks % c->N, g = u / sh.blocks / c->N;
         const int64_t rows = least(P - p0, sh.rows), lanes = (rows - 1) * pitch + Q;
         const fn_t *const x = c->x + n * c->x_n + g * I * c->x_c;
@@ -436,6 +435,7 @@ FN_KERNEL(conv2d_bwd_x) {
     packed = a->work;
     for (int64_t i = 0; i < a->stride_h * a->stride_w; i++) {
         const corr c = backward_of(a, i);
+        if (i) fn_barrier(t);                /* each deals out its own items */
         correlate(&c, packed, own, t);
         packed += up(c.pack, 64);
     }

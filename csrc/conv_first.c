@@ -206,15 +206,15 @@ void FN_NAME(conv_first_bwd_w)(const fn_conv_args *a, fn_team t) {
     const plan d = plan_of(a);
     fn_t *const sums = a->work, *const room = sums + up(d.parts * d.sums, 64) + t.rank * d.room, *const dw = a->dw, *const db = a->db;
     const int64_t pairs = over(a->P, 2), lanes = d.vectors * FN_VL;
-    int64_t lo, hi;
-    fn_share(d.parts, 1, t, &lo, &hi);
-    for (int64_t i = lo; i < hi; i++) {
+    fn_deal deal = fn_dealt(d.parts, t);
+    for (int64_t i; (i = fn_take(&deal)) >= 0;) {
         clear(sums + i * d.sums, d.sums);
         for (int64_t u = d.units * i / d.parts; u < d.units * (i + 1) / d.parts; u++) {
             const int64_t n = u / d.blocks, i0 = u % d.blocks * d.pairs;
             add_unit(a, &d, n, i0, least(pairs, i0 + d.pairs), room, sums + i * d.sums);
         }
     }
+    int64_t lo, hi;
     fn_barrier(t);
     fn_share(a->K, 1, t, &lo, &hi);
     for (int64_t k = lo; k < hi; k++) {
@@ -319,9 +319,8 @@ void FN_NAME(conv_first_fwd)(const fn_conv_args *a, fn_team t) {
         for (int64_t i = 0; i < taps; i++) w[i * K + k] = ((const fn_t *)a->w)[k * taps + i];
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
-    int64_t lo, hi;
-    fn_share(a->N * blocks, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    fn_deal deal = fn_dealt(a->N * blocks, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t n = u / blocks, i0 = u % blocks * each, i1 = least(P, i0 + each), rows = 2 * (i1 - i0) + a->R - 1;
         const int64_t h0 = 2 * i0 - a->pad_h;
         copy_block_planes(x, 0, &across, d.cols, (const fn_t *)a->x + n * a->x_n, a->x_h, a->x_w, a->x_c, a->H, h0, h0 + rows, 1);

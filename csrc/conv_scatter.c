@@ -157,14 +157,13 @@ static void scattered(const fn_conv_args *a, const scatter *d, const fn_t *packe
     const int64_t step = l.dil * ldt + l.w_step * O;
     const int64_t rows = t.size > 1 ? least(d->rows, most(over(H, over(2 * t.size, a->N * a->G)), 1)) : d->rows;
     const int64_t blocks = over(H, rows);
-    int64_t lo, hi;
 #if FN_SKIPPING
     const int may = may_skip(a, d);
     int64_t seen = -1;
     int skip = 0;
 #endif
-    fn_share(a->N * a->G * blocks, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    fn_deal deal = fn_dealt(a->N * a->G * blocks, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t n = u / blocks / a->G, g = u / blocks % a->G, h0 = u % blocks * rows, h1 = least(H, h0 + rows);
         int64_t done = h0;
 #if FN_SKIPPING

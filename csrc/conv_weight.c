@@ -409,11 +409,11 @@ FN_KERNEL(conv2d_bwd_w) {
     const int64_t each = d.sums + d.biases, part = d.G * each, panel = a->dw ? d.taps * d.sum_I * d.width : 0;
     fn_t *const shared = a->work, *const room = shared + (d.own ? 0 : up(d.parts * part, 64)) + t.rank * d.room;
     fn_t *const mine = room + d.x_room + d.dy_room;
-    int64_t splits = over(d.panels, d.at_once), lo, hi;
+    int64_t splits = over(d.panels, d.at_once);
     if (t.size > 1) splits = most(splits, least(d.panels, over(2 * t.size, most(d.parts * d.G * d.chunks, 1))));
     while (t.size > 1 && splits < d.panels && d.panels % splits) splits++;       /* threads get equal shares */
-    fn_share(d.parts * d.G * splits * d.chunks, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    fn_deal deal = fn_dealt(d.parts * d.G * splits * d.chunks, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t v = u / d.chunks, i = v / splits / d.G, g = v / splits % d.G, split = v % splits;
         const int64_t k0 = d.panels * split / splits, k1 = d.panels * (split + 1) / splits;
         const int64_t i0 = u % d.chunks * d.chunk, i1 = least(d.I, i0 + d.chunk);
@@ -436,6 +436,7 @@ FN_KERNEL(conv2d_bwd_w) {
     if (d.own) return;
     fn_barrier(t);
     const int64_t chunks = over(d.I, CHUNK);
+    int64_t lo, hi;
     fn_share(d.G * d.panels * chunks, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {
         const int64_t g = u / chunks / d.panels, k = u / chunks % d.panels, i = u % chunks * CHUNK;

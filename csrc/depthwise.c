@@ -114,10 +114,9 @@ static void plane_rows(const pass *c, int backward, fn_t *room, fn_team t) {
     for (int64_t o = 0; o < c->ways; o++) ways[o] = way_of(c->a, backward, 1, o);
     tap_places(&c->b, at);
     clear(front, c->b.front);
-    int64_t lo, hi;
     const fn_t *held = 0;
-    fn_share(c->N * c->K * c->blocks, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    fn_deal deal = fn_dealt(c->N * c->K * c->blocks, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t p0 = u % c->blocks * c->height, p1 = least(P, p0 + c->height), k = u / c->blocks % c->K;
         const int64_t h0 = whole_of(p0 * c->step + c->low, c->every);
         const int64_t h1 = whole_of((p1 - 1) * c->step + c->low + (R - 1) * c->a->dil_h, c->every) + 1;
@@ -325,9 +324,8 @@ static void lane_rows(const lanes *c, const fn_t *packed, fn_t *room, fn_team t)
         strips_[q] = strip_of(columns[q].taps, columns[q].dil, columns[q].step, c->wide);
     }
     const int64_t groups = over(over(K, FN_VL), c->group), each = c->ring * I * pitch;
-    int64_t lo, hi;
-    fn_share(c->N * c->blocks * groups, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    fn_deal deal = fn_dealt(c->N * c->blocks * groups, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t k0 = u % groups * c->group * FN_VL, k1 = least(K, k0 + c->group * FN_VL), n = u / groups / c->blocks;
         const int64_t p0 = u / groups % c->blocks * c->height, p1 = least(P, p0 + c->height);
         for (int64_t j0 = 0; j0 < c->outs; j0 += c->cols) {

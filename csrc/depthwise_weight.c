@@ -144,9 +144,8 @@ static void plane_sums(const fn_conv_args *a, const grad *d, fn_team t) {
     fn_t *const front = room + up(a->S * 8 / SIZE, 64), *const block = front + d->b.front + d->b.lead;
     tap_places(&d->b, at);
     clear(front, d->b.front);
-    int64_t lo, hi;
-    fn_share(d->chunks * d->parts, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    fn_deal deal = fn_dealt(d->chunks * d->parts, t);
+    for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t part = u % d->parts, k0 = u / d->parts * d->together, k1 = least(a->K, k0 + d->together);
         fn_t *const sums = d->parts > 1 ? shared + (part * a->K + k0) * d->each : front + up(d->block, 64);
         clear(sums, (k1 - k0) * d->each);
@@ -164,6 +163,7 @@ static void plane_sums(const fn_conv_args *a, const grad *d, fn_team t) {
         if (d->parts == 1) finish(a, d, sums, 0, k0, k1);
     }
     if (d->parts == 1) return;
+    int64_t lo, hi;
     fn_barrier(t);
     fn_share(a->K, 1, t, &lo, &hi);
     finish(a, d, shared + lo * d->each, a->K * d->each, lo, hi);
@@ -321,10 +321,9 @@ static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p
 
 static void lane_sums(const fn_conv_args *a, const side *d, fn_team t) {
     fn_t *const shared = a->work, *const room = shared + d->parts * d->all + t.rank * d->room, *const dw = a->dw, *const db = a->db;
-    int64_t lo, hi;
-    fn_share(d->parts, 1, t, &lo, &hi);
     clear(room + d->rows + d->ring * d->I * d->pitch * FN_VL, d->I * d->pitch * FN_VL);
-    for (int64_t part = lo; part < hi; part++) {
+    fn_deal deal = fn_dealt(d->parts, t);
+    for (int64_t part; (part = fn_take(&deal)) >= 0;) {
         fn_t *const sums = shared + part * d->all;
         clear(sums, d->all);
         for (int64_t visit = d->visits * part / d->parts; visit < d->visits * (part + 1) / d->parts; visit++)
@@ -334,6 +333,7 @@ static void lane_sums(const fn_conv_args *a, const side *d, fn_team t) {
                           sums + u * d->each, room);
             }
     }
+    int64_t lo, hi;
     fn_barrier(t);
     fn_share(d->chunks, 1, t, &lo, &hi);
     for (int64_t u = lo; u < hi; u++) {

@@ -33,6 +33,21 @@ static inline void fn_share(int64_t n, int64_t grain, fn_team t, int64_t *lo, in
     *hi = b < n ? b : n;
 }
 
+/* Items of a phase, the time between two barriers or between a kernel's begin, a barrier and its end, dealt out: first those of the
+ * thread's own share, then what a slower thread has left, from its end. One deal a phase, of items that take microseconds or more
+ * and do not ask who makes them.  for (int64_t i; (i = fn_take(&deal)) >= 0;) */
+typedef struct {
+    fn_team t;
+    int64_t n, next, end;
+} fn_deal;
+static inline fn_deal fn_dealt(int64_t n, fn_team t) {
+    fn_deal d = {.t = t, .n = n};
+    fn_share(n, 1, t, &d.next, &d.end);
+    return d;
+}
+int64_t fn_take_among(fn_deal *d);
+static inline int64_t fn_take(fn_deal *d) { return d->t.size > 1 ? fn_take_among(d) : d->next < d->end ? d->next++ : -1; }
+
 /* ---- the one list of operations: ops.inc ---------------------------------------------------------------- */
 
 enum {

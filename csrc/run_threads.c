@@ -40,8 +40,8 @@ static void region(fn_job *job, int threads) {
 
 void fn_run(const fn_call *calls, int64_t n, int threads) {
     fn_job job;
-    fn_job_init(&job, calls, n);
     if (threads > FN_MAX_THREADS) threads = FN_MAX_THREADS;
+    fn_job_init(&job, calls, n, threads);
     if (threads < 2 || !fn_wants_team(calls, n) || atomic_flag_test_and_set(&crew.busy)) {
         fn_walk(&job, 0, 1);
         return;

@@ -105,6 +105,58 @@ void fn_barrier(fn_team t) {
     if (t.size > 1) fn_gate_pass(t.gate, t.size);
 }
 
+/* ---- deals -----------------------------------------------------------------------------------------------------------
+ * A hand is one word, phase | first | end: whoever takes an item swaps the word, the owner at its front, others at its end. A hand of
+ * another phase is the whole share. Both gates stand still during a phase, so that all threads count it alike. */
+
+enum { ITEM_BITS = 20 };         /* more items are small ones, and shared out once and for all */
+#define ITEMS (((uint64_t)1 << ITEM_BITS) - 1)
+
+static uint64_t hand(uint64_t phase, int64_t first, int64_t end) {
+    return phase << 2 * ITEM_BITS | (uint64_t)first << ITEM_BITS | (uint64_t)end;
+}
+static int64_t first_of(uint64_t h) { return (int64_t)(h >> ITEM_BITS & ITEMS); }
+static int64_t end_of(uint64_t h) { return (int64_t)(h & ITEMS); }
+
+/* The hand of a rank; *word is what lies there. */
+static uint64_t hand_of(fn_job *job, const fn_deal *d, int rank, uint64_t phase, uint64_t *word) {
+    *word = atomic_load_explicit(&job->hands[rank].left, memory_order_relaxed);
+    if (*word >> 2 * ITEM_BITS == phase) return *word;
+    int64_t first, end;
+    fn_share(d->n, 1, (fn_team){ rank, d->t.size, NULL }, &first, &end);
+    return hand(phase, first, end);
+}
+static int swap_hand(fn_job *job, int rank, uint64_t word, uint64_t h) {
+    return atomic_compare_exchange_strong_explicit(&job->hands[rank].left, &word, h, memory_order_relaxed, memory_order_relaxed);
+}
+
+int64_t fn_take_among(fn_deal *d) {
+    if (d->n > (int64_t)ITEMS) return d->next < d->end ? d->next++ : -1;
+    fn_job *const job = (fn_job *)((char *)d->t.gate - offsetof(fn_job, team));
+    const uint64_t gates = (uint64_t)atomic_load_explicit(&job->region.passed.word, memory_order_relaxed)
+                           + atomic_load_explicit(&job->team.passed.word, memory_order_relaxed);
+    const uint64_t phase = (gates + 1) & UINT64_MAX >> 2 * ITEM_BITS;
+    uint64_t word;
+    for (;;) {
+        const uint64_t own = hand_of(job, d, d->t.rank, phase, &word);
+        const int64_t first = first_of(own), end = end_of(own);
+        if (first == end) break;
+        if (swap_hand(job, d->t.rank, word, hand(phase, first + 1, end))) return first;
+    }
+    for (;;) {
+        int fullest = 0;
+        int64_t left = 0;
+        for (int rank = 0; rank < d->t.size; rank++) {
+            const uint64_t h = hand_of(job, d, rank, phase, &word);
+            if (end_of(h) - first_of(h) > left) left = end_of(h) - first_of(h), fullest = rank;
+        }
+        if (!left) return -1;
+        const uint64_t h = hand_of(job, d, fullest, phase, &word);
+        const int64_t first = first_of(h), end = end_of(h);
+        if (first < end && swap_hand(job, fullest, word, hand(phase, first, end - 1))) return end - 1;
+    }
+}
+
 /* ---- floating-point mode ---------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -133,8 +185,10 @@ int fn_flush_denormals(int on) {
 
 /* ---- the walk ------------------------------------------------------------------------------------------------------------ */
 
-void fn_job_init(fn_job *job, const fn_call *calls, int64_t n) {
-    *job = (fn_job){ .calls = calls, .n = n, .mode = mode_get() };
+void fn_job_init(fn_job *job, const fn_call *calls, int64_t n, int threads) {
+    job->region = job->team = (fn_gate){ 0 };
+    job->calls = calls, job->n = n, job->mode = mode_get();
+    for (int i = 0; i < threads; i++) atomic_init(&job->hands[i].left, 0);
 }
 
 int fn_wants_team(const fn_call *calls, int64_t n) {

@@ -21,13 +21,18 @@ struct fn_gate {                 /* sense-reversing: the word counts the passage
 };
 void fn_gate_pass(fn_gate *g, int size);
 
+typedef struct {                 /* what is left of a thread's share in a deal: its phase, the first item, the end (team.c) */
+    FN_LINE _Atomic uint64_t left;
+} fn_hand;
+
 typedef struct {
     fn_gate region, team;        /* of all threads between calls; of those that run a call, for fn_barrier */
     const fn_call *calls;
     int64_t n;
     uint64_t mode;               /* the caller's floating-point control word, for every thread */
+    fn_hand hands[FN_MAX_THREADS];
 } fn_job;
-void fn_job_init(fn_job *job, const fn_call *calls, int64_t n);
+void fn_job_init(fn_job *job, const fn_call *calls, int64_t n, int threads);
 void fn_walk(fn_job *job, int rank, int size);
 int fn_wants_team(const fn_call *calls, int64_t n);
 

@@ -187,8 +187,8 @@ static int correlate(const filtering *g, void *work, fn_team t) {
     if (t.rank == 0) memset(zeros, 0, g->I * SIZE);
     fn_barrier(t);
     if (p.parts) {
-        fn_share(p.parts, 1, t, &lo, &hi);
-        for (int64_t i = lo; i < hi; i++) add_part(g, &p, du + i * apart, v, z, zeros, i);
+        fn_deal deal = fn_dealt(p.parts, t);
+        for (int64_t i; (i = fn_take(&deal)) >= 0;) add_part(g, &p, du + i * apart, v, z, zeros, i);
         fn_barrier(t);
     }
     for (int64_t c = 0; c < p.chunks && !p.parts; c++) {

@@ -1,5 +1,6 @@
 /* Kernels that tell how they were run, for test_team.py, test_run.py and test_run_threads.py. */
 #include "fn.h"
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -41,4 +42,28 @@ void probe_chain(const void *args, fn_team t) {
     int64_t lo, hi;
     fn_share(p->n, 1, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i++) new[i] = old[p->n - 1 - i] + 1;
+}
+
+/* Three deals of n items and barriers between them: out[i] counts how often item i was taken. */
+void probe_deal(const void *args, fn_team t) {
+    const probe *p = args;
+    for (int k = 0; k < 3; k++) {
+        fn_deal deal = fn_dealt(p->n, t);
+        for (int64_t i; (i = fn_take(&deal)) >= 0;) atomic_fetch_add((_Atomic int32_t *)p->out + i, 1);
+        fn_barrier(t);
+    }
+}
+
+/* Whoever has item 0 waits for all the others. out[0] = items taken, out[1] = waited in vain */
+void probe_slow(const void *args, fn_team t) {
+    const probe *p = args;
+    _Atomic int32_t *const taken = (_Atomic int32_t *)p->out;
+    fn_deal deal = fn_dealt(p->n, t);
+    for (int64_t i; (i = fn_take(&deal)) >= 0;) {
+        for (int turns = 0; i == 0 && t.size > 1 && taken[0] < p->n - 1 && !taken[1]; turns++) {
+            sched_yield();
+            if (turns > 1 << 22) taken[1] = 1;
+        }
+        atomic_fetch_add(taken, 1);
+    }
 }

@@ -1,4 +1,5 @@
 """csrc/run.c: regions on OpenMP and what forked children make of them. Where run_threads.c must do the same, it takes the same test."""
+import ctypes
 import os
 import subprocess
 import sys
@@ -28,6 +29,25 @@ def test_kind_and_sizes(runner, kind):
     assert runner.sizes(4, wanted=1) == [1]
     assert runner.sizes(1, wanted=4) == [1]
     assert runner.sizes(0, wanted=0) == [1]
+
+
+@kinds
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 97, 1000, (1 << 20) + 3])
+def test_every_item_is_dealt_once(runner, n):
+    for threads in (1, 2, 3, 7):
+        out = (ctypes.c_int32 * max(n, 1))()
+        runner.run(runner.list(("probe_deal", out, n, threads, 0), ("probe_deal", out, n, 2, 0)), threads)
+        assert list(out)[:n] == [6] * n, threads
+
+
+@kinds
+@pytest.mark.parametrize("n", [2, 7, 100])
+def test_a_slow_thread_s_items_are_taken_by_others(runner, n):
+    for threads in (1, 2, 3, 7):
+        for _ in range(20):
+            out = (ctypes.c_int32 * 2)()
+            runner.run(runner.list(("probe_slow", out, n, threads, 0)), threads)
+            assert list(out) == [n, 0], threads
 
 
 @kinds
