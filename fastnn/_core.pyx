@@ -131,8 +131,8 @@ cdef void *fresh(TensorBase t) except NULL:
 # ---- the door --------------------------------------------------------------------------------------------------------
 
 cdef int _threads = fn_threads_default()
-cdef double _EAGER_GRAIN = 6000          # ns of work for each thread that a region of its own pays for
-cdef double _REPLAY_GRAIN = 1500         # the same inside a program's region, where a barrier is all it costs
+cdef double _GRAIN = 7000                # ns of work that a thread of a team must get: it waits for the others, and reads what they have written
+cdef double _PROGRAM_GRAIN = 100000      # ns of work of a program, below which one thread keeps all of it in its own caches
 cdef double _KEEP_GIL = 50000            # ns of work below which the GIL is kept
 
 
@@ -152,10 +152,10 @@ def get_num_threads():
     return _threads
 
 
-cdef inline int team_for(double work, double grain) noexcept:
-    if work < 2 * grain or _threads == 1:
+cdef inline int team_for(double work) noexcept:
+    if work < 2 * _GRAIN or _threads == 1:
         return 1
-    return <int>min(work / grain, <double>_threads)
+    return <int>min(work / _GRAIN, <double>_threads)
 
 
 cdef int call(int op, int dtype, void *args, size_t bytes, double work) except -1:
@@ -168,14 +168,14 @@ cdef int call(int op, int dtype, void *args, size_t bytes, double work) except -
     if slot.kernel == NULL:
         raise NotImplementedError(f'"{fn_ops[op].name.decode()}" not implemented for {DTYPE_NAMES[dtype]}')
     if slot.scratch != NULL:
-        need = slot.scratch(args, team_for(work, _REPLAY_GRAIN))
+        need = slot.scratch(args, team_for(work))
         if need > 0:
             scratch = new_storage(need)
             (<void **>args)[0] = scratch.ptr
             if recorder is not None:
                 recorder.note(scratch, scratch.ptr)
     c.kernel, c.args, c.op, c.flags, c.dtype = slot.kernel, args, op, fn_ops[op].flags, dtype
-    c.threads = team_for(work, _EAGER_GRAIN)
+    c.threads = team_for(work)
     if work < _KEEP_GIL:
         fn_run(&c, 1, c.threads)
     else:

@@ -89,12 +89,12 @@ def guard_words_whole(TensorBase t):
     return not t.storage.pooled or fn_block_check(t.storage.ptr) == 0
 
 
-def set_work_grains(double eager, double replay):
-    """ns of work that makes a thread worth its while, in an eager call and in a program; returns the old pair. Tests set it near 0, so that
-    small operations use all threads."""
-    global _EAGER_GRAIN, _REPLAY_GRAIN
-    old = _EAGER_GRAIN, _REPLAY_GRAIN
-    _EAGER_GRAIN, _REPLAY_GRAIN = max(eager, 1e-9), max(replay, 1e-9)
+def set_work_grains(double call, double program):
+    """ns of work that make a team worth its while, a thread of it in a call and all of a program; returns the old pair. Tests set them near 0,
+    so that small operations use all threads."""
+    global _GRAIN, _PROGRAM_GRAIN
+    old = _GRAIN, _PROGRAM_GRAIN
+    _GRAIN, _PROGRAM_GRAIN = max(call, 1e-9), max(program, 1e-9)
     touch()
     return old
 

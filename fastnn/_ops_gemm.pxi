@@ -25,8 +25,8 @@ cdef extern from "fn.h":
 
 
 cdef inline double _product_ns(int64_t M, int64_t N, int64_t K) noexcept:
-    """Multiply-adds at some fifty a nanosecond, and the reading of both operands."""
-    return 100 + <double>M * N * K / 50 + (<double>M * K + <double>K * N + <double>M * N) / 16
+    """Multiply-adds at some eighty a nanosecond, and the reading of both operands."""
+    return 100 + <double>M * N * K / 80 + (<double>M * K + <double>K * N + <double>M * N) / 16
 
 
 cdef int _check_product(str name, TensorBase a, TensorBase b) except -1:

@@ -69,7 +69,7 @@ cdef class Program:
             slot = <fn_slot *>&fn_table_now().slot[o.op][o.dtype]
             if slot.scratch == NULL:
                 continue
-            need = slot.scratch(<char *>o.args, team_for(o.work, _REPLAY_GRAIN))
+            need = slot.scratch(<char *>o.args, team_for(o.work))
             if o.words()[0] & _NAMED:    # a rewritten call may need more
                 i = _block(o.words()[0])
                 tape.bytes[i] = max(tape.bytes[i], need)
@@ -102,7 +102,7 @@ cdef class Program:
                     self.nmoves += 1
             c.kernel, c.args, c.op, c.dtype = fn_table_now().slot[o.op][o.dtype].kernel, p, o.op, o.dtype
             c.flags = fn_ops[o.op].flags
-            c.threads = team_for(o.work, _REPLAY_GRAIN) if self.work > 2 * _EAGER_GRAIN else 1
+            c.threads = team_for(o.work) if self.work >= _PROGRAM_GRAIN else 1
             self.team = max(self.team, c.threads)
             p += (len(o.args) + 63) // 64 * 64
         with _programs_lock:
