@@ -12,7 +12,7 @@ static struct {
     atomic_flag busy;
     int hands;                   /* started so far; hand i is rank i + 1 */
     fn_job *job;
-    int size;
+    _Atomic int size;            /* also read before a region begins, to see how long to spin */
     fn_gate finish;
     fn_signal go[FN_MAX_THREADS];
 } crew = { .busy = ATOMIC_FLAG_INIT };
