@@ -33,9 +33,10 @@ static inline void fn_share(int64_t n, int64_t grain, fn_team t, int64_t *lo, in
     *hi = b < n ? b : n;
 }
 
-/* Items of a phase, the time between two barriers or between a kernel's begin, a barrier and its end, dealt out: first those of the
- * thread's own share, then what a slower thread has left, from its end. One deal a phase, of items that take microseconds or more
- * and do not ask who makes them.  for (int64_t i; (i = fn_take(&deal)) >= 0;) */
+/* Items dealt out: a thread takes those of its own share from the front, then what slower threads have left, from the end. For items
+ * of microseconds and more that give the same whoever makes them. One deal between two barriers; a kernel's begin and end are such.
+ *     fn_deal deal = fn_dealt(n, t);
+ *     for (int64_t i; (i = fn_take(&deal)) >= 0;) ... */
 typedef struct {
     fn_team t;
     int64_t n, next, end;

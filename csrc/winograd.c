@@ -290,7 +290,8 @@ static share correlate_kept(const filtering *g, const plan *p, const parts *s, f
     fn_barrier(t);
     fn_share(p->groups, 1, t, &lo, &hi);
     share own = share_of(g, first_tile(p, lo), first_tile(p, hi));
-    fn_deal deal = g->sums ? (fn_deal){{0, 1, NULL}, p->groups, lo, hi} : fn_dealt(p->groups, t);     /* parts of y are summed in order */
+    fn_deal deal = fn_dealt(p->groups, t);
+    if (g->sums) deal.t.size = 1;            /* what is summed up lies in a thread's own groups, in order */
     for (int64_t j; (j = fn_take(&deal)) >= 0;) {
         const int64_t from = first_tile(p, j), count = first_tile(p, j + 1) - from;
         feed f = feed_of(g, p, from, count);
