@@ -233,10 +233,7 @@ FN_SHARED void planes(fn_t *y, int64_t y_c, const fn_t *x, int64_t x_s, int64_t 
             fn_t *const y_j = y + least(c, C - FN_PIECE) * y_c + j;
             vec v[FN_PIECE];
             v_load_turned(v, x_j, x_s, (int)m);
-            UNROLL for (int q = 0; q < FN_PIECE; q++) {
-                if (m == FN_VL) v_store(y_j + q * y_c, v[q]);
-                else v_store_n(y_j + q * y_c, v[q], (int)m);
-            }
+            UNROLL for (int q = 0; q < FN_PIECE; q++) v_put(y_j + q * y_c, v[q], m);
         }
     }
 }

@@ -221,10 +221,7 @@ static void finish_panel(const grad *d, fn_t *dw, const fn_t *sums, int64_t part
             for (int64_t k = 0; k < m; k += FN_PIECE) {
                 vec v[FN_PIECE];
                 v_load_turned(v, z[0] + k, FN_VL, FN_VL);
-                for (int64_t q = 0; q < least(FN_PIECE, m - k); q++) {
-                    if (n == FN_VL) v_store(y + (k + q) * row + j, v[q]);
-                    else v_store_n(y + (k + q) * row + j, v[q], (int)n);
-                }
+                for (int64_t q = 0; q < least(FN_PIECE, m - k); q++) v_put(y + (k + q) * row + j, v[q], n);
             }
         }
     }

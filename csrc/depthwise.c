@@ -92,11 +92,7 @@ FN_INLINE void tile_(const tile *c, const int T, const int SIDE) {
                 UNROLL for (int t = 0; t < T; t++) acc[t] = v_fma(v_load(x_s + t * x_t), w_s, acc[t]);
             }
     }
-    UNROLL for (int t = 0; t < T; t++) {
-        const vec v = c->relu ? v_relu(acc[t]) : acc[t];
-        if (n == FN_VL) v_store(c->y + t * y_t, v);
-        else v_store_n(c->y + t * y_t, v, (int)n);
-    }
+    UNROLL for (int t = 0; t < T; t++) v_put(c->y + t * y_t, c->relu ? v_relu(acc[t]) : acc[t], n);
 }
 #define TILE(T) static void tile##T(const tile *c) { tile_(c, T, 0); } \
     static void three##T(const tile *c) { tile_(c, T, 3); }

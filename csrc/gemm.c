@@ -221,7 +221,7 @@ static void pack_tiles(fn_t *y, int64_t room, const fn_t *s, int64_t s_k, int64_
         for (int64_t q = whole; q < tiles; q++) {
             const int64_t h = from[q + 1] - from[q];
             for (int64_t i = 0; i < h; i += FN_VL)
-                v_store(to[q] + i, v_get(s + from[q] + i, (int)least(FN_VL, h - i)));
+                v_store(to[q] + i, v_get(s + from[q] + i, h - i));
             to[q] += h;
         }
     }
