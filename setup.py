@@ -27,6 +27,8 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     ISAS["avx512"] = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
 elif platform.machine().lower() in ("arm64", "aarch64"):
     ISAS = {"neon": []}
+# One that adds to another: whose, what its float32 kernels' files are (all others are the other's), and its further flags.
+ADDED = {"amx": ("avx512", ("brgemm", "gemm", "dense", "optim"), ["-mamx-tile", "-mamx-bf16"])} if sys.platform == "linux" else {}
 
 
 def flag(name):
@@ -69,11 +71,14 @@ class Compiler:
                            *([] if guard or windows or sys.platform == "darwin" else ["-Wl,--strip-all"])]
         self.name = "-".join(["csrc", *re.findall(r"\w+", sanitize), *["guard"] * guard, *["openmp"] * bool(self.openmp)])
 
-    def has_openmp(self):
+    def can(self, flags, program="int main(void) { return 0; }\n"):
         with tempfile.TemporaryDirectory() as d:
             source = Path(d) / "probe.c"
-            source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
-            return subprocess.run([*self.cc, "-fopenmp", source, "-o", Path(d) / "probe"], capture_output=True).returncode == 0
+            source.write_text(program)
+            return subprocess.run([*self.cc, *flags, source, "-o", Path(d) / "probe"], capture_output=True).returncode == 0
+
+    def has_openmp(self):
+        return self.can(["-fopenmp"], "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
 
     def compile(self, source, flags, target):
         """Compile source unless target is younger than all it was made from, and made the same way. False: it failed."""
@@ -121,12 +126,19 @@ class BuildKernels(build_ext):
             return cc.compile(made, [*cc.cython_flags, *(f"-I{d}" for d in (*self.include_dirs, *ext.include_dirs))], out / "_core.o")
 
         run = "run" if cc.openmp else "run_threads"
+        added = {isa: a for isa, a in ADDED.items() if a[0] in ISAS and cc.can(a[2])}
         jobs = {"mem": ("mem", []), "team": ("team", []), run: (run, cc.openmp),
-                "dispatch": ("dispatch", ["-DFN_ISAS=" + "".join(f"FN_X({isa})" for isa in ISAS)])}
+                "dispatch": ("dispatch", ["-DFN_ISAS=" + "".join(f"FN_X({isa})" for isa in (*ISAS, *added))])}
+
+        def add(stem, isa, types, flags):
+            jobs.update({f"{stem}.{isa}.{t}": (stem, [f"-DFN_DTYPE={t}", f"-DFN_ISA={isa}", *flags]) for t in sorted(types)})
+
         for isa, flags in ISAS.items():
-            jobs[f"table.{isa}"] = "table", ["-DFN_DTYPE=f32", f"-DFN_ISA={isa}", *flags]
-            for stem, types in kernel_types().items():
-                jobs |= {f"{stem}.{isa}.{t}": (stem, [f"-DFN_DTYPE={t}", f"-DFN_ISA={isa}", *flags]) for t in sorted(types)}
+            for stem, types in {"table": {"f32"}, **kernel_types()}.items():
+                add(stem, isa, types, flags)
+        for isa, (under, stems, flags) in added.items():
+            for stem in ("table", *stems):
+                add(stem, isa, {"f32"}, [f"-DFN_UNDER={under}", *ISAS[under], *flags])
         with ThreadPoolExecutor(int(os.environ.get("FASTNN_JOBS", 0)) or os.cpu_count()) as pool:
             done = [pool.submit(core)]
             done += [pool.submit(cc.compile, CSRC / f"{stem}.c", [*cc.flags, *flags], out / f"{name}.o") for name, (stem, flags) in jobs.items()]

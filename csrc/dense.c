@@ -107,7 +107,7 @@ static int64_t chunk_of(const fn_dense_args *d) {
 static int64_t aligned(int64_t bytes) { return (bytes + FN_ALIGN - 1) / FN_ALIGN * FN_ALIGN; }
 /* Scratch: x packed, if it is; then for each thread rows of dw, if nobody keeps them, and gemm's. */
 static int64_t packed_bytes(const fn_dense_args *d) {
-    return d->N > CHUNK ? aligned(d->M * ((d->K + FN_NR - 1) / FN_NR * FN_NR) * (int64_t)sizeof(fn_t)) : 0;
+    return d->N > CHUNK ? aligned(up(d->K, 32) * (up(d->M, 32) * 5 / 2 + 1) * (int64_t)sizeof(fn_t)) : 0;
 }
 static int64_t rows_bytes(const fn_dense_args *d) {
     return d->dw ? 0 : aligned(chunk_of(d) * d->K * (int64_t)sizeof(fn_t));

@@ -71,13 +71,20 @@ typedef struct {                 /* one op for one element type; kernel is NULL 
     fn_scratch scratch;          /* NULL: no scratch */
 } fn_slot;
 
-typedef struct {                 /* all ops of one instruction set */
+typedef struct fn_table fn_table;
+struct fn_table {                /* all ops of one instruction set */
     const char *isa;
+    const fn_table *under;       /* where the ops are that this one does not have; or NULL */
     int (*supported)(void);      /* does this machine run it? */
     int vector_bytes;
     double (*fma_peak)(double seconds);      /* measured GFLOP/s of one thread in f32 */
     fn_slot slot[FN_OPS][FN_DTYPES];
-} fn_table;
+};
+
+static inline const fn_slot *fn_find(const fn_table *t, int op, int dtype) {
+    while (!t->slot[op][dtype].kernel && t->under) t = t->under;
+    return &t->slot[op][dtype];
+}
 
 /* ---- dispatch.c: one table, chosen once ------------------------------------------------------------------- */
 

@@ -1,10 +1,11 @@
 /* c = act(beta c + a b + bias) for each matrix of a batch, or c of the sum over a batch; any strides.
  *
- * Three forms, chosen by shape and strides alone:
+ * Forms, chosen by shape and strides alone:
  *   ROWS  vectors run along n, numbers of a are broadcast; tiles of c are stored as they are
  *   COLS  vectors run along m, numbers of b are broadcast; tiles are stored transposed: few m, b of unit stride along k
  *         (y = x w' for a small batch)
  *   DOTS  vectors run along k: few m or n, both operands of unit stride along k; no packing, every number read once
+ *   SPLIT tile registers multiply numbers split in three (split.h), where the processor has them: float32, all but small products
  * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element.
  * Where k is not cut, their bits do not depend on m, n, nor on which block of rows or columns is asked for.
  * The lanes operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of
@@ -15,9 +16,10 @@
  * is summed. Within a part its products follow one another as further numbers of k. */
 #include "brgemm.h"
 #include "dots.h"
+#include "split.h"
 #include "vmath.h"
 
-enum { ROWS, COLS, DOTS };
+enum { ROWS, COLS, DOTS, SPLIT };
 enum { AS_IT_LIES, TILES, LINES };
 #define SIZE (int64_t)sizeof(fn_t)
 #define LANES (2048 / SIZE)      /* of a block of v */
@@ -41,12 +43,20 @@ enum { AS_IT_LIES, TILES, LINES };
 #define AHEAD 8                  /* rows of v fetched ahead of packing */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
+#define SPLIT_DEPTH 1024         /* of k in one pass of SPLIT, a quarter where there are more than */
+#define SPLIT_LONG 4096
+#define SPLIT_BYTES 1572864      /* of lanes split at once, most of the second-level cache, */
+#define SPLIT_STRIP 64           /* and of rows, which share it; */
+#define SPLIT_FEW 128            /* where there are only so many rows, these and */
+#define SPLIT_FEW_BYTES 393216   /* of lanes, which are written, read a few times and done with */
+#define SPLIT_CHUNK 126          /* rows that tell of more */
 
 /* Where share i of n begins. A division costs as much as a small product's row. */
 static inline int64_t cut(int64_t n, int64_t i, int64_t shares) { return shares == 1 ? i * n : n * i / shares; }
 
 typedef struct {
     int form, act, beta, pack, ahead, near;  /* near: s packed, as TILES of one k side by side or as LINES */
+    int turned;                              /* s is b, v is a */
     fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
     int64_t c_batch, c_r, c_l, s_batch, s_r, s_k, v_batch, v_k, v_l;
@@ -71,9 +81,21 @@ static int64_t groups_of(const fn_gemm_args *g) {
     if (!summed(g)) return g->batch;
     return over(g->M, 16) * over(g->N, 32) >= 4 * FN_GEMM_PARTS ? 1 : least(g->batch, FN_GEMM_PARTS);
 }
+/* Is a product worth splitting its operands? Against what tile registers save, M N K / 50 cycles, stand 3/4 for each number of a
+ * and b and 1/5 for one of c. Of rows that walk side by side, as in dense_step, some are asked about for all. */
+static int splits(const fn_gemm_args *g) {
+    const double M = (double)(g->a_m == 1 ? least(g->M, SPLIT_CHUNK) : g->M);
+    return FN_SPLIT && g->K >= 32 && 38 / M + 38 / (double)g->N + 10 / (double)g->K < 1;
+}
+/* Which operand of SPLIT has its lanes turned to be rows: that of the fewer numbers to turn. */
+static int split_turned(const fn_gemm_args *g) {
+    const int64_t a = g->M * g->K, b = g->N * g->K;
+    return !g->packed && (g->a_m == 1 ? 0 : a) + (g->b_k == 1 ? 0 : b) + g->M * g->N < (g->a_k == 1 ? 0 : a) + (g->b_n == 1 ? 0 : b);
+}
 /* Costs in vector multiply-adds: a half to transpose an element, a seventh to pack it in a tile, six to end a dot, whose
  * operands mostly come from the second-level cache. */
 static int form_of(const fn_gemm_args *g) {
+    if (splits(g)) return SPLIT;
     const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
     const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL);
     const double k_vecs = (double)over(g->K, FN_VL);
@@ -83,13 +105,18 @@ static int form_of(const fn_gemm_args *g) {
     const double dots = g->a_k == 1 && g->b_k == 1 && !summed(g) ? M * N * (1.1 * k_vecs + 6) : INFINITY;
     return dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS;
 }
+#if FN_SPLIT
+/* Where gemm_pack's lanes begin, behind its panels. */
+static uint16_t *split_packed(fn_t *packed, int64_t N, int64_t K) { return (uint16_t *)(packed + up(N, FN_NR) * up(K, SPLIT_K)); }
+#endif
 /* A packed tile of s and what its last store writes beyond; tiles begin in different sets of a cache. */
 static int64_t tile_room(int64_t K) { return up(FN_ROWS2 * K, FN_VL) + 2 * FN_VL; }
 static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
     plan p = {.form = form, .act = (int)g->act, .beta = (int)g->beta, .c = g->c, .bias = g->bias,
               .c_batch = g->c_batch, .batch = g->batch, .groups = groups_of(g), .K = g->K, .parts = parts,
               .part_K = most(parts == 1 ? g->K : over(g->K, parts), 1)};
-    if (p.form == COLS || (p.form == DOTS && g->N < g->M)) {
+    p.turned = form == COLS || (form == DOTS && g->N < g->M) || (form == SPLIT && split_turned(g));
+    if (p.turned) {
         p.R = g->N, p.L = g->M, p.c_r = 1, p.c_l = g->ldc;
         p.s = g->b, p.s_batch = g->b_batch, p.s_r = g->b_n, p.s_k = g->b_k;
         p.v = g->a, p.v_batch = g->a_batch, p.v_l = g->a_m, p.v_k = g->a_k;
@@ -101,6 +128,19 @@ static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
     p.addends = summed(g) ? p.groups * parts : parts;
     if (p.addends > 1) p.part_bytes = up(p.groups * parts * g->M * g->N * SIZE, FN_ALIGN);
     if (p.form == DOTS) return p;
+#if FN_SPLIT
+    if (p.form == SPLIT) {
+        p.packed = parts == 1 ? g->packed : 0;
+        const int64_t few = p.R <= SPLIT_FEW, bytes = few ? SPLIT_FEW_BYTES : SPLIT_BYTES;
+        p.depth = least(up(p.part_K, SPLIT_K), p.part_K > SPLIT_LONG ? SPLIT_DEPTH / 4 : SPLIT_DEPTH);
+        p.strip = least(up(p.R, SPLIT_SIDE), few ? SPLIT_FEW : SPLIT_STRIP);
+        p.lanes = least(up(p.L, FN_NR), bytes / (6 * p.depth) / FN_NR * FN_NR);
+        p.v_room = p.packed ? 0 : over(p.lanes, SPLIT_SIDE) * split_room(p.depth) / 2;
+        p.s_room = over(p.strip, SPLIT_SIDE) * split_room(p.depth) / 2, p.t_room = FN_NR * p.depth;
+        p.bytes = (p.v_room + p.s_room + p.t_room) * SIZE;
+        return p;
+    }
+#endif
     p.packed = g->packed;
     const int walks = p.L >= NEAR_LANES && p.s_r == 1 && p.s_k != 1;
     const int crowded = p.s_k == 1 && p.s_r * SIZE % PAGE == 0;
@@ -227,13 +267,18 @@ static void pack_tiles(fn_t *y, int64_t room, const fn_t *s, int64_t s_k, int64_
     }
 }
 
-/* c = b in panels, for the instruction set at hand and ROWS; K (N rounded up to 32) elements hold them on any. */
+/* c = b in panels for ROWS, and behind them, if the instruction set at hand has SPLIT, in lanes split in three. K rounded up to
+ * 32 times 5/2, and 1, for each of N rounded up to 32: so many elements hold them on any. */
 FN_KERNEL(gemm_pack) {
     const fn_gemm_args *g = args;
     const int64_t K = g->K;
     int64_t lo, hi;
     fn_share(g->N, FN_NR, t, &lo, &hi);
     pack_lanes((fn_t *)g->c + lo * K, FN_NR, FN_NR * K, (const fn_t *)g->b + lo * g->b_n, g->b_k, g->b_n, K, hi - lo);
+#if FN_SPLIT
+    split_lanes(split_packed(g->c, g->N, K) + lo / SPLIT_SIDE * split_room(K), split_room(K), (const fn_t *)g->b + lo * g->b_n,
+                g->b_n, g->b_k, hi - lo, K);
+#endif
 }
 
 FN_INLINE vec activate(vec y, int act) {
@@ -355,6 +400,81 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
     }
 }
 
+/* ---- SPLIT ------------------------------------------------------------------------------------------------------- */
+
+#if FN_SPLIT
+enum { SQUARE = 2 * SPLIT_SIDE };            /* rows and lanes of a product at once */
+
+/* x (rows, lanes), lines of SQUARE, is added to y; the first of the products gives it beta and the bias, the last the act. */
+static void split_add(const plan *p, fn_t *y, int64_t ldy, const fn_t *x, int64_t rows, int64_t lanes, const fn_t *bias, int first,
+                      int last) {
+    for (int64_t j = 0; j < lanes; j += FN_VL) {
+        const int64_t n = lanes - j;
+        const vec b = bias && first ? v_get(bias + j, n) : v_zero();
+        const int read = !first || p->beta, act = last ? p->act : FN_ACT_NONE;
+        for (int64_t i = 0; i < rows; i++) {
+            const vec before = read ? v_get(y + i * ldy + j, n) + b : b;
+            v_put(y + i * ldy + j, activate(before + v_load(x + i * SQUARE + j), act), n);
+        }
+    }
+}
+
+/* Is each of x (rows, lanes) finite? If not, those that are not are made anew by multiply-adds, of s and v over K. */
+static void split_mend(const plan *p, fn_t *x, int64_t ldx, const fn_t *s, const fn_t *v, int64_t K, int64_t rows, int64_t lanes,
+                       fn_t *panel) {
+    vec bad = v_zero();
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < lanes; j += FN_VL) bad += v_get(x + i * ldx + j, lanes - j) * v_zero();
+    if (v_sum(bad) == 0) return;
+    _Alignas(FN_ALIGN) fn_t y[SQUARE * SQUARE];
+    pack_lanes(panel, FN_NR, 0, v, p->v_k, p->v_l, K, lanes);
+    const fn_brgemm b = {.c = y, .ldc = SQUARE, .a = s, .a_m = p->s_r, .a_k = p->s_k, .b = panel, .b_k = FN_NR, .m = rows,
+                         .n = up(lanes, FN_VL), .k = K, .count = 1, .nv = 2};
+    FN_NAME(brgemm)(&b);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < lanes; j += FN_VL) {
+            const vec old = v_get(x + i * ldx + j, lanes - j);
+            v_put(x + i * ldx + j, v_select(old * v_zero() == v_zero(), old, v_load(y + i * SQUARE + j)), lanes - j);
+        }
+}
+
+/* block() for SPLIT. */
+static void split_block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_first, const uint16_t *packed, int64_t count,
+                        int64_t K, int64_t l0, int64_t l1, int64_t r0, int64_t r1, fn_t *work) {
+    uint16_t *const v_work = (uint16_t *)work, *const s_work = (uint16_t *)(work + p->v_room);
+    fn_t *const panel = work + p->v_room + p->s_room;
+    _Alignas(FN_ALIGN) fn_t x[SQUARE * SQUARE], turned[SQUARE * SQUARE];
+    const int64_t ldc = p->turned ? p->c_l : p->c_r, steps = over(K, p->depth);
+    const int plain = !p->turned && !p->bias && !p->beta && p->act == FN_ACT_NONE && count * steps == 1;
+    for (int64_t pass = 0; pass < count * steps; pass++)
+        for (int64_t l = l0; l < l1; l += p->lanes) {
+            const int64_t term = pass / steps, k = pass % steps * p->depth, ks = least(p->depth, K - k), n = least(p->lanes, l1 - l);
+            const fn_t *const s = s_first + term * p->s_batch + k * p->s_k, *const v = v_first + term * p->v_batch + k * p->v_k + l * p->v_l;
+            const int64_t s_room = split_room(ks), v_room = packed ? split_room(p->K) : s_room;
+            const uint16_t *const lanes = packed ? packed + l / SPLIT_SIDE * v_room + k / SPLIT_K * SPLIT_STEP : v_work;
+            if (!packed) split_lanes(v_work, v_room, v, p->v_l, p->v_k, n, ks);
+            for (int64_t r = r0; r < r1; r += p->strip) {
+                const int64_t m = least(p->strip, r1 - r);
+                if (l == l0 || r1 - r0 > p->strip) split_rows(s_work, s_room, s + r * p->s_r, p->s_r, p->s_k, m, ks);
+                for (int64_t j = 0; j < n; j += SQUARE)
+                    for (int64_t i = 0; i < m; i += SQUARE) {
+                        const int64_t high = least(SQUARE, m - i), wide = least(SQUARE, n - j);
+                        const int direct = plain && high == SQUARE && wide == SQUARE;
+                        fn_t *const c_i = c + (r + i) * p->c_r + (l + j) * p->c_l, *const to = direct ? c_i : x;
+                        const int64_t ld = direct ? ldc : SQUARE;
+                        split_product(to, ld, s_work + i / SPLIT_SIDE * s_room, s_room, high, lanes + j / SPLIT_SIDE * v_room, v_room,
+                                      wide, ks, p->turned);
+                        split_mend(p, to, ld, s + (r + i) * p->s_r, v + j * p->v_l, ks, high, wide, panel);
+                        if (direct) continue;
+                        if (p->turned) transpose(turned, SQUARE, x, SQUARE, high, up(wide, FN_PIECE), 1);
+                        split_add(p, c_i, ldc, p->turned ? turned : x, p->turned ? wide : high, p->turned ? high : wide,
+                                  p->bias ? p->bias + (p->turned ? r + i : l + j) : 0, pass == 0, pass == count * steps - 1);
+                    }
+            }
+        }
+}
+#endif
+
 /* ---- DOTS -------------------------------------------------------------------------------------------------------- */
 
 /* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one; the bias runs along one of them. */
@@ -385,13 +505,19 @@ static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, con
 
 /* Threads in `columns` shares of the panels times size / columns shares of R: the cheapest for the busiest thread, in
  * vector multiply-adds for a step of k. A number of v costs one to read and one to pack, a number of s is half hidden,
- * and a row of c that two threads share costs them some 250 at the seam. */
+ * and a row of c that two threads share costs them some 250 at the seam. SPLIT multiplies five times as fast, and splits a
+ * number in a half. */
 static int64_t columns_of(const plan *p, int64_t panels, int size) {
     int64_t best = 1;
     double least_cost = INFINITY;
     for (int64_t columns = 1; columns <= size; columns++) {
         const int64_t rows = size / columns;
         const double l = (double)(over(panels, columns) * FN_NR), r = (double)over(p->R, rows);
+        if (p->form == SPLIT) {
+            const double cost = l / FN_VL * r / 5 + 0.5 * l + 0.5 * r * (double)over((int64_t)l, p->lanes);
+            if (cost < least_cost) least_cost = cost, best = columns;
+            continue;
+        }
         const double seams = (p->form == COLS ? rows > 1 ? l : 0 : columns > 1 ? r : 0) / (double)most(p->part_K, 1);
         const double cost = l / FN_VL * r + (p->pack ? 2 : 1) * l + 0.5 * r + 250 * seams;
         if (cost < least_cost) least_cost = cost, best = columns;
@@ -428,7 +554,11 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
     const int64_t columns = t.size == 1 || p->form == DOTS ? t.size : columns_of(p, all, t.size);
     const int64_t rows = columns == t.size ? 1 : t.size / columns, row = columns == t.size ? 0 : t.rank / columns;
     const int64_t column = t.rank - row * columns, hi = cut(all, column + 1, columns);
-    const int64_t r0 = cut(p->R, row, rows), r1 = cut(p->R, row + 1, rows);
+    const int64_t high = p->form == SPLIT ? FN_NR : 1;
+    const int64_t r0 = least(p->R, high * cut(over(p->R, high), row, rows)), r1 = least(p->R, high * cut(over(p->R, high), row + 1, rows));
+#if FN_SPLIT
+    if (p->form == SPLIT) split_begin();
+#endif
     for (int64_t u = cut(all, column, columns), end; u < hi && row < rows && r0 < r1; u = end) {
         const int64_t i = all == units ? 0 : u / units, group = p->parts == 1 ? i : i / p->parts;
         const int64_t k = (i - group * p->parts) * p->part_K, K = least(p->part_K, p->K - k);
@@ -438,6 +568,12 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
         const int64_t l0 = (u - i * units) * unit, l1 = least(p->L, (end - i * units) * unit);
         fn_t *const c = p->c + i * p->c_batch;
         const fn_t *const s = p->s + matrix * p->s_batch + k * p->s_k, *const v = p->v + matrix * p->v_batch + k * p->v_k;
+#if FN_SPLIT
+        if (p->form == SPLIT) {
+            split_block(p, c, s, v, p->packed ? split_packed((fn_t *)p->packed, p->L, p->K) : 0, count, K, l0, l1, r0, r1, work);
+            continue;
+        }
+#endif
         if (p->form != DOTS) {
             block(p, c, s, v, p->packed ? p->packed + k * FN_NR : 0, count, K, l0, l1, r0, r1, work);
             continue;
@@ -446,6 +582,9 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
         for (int64_t l = l0; l < l1; l += GROUP)
             dots_group(p, c + l * p->c_l, s, v + l * p->v_l, bias_r, bias_l ? bias_l + l : 0, K, least(GROUP, l1 - l));
     }
+#if FN_SPLIT
+    if (p->form == SPLIT) split_end();
+#endif
 }
 
 FN_KERNEL(gemm) {
@@ -483,7 +622,7 @@ int64_t FN_NAME(gemm_rows_work)(const fn_gemm_args *g) {
 void FN_NAME(gemm_rows)(const fn_gemm_args *g, int64_t m) {
     if (m == 0 || g->N == 0) return;
     plan p = plan_rows(g);
-    if (p.form == ROWS || (p.form == DOTS && g->M <= g->N)) p.R = m;
-    else p.L = m;
+    if (p.turned) p.L = m;
+    else p.R = m;
     multiply(&p, g->work, (fn_team){.rank = 0, .size = 1});
 }

@@ -1,5 +1,11 @@
-/* The table of one instruction set, made from ops.inc; compiled once per FN_ISA. */
+/* The table of one instruction set, made from ops.inc; compiled once per FN_ISA. One that adds to another, FN_UNDER, has what
+ * the build gave it. */
 #include "kernel.h"
+#if defined(__AMX_BF16__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #define KERNEL(name, t) FN_CAT4_(fn_, name, t, FN_ISA)
 #define SCRATCH_none(name, t) NULL
@@ -10,17 +16,35 @@
 #define ALL(X, name, work) NUMS(X, name, work) X(bool, FN_BOOL, name, work)
 #define INTS(X, name, work) X(i64, FN_I64, name, work) X(i32, FN_I32, name, work) X(u8, FN_U8, name, work) X(bool, FN_BOOL, name, work)
 
+#if defined(FN_UNDER)
+#define FN_MAYBE __attribute__((weak))
+extern const fn_table FN_CAT2_(fn_table_, FN_UNDER);
+#else
+#define FN_MAYBE
+#endif
 #define DECLARE(t, dtype, name, work) \
-    void KERNEL(name, t)(const void *args, fn_team team); \
-    int64_t KERNEL(name##_work, t)(const void *args, int threads);
+    FN_MAYBE void KERNEL(name, t)(const void *args, fn_team team); \
+    FN_MAYBE int64_t KERNEL(name##_work, t)(const void *args, int threads);
 #define FN_OP(name, family, types, flags, work) types(DECLARE, name, work)
 #include "ops.inc"
 #undef FN_OP
 double KERNEL(fma_peak, f32)(double seconds);
 
+#if defined(__AMX_BF16__)
+/* Tile registers, and their state kept for this process by the system. */
+static int tiles(void) {
+    enum { BF16 = 1 << 22, TILE = 1 << 24, REQUEST = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && d & BF16 && d & TILE && !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
+}
+#endif
+
 static int supported(void) {
 #if defined(__AVX512F__)
     __builtin_cpu_init();
+#if defined(__AMX_BF16__)
+    if (!tiles()) return 0;
+#endif
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
            && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
 #elif defined(__AVX2__)
@@ -38,6 +62,9 @@ static int supported(void) {
 extern const fn_table FN_CAT2_(fn_table_, FN_ISA);
 const fn_table FN_CAT2_(fn_table_, FN_ISA) = {
     .isa = TEXT_(FN_ISA),
+#if defined(FN_UNDER)
+    .under = &FN_CAT2_(fn_table_, FN_UNDER),
+#endif
     .supported = supported,
     .vector_bytes = FN_VBYTES,
     .fma_peak = KERNEL(fma_peak, f32),

@@ -26,7 +26,7 @@ cdef extern from "fn.h":
         int (*supported)() noexcept nogil
         int vector_bytes
         double (*fma_peak)(double seconds) noexcept nogil
-        fn_slot slot[1][6]
+    const fn_slot *fn_find(const fn_table *t, int op, int dtype) nogil
     const fn_table *fn_table_now() nogil
     int fn_table_count() nogil
     const fn_table *fn_table_at(int i) nogil

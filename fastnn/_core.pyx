@@ -160,7 +160,7 @@ cdef inline int team_for(double work) noexcept:
 
 cdef int call(int op, int dtype, void *args, size_t bytes, double work) except -1:
     """Run op now; if this thread has a recorder open, append it. work: rough ns on one thread."""
-    cdef const fn_slot *slot = &fn_table_now().slot[op][dtype]
+    cdef const fn_slot *slot = fn_find(fn_table_now(), op, dtype)
     cdef fn_call c
     cdef Recorder recorder = <Recorder>fn_tls_recorder if fn_tls_recorder != NULL else None
     cdef Storage scratch = None

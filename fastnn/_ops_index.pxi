@@ -29,7 +29,7 @@ cdef int _run_unrecorded(int op, int kind, void *args) except -1:
     """One thread, no recorder: for what the host alone wants to know. Only ops without scratch."""
     cdef fn_call c
     memset(&c, 0, sizeof(c))
-    c.kernel, c.args, c.op, c.dtype, c.threads = fn_table_now().slot[op][kind].kernel, args, op, kind, 1
+    c.kernel, c.args, c.op, c.dtype, c.threads = fn_find(fn_table_now(), op, kind).kernel, args, op, kind, 1
     fn_run(&c, 1, 1)
     return 0
 

@@ -66,7 +66,7 @@ cdef class Program:
             self.work += o.work
             self.nmoves += len(o.at)
             total += (len(o.args) + 63) // 64 * 64
-            slot = <fn_slot *>&fn_table_now().slot[o.op][o.dtype]
+            slot = <fn_slot *>fn_find(fn_table_now(), o.op, o.dtype)
             if slot.scratch == NULL:
                 continue
             need = slot.scratch(<char *>o.args, team_for(o.work))
@@ -100,7 +100,7 @@ cdef class Program:
                     self.moves[self.nmoves].word = &words[j]
                     self.moves[self.nmoves].at = <int64_t>places[_block(name)] + <int64_t>(name & _OFFSET)
                     self.nmoves += 1
-            c.kernel, c.args, c.op, c.dtype = fn_table_now().slot[o.op][o.dtype].kernel, p, o.op, o.dtype
+            c.kernel, c.args, c.op, c.dtype = fn_find(fn_table_now(), o.op, o.dtype).kernel, p, o.op, o.dtype
             c.flags = fn_ops[o.op].flags
             c.threads = team_for(o.work) if self.work >= _PROGRAM_GRAIN else 1
             self.team = max(self.team, c.threads)

@@ -14,7 +14,8 @@ from fastnn import _core
 from native import CC, CSRC, needs_cc, setup_py
 
 pytestmark = needs_cc
-BUILDS = [(isa, "f32") for isa in _core.isas()] + [(_core.isas()[-1], "f64")]
+ISAS = [isa for isa in _core.isas() if isa not in setup_py().ADDED]          # one that adds to another has its vectors
+BUILDS = [(isa, "f32") for isa in ISAS] + [(ISAS[-1], "f64")]
 DTYPES = {"f32": np.float32, "f64": np.float64}
 POINTERS, SIZES = "c init a b a_at b_at", "m n k count ldc ld_init a_m a_k b_k b_panel nv relu ahead ahead_k ahead_panel"
 

@@ -64,7 +64,8 @@ def test_version_and_needs():
 
 
 def test_kernels_of_every_instruction_set_are_there():
-    assert _core.isas_compiled() == list(setup_py().ISAS)
+    compiled, setup = _core.isas_compiled(), setup_py()
+    assert compiled[:len(setup.ISAS)] == list(setup.ISAS) and set(compiled[len(setup.ISAS):]) <= set(setup.ADDED)
     assert set(_core.isas()) <= set(_core.isas_compiled()) and len(_core.isas()) >= 1
 
 

@@ -12,6 +12,7 @@ from fastnn import _core
 ACTS = ("none", "relu", "sigmoid", "tanh")
 SIZES = (1, 2, 3, 5, 8, 13, 14, 15, 16, 17, 28, 31, 32, 33, 48, 64, 65, 71, 100, 129)
 DEPTHS = (0, 1, 2, 3, 7, 16, 17, 64, 100, 257, 300)
+LARGE = ((97, 96, 64), (90, 93, 95), (200, 49, 100), (49, 200, 257), (80, 80, 1030), (300, 71, 49), (65, 600, 64), (80, 90, 4200))
 
 
 def operand(rng, shape, dtype, order):
@@ -60,6 +61,18 @@ def test_random_products(seed):
     product_everywhere(a, b, A, B, bias, act, start, f"{batch}x{M}x{N}x{K} {orders} {ACTS[act]} bias={bias is not None} accumulate={start is not None}")
 
 
+@pytest.mark.parametrize("seed", range(32))
+def test_random_products_worth_splitting(seed):
+    draw, rng = random.Random(seed), np.random.default_rng(seed)
+    (M, N, K), batch, summed = LARGE[seed % len(LARGE)], draw.choice((1, 1, 2, 5)), draw.random() < 0.3
+    orders, act = draw.choices(("dense", "rows", "columns", "apart"), k=2), draw.choice((0, 0, 1, 2, 3))
+    (a, A), (b, B) = operand(rng, (batch, M, K), np.float32, orders[0]), operand(rng, (batch, K, N), np.float32, orders[1])
+    bias = fastnn.tensor(rng.standard_normal(N).astype(np.float32)) if draw.random() < 0.5 else None
+    start = rng.standard_normal(((batch,) if not summed else ()) + (M, N)).astype(np.float32) if draw.random() < 0.5 else None
+    product_everywhere(a, b, A, B, bias, act, start, f"{batch}x{M}x{N}x{K} {orders} {ACTS[act]} bias={bias is not None} accumulate={start is not None} "
+                       f"summed={summed}", summed)
+
+
 @pytest.mark.parametrize("M, N, K, orders", [
     (300, 290, 260, ("dense", "dense")), (130, 600, 40, ("columns", "dense")), (300, 300, 300, ("columns", "columns")),      # blocks, packed and not
     (64, 300, 1300, ("columns", "dense")), (40, 700, 600, ("columns", "rows")), (300, 40, 1100, ("columns", "dense")),        # weight gradients, of few rows
@@ -101,14 +114,14 @@ def test_bits_of_a_row_do_not_depend_on_its_neighbours(isa):
     rng = np.random.default_rng(0)
     a, b = fastnn.tensor(rng.standard_normal((300, 70)).astype(np.float32)), fastnn.tensor(rng.standard_normal((70, 90)).astype(np.float32))
     whole = a @ b
-    for rows in (15, 29, 64, 141, 299):
+    for rows in (15, 29, 64, 141, 299) if isa != "amx" else (97, 141, 299):
         same_bits(whole[:rows], a[:rows] @ b)
         same_bits(whole[-rows:], a[-rows:] @ b)
 
 
 def test_packed_weight_gives_the_same_bits(isa):
     rng = np.random.default_rng(0)
-    for M, N, K in ((1, 5, 3), (7, 300, 90), (33, 70, 1030), (150, 33, 17), (2, 64, 2000)):
+    for M, N, K in ((1, 5, 3), (7, 300, 90), (33, 70, 1030), (150, 33, 17), (64, 70, 1030), (150, 300, 90), (2, 64, 2000)):
         x, w, b = [fastnn.tensor(rng.standard_normal(n).astype(np.float32)) for n in ((M, K), (N, K), (N,))]
         packed = _core.linear_pack(w)
         for n in THREADS:
