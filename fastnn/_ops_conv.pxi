@@ -123,11 +123,23 @@ cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
 
 
 cdef enum:
-    _DIRECT, _FILTERS, _DEPTHWISE
+    _DIRECT, _FILTERS, _DEPTHWISE, _DENSE
 
-cdef int[3] _FWD = [FN_OP_conv2d_fwd, FN_OP_winograd_fwd, FN_OP_depthwise_fwd]
-cdef int[3] _BWD_X = [FN_OP_conv2d_bwd_x, FN_OP_winograd_bwd_x, FN_OP_depthwise_bwd_x]
-cdef int[3] _BWD_W = [FN_OP_conv2d_bwd_w, FN_OP_winograd_bwd_w, FN_OP_depthwise_bwd_w]
+cdef int[4] _FWD = [FN_OP_conv2d_fwd, FN_OP_winograd_fwd, FN_OP_depthwise_fwd, FN_OP_dense_fwd]
+cdef int[4] _BWD_X = [FN_OP_conv2d_bwd_x, FN_OP_winograd_bwd_x, FN_OP_depthwise_bwd_x, FN_OP_dense_bwd_x]
+cdef int[4] _BWD_W = [FN_OP_conv2d_bwd_w, FN_OP_winograd_bwd_w, FN_OP_depthwise_bwd_w, FN_OP_dense_bwd_w]
+
+
+cdef int _convolve(int op, int form, fn_conv_args *a, int dtype) except -1:
+    """Call it. A 1x1 filter over pixels is a dense layer over their channels."""
+    cdef fn_dense_args d
+    if form != _DENSE:
+        return call(op, dtype, a, sizeof(a[0]), _conv_ns(a))
+    memset(&d, 0, sizeof(d))
+    d.y, d.dx, d.dw, d.db, d.x, d.w, d.b, d.dy = a.y, a.dx, a.dw, a.db, a.x, a.w, a.b, a.dy
+    d.M, d.N, d.K, d.act = a.N * a.P * a.Q, a.K, a.C, a.act
+    d.ldx, d.ldw, d.ldy = d.K, d.K, d.N
+    return call(op, dtype, &d, sizeof(d), _product_ns(d.M, d.N, d.K if d.dw != NULL or op != FN_OP_dense_bwd_w else 1))
 
 
 cdef bint _planes(fn_conv_args *a, TensorBase t) noexcept:
@@ -145,6 +157,9 @@ cdef int _form(fn_conv_args *a, TensorBase t, bint winograd) noexcept:
     a.planes = 0
     if _filters(a, winograd):
         return _FILTERS
+    if (a.R == 1 and a.S == 1 and a.G == 1 and a.stride_h == 1 and a.stride_w == 1 and a.pad_h == 0 and a.pad_w == 0 and a.P == a.H and a.Q == a.W
+            and a.C >= 16 and a.K >= 16 and is_nhwc(t)):
+        return _DENSE
     if a.G == 1 or not _small_groups(a) and (a.C != a.G or a.K != a.G and is_nhwc(t)):
         return _DIRECT
     a.planes = _planes(a, t)
@@ -191,7 +206,7 @@ cdef int _conv_bias(str name, fn_conv_args *a, TensorBase b, TensorBase x, Tenso
 
 def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
     """'matrix' for a 1x1 filter that multiplies row-major images as they lie (each stride-th pixel of them), 'filtering' for what winograd.c is
-    asked and wants channels-last operands for, 'depthwise' where groups are channels, else 'direct'."""
+    asked and wants channels-last operands for, 'depthwise' where groups are channels, else 'direct', a dense layer among it."""
     cdef fn_conv_args a
     memset(&a, 0, sizeof(a))
     _conv_dims("conv2d", x, w)
@@ -249,7 +264,7 @@ def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=
     a.act = act
     a.y, a.x, a.w = fresh(y), rd(x), rd(w)
     if y.numel_:
-        call(_FWD[form], x.dtype_, &a, sizeof(a), _conv_ns(&a))
+        _convolve(_FWD[form], form, &a, x.dtype_)
     return y
 
 
@@ -270,7 +285,7 @@ def conv2d_bwd_x(TensorBase dy, TensorBase w, shape, stride=1, padding=0, dilati
     _conv_strides(&a, dy)
     a.dx, a.dy, a.w = fresh(dx), rd(dy), rd(w)
     if dx.numel_:
-        call(_BWD_X[form], dy.dtype_, &a, sizeof(a), _conv_ns(&a))
+        _convolve(_BWD_X[form], form, &a, dy.dtype_)
     return dx
 
 
@@ -299,7 +314,7 @@ def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilati
     _conv_strides(&a, dy)
     a.x, a.dy = rd(x), rd(dy)
     if need_weight or need_bias:
-        call(_BWD_W[form], x.dtype_, &a, sizeof(a), _conv_ns(&a))
+        _convolve(_BWD_W[form], form, &a, x.dtype_)
     return dw, db
 
 
@@ -378,7 +393,7 @@ def conv_transpose2d(TensorBase x, TensorBase w, TensorBase b=None, stride=1, pa
     a.dx, a.dy, a.w = fresh(y), rd(x), rd(w)
     if not y.numel_:
         return y
-    call(_BWD_X[form], x.dtype_, &a, sizeof(a), _conv_ns(&a))
+    _convolve(_BWD_X[form], form, &a, x.dtype_)
     if b is not None:
         add(y, view(b, (a.C, 1, 1)), y)
     return y
@@ -401,7 +416,7 @@ def conv_transpose2d_bwd_x(TensorBase dy, TensorBase w, TensorBase x, stride=1, 
     _conv_x(&a, dy)
     a.y, a.x, a.w = fresh(dx), rd(dy), rd(w)
     if dx.numel_:
-        call(_FWD[form], dy.dtype_, &a, sizeof(a), _conv_ns(&a))
+        _convolve(_FWD[form], form, &a, dy.dtype_)
     return dx
 
 
@@ -421,5 +436,5 @@ def conv_transpose2d_bwd_w(TensorBase dy, TensorBase x, TensorBase w, stride=1, 
     _conv_x(&a, dy)
     _conv_strides(&a, x)
     a.dw, a.x, a.dy = fresh(dw), rd(dy), rd(x)
-    call(_BWD_W[form], x.dtype_, &a, sizeof(a), _conv_ns(&a))
+    _convolve(_BWD_W[form], form, &a, x.dtype_)
     return dw
