@@ -28,7 +28,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 elif platform.machine().lower() in ("arm64", "aarch64"):
     ISAS = {"neon": []}
 # One that adds to another: whose, what its float32 kernels' files are (all others are the other's), and its further flags.
-ADDED = {"amx": ("avx512", ("brgemm", "gemm", "dense", "optim"), ["-mamx-tile", "-mamx-bf16"])} if sys.platform == "linux" else {}
+ADDED = {"amx": ("avx512", ("gemm", "dense"), ["-mamx-tile", "-mamx-bf16"])} if sys.platform == "linux" else {}
 
 
 def flag(name):

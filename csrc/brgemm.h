@@ -32,7 +32,7 @@ typedef struct {
     int64_t ahead_k, ahead_panel;    /* null: B some rows ahead */
 } fn_brgemm;
 
-void FN_NAME(brgemm)(const fn_brgemm *p);
+void FN_BELOW(brgemm)(const fn_brgemm *p);
 FN_KERNEL(gemm);
 FN_WORK(gemm);
 FN_KERNEL(gemm_pack);

@@ -149,11 +149,11 @@ FN_KERNEL(dense_step) {
         if (rows > hi - n) rows = hi - n;
         const fn_gemm_args g = chunk_at(d, n, own);
         FN_NAME(gemm_rows)(&g, rows);
-        if (a->w.p) FN_NAME(optim_piece)(a->optimizer, &a->w, n * K, g.c, rows * K);
+        if (a->w.p) FN_BELOW(optim_piece)(a->optimizer, &a->w, n * K, g.c, rows * K);
         if (!d->db && !a->b.p) continue;
         fn_t *const db = d->db ? (fn_t *)d->db + n : sums;
         for (int64_t j = 0; j < rows; j += block)
             sum_rows(db + j, (const fn_t *)d->dy + n + j, d->ldy, M, rows - j < block ? rows - j : block);
-        if (a->b.p) FN_NAME(optim_piece)(a->optimizer, &a->b, n, db, rows);
+        if (a->b.p) FN_BELOW(optim_piece)(a->optimizer, &a->b, n, db, rows);
     }
 }

@@ -367,7 +367,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                         if (pass) x.init = x.c, x.ld_init = x.ldc;
                         x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
                         if (!p->height && !next) {
-                            FN_NAME(brgemm)(&x);
+                            FN_BELOW(brgemm)(&x);
                             continue;
                         }
                         for (int64_t q = 0; q < tiles; q++) {
@@ -383,7 +383,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                                 const int64_t at = (over(r - r0, FN_ROWS2) + q) * panels * step * ks + k0 * step;
                                 y.ahead = next + at / n * v_k + at % n, y.ahead_k = step, y.ahead_panel = step * ks;
                             }
-                            FN_NAME(brgemm)(&y);
+                            FN_BELOW(brgemm)(&y);
                         }
                     }
                 }
@@ -430,7 +430,7 @@ static void split_mend(const plan *p, fn_t *x, int64_t ldx, const fn_t *s, const
     pack_lanes(panel, FN_NR, 0, v, p->v_k, p->v_l, K, lanes);
     const fn_brgemm b = {.c = y, .ldc = SQUARE, .a = s, .a_m = p->s_r, .a_k = p->s_k, .b = panel, .b_k = FN_NR, .m = rows,
                          .n = up(lanes, FN_VL), .k = K, .count = 1, .nv = 2};
-    FN_NAME(brgemm)(&b);
+    FN_BELOW(brgemm)(&b);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < lanes; j += FN_VL) {
             const vec old = v_get(x + i * ldx + j, lanes - j);

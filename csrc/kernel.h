@@ -9,6 +9,11 @@
 #define FN_CAT4(a, b, c, d) a##b##_##c##_##d
 #define FN_CAT4_(a, b, c, d) FN_CAT4(a, b, c, d)
 #define FN_NAME(name) FN_CAT4_(fn_, name, FN_DTYPE, FN_ISA)          /* any symbol that leaves the file */
+#if defined(FN_UNDER)            /* what an instruction set that adds to another has from that one */
+#define FN_BELOW(name) FN_CAT4_(fn_, name, FN_DTYPE, FN_UNDER)
+#else
+#define FN_BELOW(name) FN_NAME(name)
+#endif
 #define FN_KERNEL(name) void FN_NAME(name)(const void *args, fn_team t)
 #define FN_WORK(name) int64_t FN_NAME(name##_work)(const void *args, int threads)
 

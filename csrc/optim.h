@@ -4,5 +4,5 @@
 #include "kernel.h"
 
 /* Elements at .. at + n-1 of the segment have the gradients g: the bits of the op's own pass. */
-void FN_NAME(optim_piece)(int64_t op, const fn_seg *seg, int64_t at, const fn_t *g, int64_t n);
+void FN_BELOW(optim_piece)(int64_t op, const fn_seg *seg, int64_t at, const fn_t *g, int64_t n);
 #endif

@@ -28,7 +28,7 @@ extern const fn_table FN_CAT2_(fn_table_, FN_UNDER);
 #define FN_OP(name, family, types, flags, work) types(DECLARE, name, work)
 #include "ops.inc"
 #undef FN_OP
-double KERNEL(fma_peak, f32)(double seconds);
+double FN_BELOW(fma_peak)(double seconds);
 
 #if defined(__AMX_BF16__)
 /* Tile registers, and their state kept for this process by the system. */
@@ -67,7 +67,7 @@ const fn_table FN_CAT2_(fn_table_, FN_ISA) = {
 #endif
     .supported = supported,
     .vector_bytes = FN_VBYTES,
-    .fma_peak = KERNEL(fma_peak, f32),
+    .fma_peak = FN_BELOW(fma_peak),
     .slot = {
 #include "ops.inc"
     },

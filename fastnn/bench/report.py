@@ -178,7 +178,7 @@ def markdown(found):
             "Microseconds a call, medians of rounds taken turn by turn, every library in its own process. Shares of the FMA "
             "peak and of the copy speed are medians over rounds, each against the limit measured within or around that timing; "
             "they, and x, are of the captured form where there is one. FLOPs count the direct method. Of limit: of "
-            "min(FMA peak, copy speed * flops / byte).\n\n"
+            "min(FMA peak, copy speed * flops / byte); products on tile registers (docs/design.md) can pass it.\n\n"
             f"{tables(found)}\n## Summary\n{summary(found)}\n\n## First calls\n\n"
             f"The few calls whose result is compared; capture and compilation are in them (PyTorch keeps what it compiled on disk "
             f"for the next run). All libraries take them at once: read the order of size.\n\n{first_calls(found)}\n"
