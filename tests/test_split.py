@@ -85,7 +85,7 @@ def test_denormals_count_as_zero():
 def laid(x, order):
     """x by rows, by columns, or with gaps between its numbers; within an array of NaN."""
     rows, columns = x.shape
-    around = np.full((3 * rows + 9, 3 * columns + 9), np.nan, np.float32)
+    around = np.full((3 * max(x.shape), 3 * max(x.shape)), np.nan, np.float32)
     inside = around[:columns, :rows].T if order == "columns" else around[:3 * rows:3, :3 * columns:3] if order == "apart" else around[:rows, :columns]
     inside[...] = x
     return fastnn.from_numpy(inside)
