@@ -37,6 +37,9 @@ FN_KERNEL(gemm);
 FN_WORK(gemm);
 FN_KERNEL(gemm_pack);
 
+/* Rows of dw that dense_step makes and uses at once: gemm decides by so many what it would do for more. */
+#define FN_STEP_ROWS (9 * FN_ROWS2)
+
 /* Parts of K / parts numbers, rounded up, in which gemm cuts k: those of a product with few tiles and a long k. */
 enum { FN_GEMM_PARTS = 16 };
 static inline int64_t gemm_parts(int64_t batch, int64_t M, int64_t N, int64_t K) {

@@ -99,15 +99,14 @@ FN_KERNEL(dense_bwd_w) {
 
 /* dw is made in chunks of whole rows, and each chunk steps its rows of w while it is in the cache. The batch has fewer than
  * 2 SUM_ROWS rows, so that neither sum over it is cut in parts. Where many chunks pass over x, they share one packed x. */
-#define CHUNK (9 * FN_ROWS2)
 static int64_t chunk_of(const fn_dense_args *d) {
-    const int64_t rows = d->M < FN_VL ? FN_ROWS2 : CHUNK;
+    const int64_t rows = d->M < FN_VL ? FN_ROWS2 : FN_STEP_ROWS;
     return rows < d->N ? rows : d->N;
 }
 static int64_t aligned(int64_t bytes) { return (bytes + FN_ALIGN - 1) / FN_ALIGN * FN_ALIGN; }
 /* Scratch: x packed, if it is; then for each thread rows of dw, if nobody keeps them, and gemm's. */
 static int64_t packed_bytes(const fn_dense_args *d) {
-    return d->N > CHUNK ? aligned(up(d->K, 32) * (up(d->M, 32) * 5 / 2 + 1) * (int64_t)sizeof(fn_t)) : 0;
+    return d->N > FN_STEP_ROWS ? aligned(up(d->K, 32) * (up(d->M, 32) * 5 / 2 + 1) * (int64_t)sizeof(fn_t)) : 0;
 }
 static int64_t rows_bytes(const fn_dense_args *d) {
     return d->dw ? 0 : aligned(chunk_of(d) * d->K * (int64_t)sizeof(fn_t));
@@ -135,7 +134,7 @@ FN_KERNEL(dense_step) {
     const fn_dense_args *d = &a->d;
     const int64_t M = d->M, N = d->N, K = d->K, block = COLUMNS * FN_VL;
     char *const own = (char *)d->work + packed_bytes(d) + (t.rank ? t.rank * own_bytes(d) : 0);
-    fn_t sums[CHUNK];
+    fn_t sums[FN_STEP_ROWS];
     if (packed_bytes(d)) {
         const fn_gemm_args x = {.c = d->work, .b = d->x, .batch = 1, .N = K, .K = M, .b_k = d->ldx, .b_n = 1};
         FN_NAME(gemm_pack)(&x, t);

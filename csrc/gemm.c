@@ -49,7 +49,6 @@ enum { AS_IT_LIES, TILES, LINES };
 #define SPLIT_STRIP 64           /* and of rows, which share it; */
 #define SPLIT_FEW 128            /* where there are only so many rows, these and */
 #define SPLIT_FEW_BYTES 393216   /* of lanes, which are written, read a few times and done with */
-#define SPLIT_CHUNK 126          /* rows that tell of more */
 
 /* Where share i of n begins. A division costs as much as a small product's row. */
 static inline int64_t cut(int64_t n, int64_t i, int64_t shares) { return shares == 1 ? i * n : n * i / shares; }
@@ -84,7 +83,7 @@ static int64_t groups_of(const fn_gemm_args *g) {
 /* Is a product worth splitting its operands? Against what tile registers save, M N K / 50 cycles, stand 3/4 for each number of a
  * and b and 1/5 for one of c. Of rows that walk side by side, as in dense_step, some are asked about for all. */
 static int splits(const fn_gemm_args *g) {
-    const double M = (double)(g->a_m == 1 ? least(g->M, SPLIT_CHUNK) : g->M);
+    const double M = (double)(g->a_m == 1 ? least(g->M, FN_STEP_ROWS) : g->M);
     return FN_SPLIT && g->K >= 32 && 38 / M + 38 / (double)g->N + 10 / (double)g->K < 1;
 }
 /* Which operand of SPLIT has its lanes turned to be rows: that of the fewer numbers to turn. */
