@@ -12,7 +12,7 @@ CSRC, PACKAGE, TESTS = ROOT / "csrc", ROOT / "fastnn", ROOT / "tests"
 
 DOOR = {"fn.h", "args.h", "ops.inc", "kernel.h"}
 VECTORS = {"simd.h", "vmath.h"}
-SYSTEM = {"stddef.h", "stdint.h", "limits.h", "float.h", "math.h", "string.h", "immintrin.h", "arm_neon.h"}
+SYSTEM = {"stddef.h", "stdint.h", "limits.h", "float.h", "math.h", "string.h", "immintrin.h", "emmintrin.h", "arm_neon.h"}
 TEAMS = {"mem", "pages", "dispatch", "team", "run", "run_threads"}
 
 
