@@ -41,6 +41,8 @@ enum { AS_IT_LIES, TILES, LINES };
 #define PAGE 4096
 #define FAR 4194304
 #define AHEAD 8                  /* rows of v fetched ahead of packing */
+#define ROW_NUMBERS 131072       /* of b, which a single row is multiplied with, and */
+#define ROW_PART 64              /* its rows in a part of k */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
 #define SPLIT_DEPTH 1024         /* of k in one pass of SPLIT, a quarter where there are more than */
@@ -170,10 +172,18 @@ static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
     return p;
 }
 
+/* Parts of k: few tiles and a long k; or a row times the rows of a large b, where a thread meets those rows of a weight that it
+ * stepped itself: another's cost as much as memory's. */
+static int64_t parts_of(const fn_gemm_args *g) {
+    const int alone = g->M == 1 && g->batch == 1 && g->b_n == 1 && g->b_k != 1 && g->N * g->K >= ROW_NUMBERS;
+    const int64_t parts = alone ? least(FN_GEMM_PARTS, g->K / ROW_PART) : 1;
+    if (parts <= 1) return gemm_parts(g->batch, g->M, g->N, g->K);
+    return over(g->K, over(g->K, parts));
+}
 static plan plan_whole(const fn_gemm_args *g) {
     fn_gemm_args own;
     const fn_gemm_args *const x = plain(g, &own);
-    return plan_of(x, form_of(x), gemm_parts(g->batch, g->M, g->N, g->K));
+    return plan_of(x, form_of(x), parts_of(x));
 }
 static int64_t room(const plan *p, int threads) {
     return p->part_bytes + (p->bytes > SMALL_BYTES ? p->bytes * threads : 0);
