@@ -136,7 +136,7 @@ FN_KERNEL(dense_step) {
     char *const own = (char *)d->work + packed_bytes(d) + (t.rank ? t.rank * own_bytes(d) : 0);
     fn_t sums[FN_STEP_ROWS];
     if (packed_bytes(d)) {
-        const fn_gemm_args x = {.c = d->work, .b = d->x, .batch = 1, .N = K, .K = M, .b_k = d->ldx, .b_n = 1};
+        const fn_gemm_args x = {.c = d->work, .b = d->x, .batch = 1, .M = chunk_of(d), .a_m = 1, .N = K, .K = M, .b_k = d->ldx, .b_n = 1};
         FN_NAME(gemm_pack)(&x, t);
         fn_barrier(t);
     }

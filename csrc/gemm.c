@@ -277,14 +277,17 @@ static void pack_tiles(fn_t *y, int64_t room, const fn_t *s, int64_t s_k, int64_
 }
 
 /* c = b in panels for ROWS, and behind them, if the instruction set at hand has SPLIT, in lanes split in three. K rounded up to
- * 32 times 5/2, and 1, for each of N rounded up to 32: so many elements hold them on any. */
+ * 32 times 5/2, and 1, for each of N rounded up to 32: so many elements hold them on any. If M (and a_m) is told, the one of the two
+ * that such a product reads. */
 FN_KERNEL(gemm_pack) {
     const fn_gemm_args *g = args;
     const int64_t K = g->K;
     int64_t lo, hi;
     fn_share(g->N, FN_NR, t, &lo, &hi);
-    pack_lanes((fn_t *)g->c + lo * K, FN_NR, FN_NR * K, (const fn_t *)g->b + lo * g->b_n, g->b_k, g->b_n, K, hi - lo);
+    if (g->M == 0 || !splits(g))
+        pack_lanes((fn_t *)g->c + lo * K, FN_NR, FN_NR * K, (const fn_t *)g->b + lo * g->b_n, g->b_k, g->b_n, K, hi - lo);
 #if FN_SPLIT
+    if (g->M && !splits(g)) return;
     split_lanes(split_packed(g->c, g->N, K) + lo / SPLIT_SIDE * split_room(K), split_room(K), (const fn_t *)g->b + lo * g->b_n,
                 g->b_n, g->b_k, hi - lo, K);
 #endif
