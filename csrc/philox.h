@@ -6,15 +6,9 @@
  * on every instruction set, and where a share begins does not matter. */
 #ifndef FN_PHILOX_H
 #define FN_PHILOX_H
+#include "intrin.h"
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX512F__) || defined(__AVX2__)
-#include <immintrin.h>
-#elif defined(__SSE2__)
-#include <emmintrin.h>
-#elif defined(__ARM_NEON)
-#include <arm_neon.h>
-#endif
 
 #if defined(__AVX512F__)
 #define PHILOX_LANES 8

@@ -3,15 +3,9 @@
  * v_ is a vector of reals, m_ a mask: integers of the same width, all ones or all zeros. Included by kernel.h. */
 #ifndef FN_SIMD_H
 #define FN_SIMD_H
+#include "intrin.h"
 #include <string.h>
 
-#if defined(__AVX512F__) || defined(__AVX2__)
-#include <immintrin.h>
-#elif defined(__SSE2__)
-#include <emmintrin.h>           /* a third of a second sooner read, by each of eighty files */
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
 #if defined(__AVX512F__)
 #define FN_VBYTES 64
 #elif defined(__AVX2__)

@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #endif
 #if defined(__x86_64__) || defined(__i386__)
-#include <immintrin.h>
+#include <emmintrin.h>
 #endif
 
 /* ---- waiting -------------------------------------------------------------------------------------------------------
