@@ -41,8 +41,9 @@ enum { AS_IT_LIES, TILES, LINES };
 #define PAGE 4096
 #define FAR 4194304
 #define AHEAD 8                  /* rows of v fetched ahead of packing */
-#define ROW_NUMBERS 131072       /* of b, which a single row is multiplied with, and */
-#define ROW_PART 64              /* its rows in a part of k */
+#define MEET_ROWS 64             /* of a, times b of so many */
+#define MEET_NUMBERS 131072      /* numbers, and */
+#define MEET_PART 64             /* rows of b in a part of k */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
 #define SPLIT_DEPTH 1024         /* of k in one pass of SPLIT, a quarter where there are more than */
@@ -172,13 +173,12 @@ static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
     return p;
 }
 
-/* Parts of k: few tiles and a long k; or a row times the rows of a large b, where a thread meets those rows of a weight that it
- * stepped itself: another's cost as much as memory's. */
+/* Parts of k: few tiles and a long k; or few rows times the rows of a large b, where a thread meets those rows of a weight that
+ * it stepped itself: another's cost as much as memory's. */
 static int64_t parts_of(const fn_gemm_args *g) {
-    const int alone = g->M == 1 && g->batch == 1 && g->b_n == 1 && g->b_k != 1 && g->N * g->K >= ROW_NUMBERS;
-    const int64_t parts = alone ? least(FN_GEMM_PARTS, g->K / ROW_PART) : 1;
-    if (parts <= 1) return gemm_parts(g->batch, g->M, g->N, g->K);
-    return over(g->K, over(g->K, parts));
+    const int met = g->M <= MEET_ROWS && g->batch == 1 && g->b_n == 1 && g->b_k != 1 && g->N * g->K >= MEET_NUMBERS;
+    const int64_t few = gemm_parts(g->batch, g->M, g->N, g->K), parts = least(g->M == 1 ? FN_GEMM_PARTS : 2, g->K / MEET_PART);
+    return met && parts > few ? over(g->K, over(g->K, parts)) : few;
 }
 static plan plan_whole(const fn_gemm_args *g) {
     fn_gemm_args own;
