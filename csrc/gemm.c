@@ -113,64 +113,64 @@ static uint16_t *split_packed(fn_t *packed, int64_t N, int64_t K) { return (uint
 #endif
 /* A packed tile of s and what its last store writes beyond; tiles begin in different sets of a cache. */
 static int64_t tile_room(int64_t K) { return up(FN_ROWS2 * K, FN_VL) + 2 * FN_VL; }
-static plan plan_of(const fn_gemm_args *g, int form, int64_t parts) {
-    plan p = {.form = form, .act = (int)g->act, .beta = (int)g->beta, .c = g->c, .bias = g->bias,
+/* Written where it is kept: reading wide what was just written narrow, to return it, waits for the cache. */
+static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
+    *p = (plan){.form = form, .act = (int)g->act, .beta = (int)g->beta, .c = g->c, .bias = g->bias,
               .c_batch = g->c_batch, .batch = g->batch, .groups = groups_of(g), .K = g->K, .parts = parts,
               .part_K = most(parts == 1 ? g->K : over(g->K, parts), 1)};
-    p.turned = form == COLS || (form == DOTS && g->N < g->M) || (form == SPLIT && split_turned(g));
-    if (p.turned) {
-        p.R = g->N, p.L = g->M, p.c_r = 1, p.c_l = g->ldc;
-        p.s = g->b, p.s_batch = g->b_batch, p.s_r = g->b_n, p.s_k = g->b_k;
-        p.v = g->a, p.v_batch = g->a_batch, p.v_l = g->a_m, p.v_k = g->a_k;
+    p->turned = form == COLS || (form == DOTS && g->N < g->M) || (form == SPLIT && split_turned(g));
+    if (p->turned) {
+        p->R = g->N, p->L = g->M, p->c_r = 1, p->c_l = g->ldc;
+        p->s = g->b, p->s_batch = g->b_batch, p->s_r = g->b_n, p->s_k = g->b_k;
+        p->v = g->a, p->v_batch = g->a_batch, p->v_l = g->a_m, p->v_k = g->a_k;
     } else {
-        p.R = g->M, p.L = g->N, p.c_r = g->ldc, p.c_l = 1;
-        p.s = g->a, p.s_batch = g->a_batch, p.s_r = g->a_m, p.s_k = g->a_k;
-        p.v = g->b, p.v_batch = g->b_batch, p.v_l = g->b_n, p.v_k = g->b_k;
+        p->R = g->M, p->L = g->N, p->c_r = g->ldc, p->c_l = 1;
+        p->s = g->a, p->s_batch = g->a_batch, p->s_r = g->a_m, p->s_k = g->a_k;
+        p->v = g->b, p->v_batch = g->b_batch, p->v_l = g->b_n, p->v_k = g->b_k;
     }
-    p.addends = summed(g) ? p.groups * parts : parts;
-    if (p.addends > 1) p.part_bytes = up(p.groups * parts * g->M * g->N * SIZE, FN_ALIGN);
-    if (p.form == DOTS) return p;
+    p->addends = summed(g) ? p->groups * parts : parts;
+    if (p->addends > 1) p->part_bytes = up(p->groups * parts * g->M * g->N * SIZE, FN_ALIGN);
+    if (p->form == DOTS) return;
 #if FN_SPLIT
-    if (p.form == SPLIT) {
-        p.packed = parts == 1 ? g->packed : 0;
-        const int64_t few = p.R <= SPLIT_FEW, bytes = few ? SPLIT_FEW_BYTES : SPLIT_BYTES;
-        p.depth = least(up(p.part_K, SPLIT_K), p.part_K > SPLIT_LONG ? SPLIT_DEPTH / 4 : SPLIT_DEPTH);
-        p.strip = least(up(p.R, SPLIT_SIDE), few ? SPLIT_FEW : SPLIT_STRIP);
-        p.lanes = least(up(p.L, FN_NR), bytes / (6 * p.depth) / FN_NR * FN_NR);
-        p.v_room = p.packed ? 0 : over(p.lanes, SPLIT_SIDE) * split_room(p.depth) / 2;
-        p.s_room = over(p.strip, SPLIT_SIDE) * split_room(p.depth) / 2, p.t_room = FN_NR * p.depth;
-        p.bytes = (p.v_room + p.s_room + p.t_room) * SIZE;
-        return p;
+    if (p->form == SPLIT) {
+        p->packed = parts == 1 ? g->packed : 0;
+        const int64_t few = p->R <= SPLIT_FEW, bytes = few ? SPLIT_FEW_BYTES : SPLIT_BYTES;
+        p->depth = least(up(p->part_K, SPLIT_K), p->part_K > SPLIT_LONG ? SPLIT_DEPTH / 4 : SPLIT_DEPTH);
+        p->strip = least(up(p->R, SPLIT_SIDE), few ? SPLIT_FEW : SPLIT_STRIP);
+        p->lanes = least(up(p->L, FN_NR), bytes / (6 * p->depth) / FN_NR * FN_NR);
+        p->v_room = p->packed ? 0 : over(p->lanes, SPLIT_SIDE) * split_room(p->depth) / 2;
+        p->s_room = over(p->strip, SPLIT_SIDE) * split_room(p->depth) / 2, p->t_room = FN_NR * p->depth;
+        p->bytes = (p->v_room + p->s_room + p->t_room) * SIZE;
+        return;
     }
 #endif
-    p.packed = g->packed;
-    const int walks = p.L >= NEAR_LANES && p.s_r == 1 && p.s_k != 1;
-    const int crowded = p.s_k == 1 && p.s_r * SIZE % PAGE == 0;
-    const int64_t row = p.v_k * SIZE, v_bytes = row * p.K * (p.v_batch ? p.batch : 1);
-    const int broad = p.L > WIDE_LANES && p.R <= AHEAD_ROWS && p.part_K * LANES <= BLOCK / 2;
+    p->packed = g->packed;
+    const int walks = p->L >= NEAR_LANES && p->s_r == 1 && p->s_k != 1;
+    const int crowded = p->s_k == 1 && p->s_r * SIZE % PAGE == 0;
+    const int64_t row = p->v_k * SIZE, v_bytes = row * p->K * (p->v_batch ? p->batch : 1);
+    const int broad = p->L > WIDE_LANES && p->R <= AHEAD_ROWS && p->part_K * LANES <= BLOCK / 2;
     const int64_t few = v_bytes < FAR ? INT64_MAX : walks && !broad ? AHEAD_ROWS : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
-    const int64_t fit = walks && p.form == ROWS ? BLOCK / p.part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
+    const int64_t fit = walks && p->form == ROWS ? BLOCK / p->part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
     const int64_t wide = walks && !broad ? most(WIDE_LANES, fit) : LANES;
-    p.pack = !p.packed && (p.v_l != 1 || p.R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
-    p.ahead = walks && !broad && !p.packed && !p.pack && p.R <= AHEAD_ROWS;
-    p.nv = !p.packed && (p.R <= FN_ROWS4 || (FN_ROWS4 >= 6 && crowded && (p.pack || p.R > PACK_ROWS / 2))) ? 4 : 2;
-    const int thin = FN_ROWS4 >= 6 && crowded && !p.packed && p.L < 4 * FN_VL;
-    if (thin) p.nv = 2;
-    p.near = walks ? p.R > FN_ROWS4 ? TILES : AS_IT_LIES : p.nv == 2 && crowded && p.L >= NEAR_LANES ? LINES : AS_IT_LIES;
-    p.height = p.near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
-    p.strip = least(walks && p.form == ROWS ? HIGH_STRIP : STRIP, p.R);
-    p.lanes = least(wide, p.nv == 4 ? up(p.L, 4 * FN_VL) : up(p.L, 2 * FN_VL)), p.depth = p.part_K;
-    const int low = p.form == ROWS && !walks && !p.packed && !p.pack && row % PAGE == 0 && v_bytes >= FAR / 2;
-    if (low && p.R > FN_ROWS2 && p.R <= LOW_ROWS) p.depth = least(p.depth, LOW), p.lanes = least(up(p.L, 2 * FN_VL), 4 * LANES);
-    const int64_t blocks = over(p.depth * p.lanes, p.ahead ? AHEAD_BLOCK : BLOCK);
-    if (blocks > 1) p.depth = over(p.depth, blocks);
-    const int64_t deep = least(p.depth, DEPTH);
-    p.v_room = p.depth * (p.pack ? p.lanes : p.packed || p.L % FN_VL == 0 ? 0 : FN_VL);
-    if (p.near == TILES) p.s_room = over(p.strip, FN_ROWS2) * tile_room(deep);
-    if (p.near == LINES) p.s_room = p.strip * (deep + 2 * FN_VL);
-    p.t_room = p.strip * (p.form == COLS ? p.lanes : FN_VL) + FN_VL;
-    p.bytes = up((p.v_room + p.s_room + p.t_room) * SIZE, FN_ALIGN);
-    return p;
+    p->pack = !p->packed && (p->v_l != 1 || p->R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
+    p->ahead = walks && !broad && !p->packed && !p->pack && p->R <= AHEAD_ROWS;
+    p->nv = !p->packed && (p->R <= FN_ROWS4 || (FN_ROWS4 >= 6 && crowded && (p->pack || p->R > PACK_ROWS / 2))) ? 4 : 2;
+    const int thin = FN_ROWS4 >= 6 && crowded && !p->packed && p->L < 4 * FN_VL;
+    if (thin) p->nv = 2;
+    p->near = walks ? p->R > FN_ROWS4 ? TILES : AS_IT_LIES : p->nv == 2 && crowded && p->L >= NEAR_LANES ? LINES : AS_IT_LIES;
+    p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
+    p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
+    p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
+    const int low = p->form == ROWS && !walks && !p->packed && !p->pack && row % PAGE == 0 && v_bytes >= FAR / 2;
+    if (low && p->R > FN_ROWS2 && p->R <= LOW_ROWS) p->depth = least(p->depth, LOW), p->lanes = least(up(p->L, 2 * FN_VL), 4 * LANES);
+    const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : BLOCK);
+    if (blocks > 1) p->depth = over(p->depth, blocks);
+    const int64_t deep = least(p->depth, DEPTH);
+    p->v_room = p->depth * (p->pack ? p->lanes : p->packed || p->L % FN_VL == 0 ? 0 : FN_VL);
+    if (p->near == TILES) p->s_room = over(p->strip, FN_ROWS2) * tile_room(deep);
+    if (p->near == LINES) p->s_room = p->strip * (deep + 2 * FN_VL);
+    p->t_room = p->strip * (p->form == COLS ? p->lanes : FN_VL) + FN_VL;
+    p->bytes = up((p->v_room + p->s_room + p->t_room) * SIZE, FN_ALIGN);
 }
 
 /* Parts of k: few tiles and a long k; or few rows times the rows of a large b, where a thread meets those rows of a weight that
@@ -180,16 +180,17 @@ static int64_t parts_of(const fn_gemm_args *g) {
     const int64_t few = gemm_parts(g->batch, g->M, g->N, g->K), parts = least(g->M == 1 ? FN_GEMM_PARTS : 2, g->K / MEET_PART);
     return met && parts > few ? over(g->K, over(g->K, parts)) : few;
 }
-static plan plan_whole(const fn_gemm_args *g) {
+static void plan_whole(plan *p, const fn_gemm_args *g) {
     fn_gemm_args own;
     const fn_gemm_args *const x = plain(g, &own);
-    return plan_of(x, form_of(x), parts_of(x));
+    plan_of(p, x, form_of(x), parts_of(x));
 }
 static int64_t room(const plan *p, int threads) {
     return p->part_bytes + (p->bytes > SMALL_BYTES ? p->bytes * threads : 0);
 }
 FN_WORK(gemm) {
-    const plan p = plan_whole(args);
+    plan p;
+    plan_whole(&p, args);
     return room(&p, threads);
 }
 
@@ -341,6 +342,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                 b[1].b = v_work, b[1].b_k = FN_VL;
                 if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
             }
+            const fn_t *const from[2] = {b[0].b, b[1].b};
             const int64_t passes = most(over(ks, DEPTH), 1), strips = r1 - r0 <= p->strip ? 1 : over(r1 - r0, p->strip);
             const fn_t *const next = !p->ahead || last ? 0 : v + l + (whole_k ? p->v_batch : (k + ks) * v_k);
             const int64_t panels = next ? over(n, width) : 0, step = next ? over(n, panels * over(r1 - r0, FN_ROWS2)) : 0;
@@ -372,24 +374,24 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                     if (p->near == TILES) pack_tiles(s_work, room, s_i, s_k, kn, rn, p->R - r);
                     if (p->near == LINES) copy_rows(s_work, lds, s_i, s_r, rn, kn, 1);
                     for (int w = 0; w < 2; w++) {
-                        if (!b[w].n) continue;
-                        fn_brgemm x = b[w];
-                        x.a = p->near ? s_work : s_i, x.a_m = p->near == LINES ? lds : s_r, x.a_k = s_k;
-                        x.b += k0 * x.b_k, x.m = rn, x.k = kn;
-                        if (pass) x.init = x.c, x.ld_init = x.ldc;
-                        x.relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
+                        fn_brgemm *const x = b + w;
+                        if (!x->n) continue;
+                        x->a = p->near ? s_work : s_i, x->a_m = p->near == LINES ? lds : s_r, x->a_k = s_k;
+                        x->b = from[w] + k0 * x->b_k, x->m = rn, x->k = kn;
+                        if (pass) x->init = x->c, x->ld_init = x->ldc;
+                        x->relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
                         if (!p->height && !next) {
-                            FN_BELOW(brgemm)(&x);
+                            FN_BELOW(brgemm)(x);
                             continue;
                         }
                         for (int64_t q = 0; q < tiles; q++) {
-                            fn_brgemm y = x;
+                            fn_brgemm y = *x;
                             if (p->height) {
                                 const int64_t i0 = cut(rn, q, tiles);
                                 y.m = cut(rn, q + 1, tiles) - i0;
                                 if (p->near == TILES) y.a_k = y.m, y.a += q * room;
                                 else y.a += i0 * y.a_m;
-                                y.c += i0 * x.ldc, y.init += y.init ? i0 * x.ld_init : 0;
+                                y.c += i0 * x->ldc, y.init += y.init ? i0 * x->ld_init : 0;
                             }
                             if (next && w == 0) {
                                 const int64_t at = (over(r - r0, FN_ROWS2) + q) * panels * step * ks + k0 * step;
@@ -602,7 +604,8 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
 FN_KERNEL(gemm) {
     const fn_gemm_args *g = args;
     if (g->batch == 0 || g->M == 0 || g->N == 0) return;
-    plan p = plan_whole(g);
+    plan p;
+    plan_whole(&p, g);
     if (p.addends > 1) {
         p.c = g->work, p.c_batch = g->M * g->N, p.bias = 0, p.beta = 0, p.act = FN_ACT_NONE;
         if (p.c_r == 1) p.c_l = g->N;
@@ -617,23 +620,24 @@ FN_KERNEL(gemm) {
 
 /* ---- rows of one product ----------------------------------------------------------------------------------------- */
 
-static plan plan_rows(const fn_gemm_args *g) {
+static void plan_rows(plan *p, const fn_gemm_args *g) {
     fn_gemm_args own;
     const fn_gemm_args *const x = plain(g, &own);
-    plan p = plan_of(x, form_of(x), 1);
-    if (p.form == COLS && p.L % FN_VL == 0 && !p.pack) {         /* fewer may end within a vector */
-        p.v_room += p.depth * FN_VL;
-        p.bytes += up(p.depth * FN_VL * SIZE, FN_ALIGN);
+    plan_of(p, x, form_of(x), 1);
+    if (p->form == COLS && p->L % FN_VL == 0 && !p->pack) {      /* fewer may end within a vector */
+        p->v_room += p->depth * FN_VL;
+        p->bytes += up(p->depth * FN_VL * SIZE, FN_ALIGN);
     }
-    return p;
 }
 int64_t FN_NAME(gemm_rows_work)(const fn_gemm_args *g) {
-    const plan p = plan_rows(g);
+    plan p;
+    plan_rows(&p, g);
     return room(&p, 1);
 }
 void FN_NAME(gemm_rows)(const fn_gemm_args *g, int64_t m) {
     if (m == 0 || g->N == 0) return;
-    plan p = plan_rows(g);
+    plan p;
+    plan_rows(&p, g);
     if (p.turned) p.L = m;
     else p.R = m;
     multiply(&p, g->work, (fn_team){.rank = 0, .size = 1});
