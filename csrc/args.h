@@ -15,13 +15,16 @@ typedef struct {
     void *c;                     /* (batch, M, N), rows of unit stride: element (m,n) at c + m*ldc + n */
     const void *a;               /* (batch, M, K), element (m,k) at a + m*a_m + k*a_k */
     const void *b;               /* (batch, K, N), element (k,n) at b + k*b_k + n*b_n */
-    const void *packed;          /* b as gemm_pack laid it out, or null; then batch is 1 */
+    const void *packed;          /* b as gemm_pack laid it out (fn_packed_room), or null; then batch is 1 */
     const void *bias;            /* (N) or null */
     int64_t batch, M, N, K;
     int64_t c_batch, ldc, a_batch, a_m, a_k, b_batch, b_k, b_n;
     int64_t beta;                /* 0: c is not read; 1: added to */
     int64_t act;                 /* FN_ACT_... applied last */
 } fn_gemm_args;
+
+/* Elements that hold b (K,N) as gemm_pack lays it out, on any instruction set. */
+static inline int64_t fn_packed_room(int64_t N, int64_t K) { return (N + 31) / 32 * 32 * ((K + 31) / 32 * 32 * 5 / 2 + 1); }
 
 /* y = act(x w' + b)   dx = dy w   dw = dy' x   db = column sums of dy */
 typedef struct {

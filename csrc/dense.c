@@ -2,7 +2,6 @@
 #include "brgemm.h"
 #include "optim.h"
 
-
 static fn_gemm_args fwd(const fn_dense_args *d) {
     return (fn_gemm_args){.work = d->work, .c = d->y, .a = d->x, .b = d->w, .packed = d->packed, .bias = d->b,
                           .batch = 1, .M = d->M, .N = d->N, .K = d->K, .ldc = d->ldy, .a_m = d->ldx, .a_k = 1, .b_k = 1,
@@ -106,7 +105,7 @@ static int64_t chunk_of(const fn_dense_args *d) {
 static int64_t aligned(int64_t bytes) { return (bytes + FN_ALIGN - 1) / FN_ALIGN * FN_ALIGN; }
 /* Scratch: x packed, if it is; then for each thread rows of dw, if nobody keeps them, and gemm's. */
 static int64_t packed_bytes(const fn_dense_args *d) {
-    return d->N > FN_STEP_ROWS ? aligned(up(d->K, 32) * (up(d->M, 32) * 5 / 2 + 1) * (int64_t)sizeof(fn_t)) : 0;
+    return d->N > FN_STEP_ROWS ? aligned(fn_packed_room(d->K, d->M) * (int64_t)sizeof(fn_t)) : 0;
 }
 static int64_t rows_bytes(const fn_dense_args *d) {
     return d->dw ? 0 : aligned(chunk_of(d) * d->K * (int64_t)sizeof(fn_t));

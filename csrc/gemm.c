@@ -16,6 +16,7 @@
  * is summed. Within a part its products follow one another as further numbers of k. */
 #include "brgemm.h"
 #include "dots.h"
+#include "pack.h"
 #include "split.h"
 #include "vmath.h"
 
@@ -27,7 +28,7 @@ enum { AS_IT_LIES, TILES, LINES };
 #define BLOCK (FN_VL * 16384)    /* numbers in a block of v: 1 MB with vectors of 64 bytes, 512 KB with 32 */
 #define DEPTH (16384 / SIZE)     /* of k, in one pass over a tile: long runs of s, that memory is read ahead along */
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
-#define HIGH_STRIP (9 * FN_ROWS2)    /* where s is packed by tiles: the rows of memory it is read by */
+#define HIGH_STRIP (PACK_TILES * FN_ROWS2)    /* where s is packed by tiles: the rows of memory it is read by */
 #define FEW_WAYS 10              /* rows of a tile of s whose own lie a multiple of a page apart: a first-level cache has 12 ways */
 #define NEAR_LANES (2 * FN_NR)   /* s is packed when so many lanes pass over it and its own order does not suit */
 /* v is packed when more rows than PACK_ROWS pass over it; half as many where its own lie a multiple of a page apart and
@@ -40,7 +41,6 @@ enum { AS_IT_LIES, TILES, LINES };
 #define LOW 64                   /* whose rows memory is read ahead along */
 #define PAGE 4096
 #define FAR 4194304
-#define AHEAD 8                  /* rows of v fetched ahead of packing */
 #define MEET_ROWS 64             /* of a, times b of so many */
 #define MEET_NUMBERS 131072      /* numbers, and */
 #define MEET_PART 64             /* rows of b in a part of k */
@@ -52,9 +52,6 @@ enum { AS_IT_LIES, TILES, LINES };
 #define SPLIT_STRIP 64           /* and of rows, which share it; */
 #define SPLIT_FEW 128            /* where there are only so many rows, these and */
 #define SPLIT_FEW_BYTES 393216   /* of lanes, which are written, read a few times and done with */
-
-/* Where share i of n begins. A division costs as much as a small product's row. */
-static inline int64_t cut(int64_t n, int64_t i, int64_t shares) { return shares == 1 ? i * n : n * i / shares; }
 
 typedef struct {
     int form, act, beta, pack, ahead, near;  /* near: s packed, as TILES of one k side by side or as LINES */
@@ -194,92 +191,10 @@ FN_WORK(gemm) {
     return room(&p, threads);
 }
 
-/* ---- moving elements --------------------------------------------------------------------------------------------- */
+/* ---- b ahead of its products --------------------------------------------------------------------------------------- */
 
-/* y[j*ldy + i] = x[i*ldx + j] for n <= FN_VL values of i; if padded, lanes n and up of y are written with anything. */
-FN_INLINE void transpose_lanes(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, const int n, int64_t cols,
-                               int padded) {
-    int64_t j = 0;
-    for (; j + FN_PIECE <= cols; j += FN_PIECE) {
-        vec t[FN_PIECE];
-        v_load_turned(t, x + j, ldx, n);
-        UNROLL for (int q = 0; q < FN_PIECE; q++) {
-            if (n == FN_VL || padded) v_store(y + (j + q) * ldy, t[q]);
-            else v_store_n(y + (j + q) * ldy, t[q], n);
-        }
-    }
-    for (; j < cols; j++)
-        for (int i = 0; i < (padded ? FN_VL : n); i++) y[j * ldy + i] = x[least(i, n - 1) * ldx + j];
-}
-static void transpose(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t rows, int64_t cols, int padded) {
-    int64_t i = 0;
-    for (; i + FN_VL <= rows; i += FN_VL) transpose_lanes(y + i, ldy, x + i * ldx, ldx, FN_VL, cols, padded);
-    if (i < rows) transpose_lanes(y + i, ldy, x + i * ldx, ldx, (int)(rows - i), cols, padded);
-}
-
-/* y[i*ldy + j] = x[i*ldx + j], and zeros up to a whole vector if padded */
-static void copy_rows(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t rows, int64_t cols, int padded) {
-    const int64_t whole = cols / FN_VL * FN_VL;
-    const int rest = (int)(cols - whole);
-    for (int64_t i = 0; i < rows; i++, x += ldx, y += ldy) {
-        for (int64_t j = 0; j < whole; j += FN_VL) v_store(y + j, v_load(x + j));
-        if (rest && padded) v_store(y + whole, v_load_n(x + whole, rest));
-        else if (rest) v_store_n(y + whole, v_load_n(x + whole, rest), rest);
-    }
-}
-
-/* n lanes in panels, each (K, width): lane j of row k at y + j/width*panel + k*width + j%width, padded to vectors. */
-static void pack_lanes(fn_t *y, int64_t width, int64_t panel, const fn_t *v, int64_t v_k, int64_t v_l, int64_t K,
-                       int64_t n) {
-    int64_t j = 0;
-    if (v_l == 1 && width % FN_NR == 0) {        /* a whole row at a time, as it lies in memory */
-        const int64_t whole = n / width * width;
-        for (int64_t k = 0; k < K; k++)
-            for (j = 0; j < whole; j += FN_NR) {
-                const fn_t *const x = v + k * v_k + j;
-                fn_t *const z = y + j / width * panel + k * width + j % width;
-                const vec lo = v_load(x), hi = v_load(x + FN_VL);
-                __builtin_prefetch(x + AHEAD * v_k), __builtin_prefetch(x + AHEAD * v_k + FN_VL);
-                v_store(z, lo), v_store(z + FN_VL, hi);
-            }
-    }
-    for (; j < n; j += width) {
-        const int64_t lanes = least(width, n - j);
-        const fn_t *const x = v + j * v_l;
-        fn_t *const z = y + j / width * panel;
-        if (v_l == 1) copy_rows(z, width, x, v_k, K, lanes, 1);
-        else if (v_k == 1) transpose(z, width, x, v_l, lanes, K, 1);
-        else
-            for (int64_t k = 0; k < K; k++)
-                for (int64_t i = 0; i < up(lanes, FN_VL); i++) z[k * width + i] = i < lanes ? x[k * v_k + i * v_l] : 0;
-    }
-}
-
-/* Rows of s that lie side by side, in tiles of h <= FN_ROWS2: row r of one at k*h + r. `all` follow in s. */
-static void pack_tiles(fn_t *y, int64_t room, const fn_t *s, int64_t s_k, int64_t K, int64_t rows, int64_t all) {
-    enum { VECS = (FN_ROWS2 + FN_VL - 1) / FN_VL, MOST = HIGH_STRIP / FN_ROWS2 };
-    const int64_t tiles = over(rows, FN_ROWS2);
-    int64_t from[MOST + 1], whole = 0;
-    fn_t *to[MOST + 1];
-    for (int64_t q = 0; q <= tiles; q++) from[q] = cut(rows, q, tiles), to[q] = y + q * room;
-    while (whole < tiles && from[whole] + VECS * FN_VL <= all) whole++;
-    for (int64_t k = 0; k < K; k++, s += s_k) {
-        for (int64_t q = 0; q < whole; q++) {
-            UNROLL for (int i = 0; i < VECS; i++) v_store(to[q] + i * FN_VL, v_load(s + from[q] + i * FN_VL));
-            to[q] += from[q + 1] - from[q];
-        }
-        for (int64_t q = whole; q < tiles; q++) {
-            const int64_t h = from[q + 1] - from[q];
-            for (int64_t i = 0; i < h; i += FN_VL)
-                v_store(to[q] + i, v_get(s + from[q] + i, h - i));
-            to[q] += h;
-        }
-    }
-}
-
-/* c = b in panels for ROWS, and behind them, if the instruction set at hand has SPLIT, in lanes split in three. K rounded up to
- * 32 times 5/2, and 1, for each of N rounded up to 32: so many elements hold them on any. If M (and a_m) is told, the one of the two
- * that such a product reads. */
+/* c = b in panels for ROWS, and behind them, if the instruction set at hand has SPLIT, in lanes split in three. If M (and a_m) is
+ * told, the one of the two that such a product reads. */
 FN_KERNEL(gemm_pack) {
     const fn_gemm_args *g = args;
     const int64_t K = g->K;
@@ -293,6 +208,8 @@ FN_KERNEL(gemm_pack) {
                 g->b_n, g->b_k, hi - lo, K);
 #endif
 }
+
+/* ---- epilogues ----------------------------------------------------------------------------------------------------- */
 
 FN_INLINE vec activate(vec y, int act) {
     return act == FN_ACT_RELU ? v_relu(y)

@@ -19,6 +19,7 @@ cdef extern from "args.h":
         const void *b
         const void *dy
         int64_t M, N, K, ldx, ldw, ldy, act
+    int64_t fn_packed_room(int64_t N, int64_t K) nogil
 
 cdef extern from "fn.h":
     enum: FN_OP_gemm, FN_OP_gemm_pack, FN_OP_dense_fwd, FN_OP_dense_bwd_x, FN_OP_dense_bwd_w
@@ -150,7 +151,7 @@ def linear_pack(TensorBase w):
         raise RuntimeError(f"linear: weight (out_features, in_features)={shape_of(w)} needs two dimensions")
     _check_product("linear", w, w)
     p.table, p.N, p.K = fn_table_now(), w.shape_[0], w.shape_[1]
-    n[0] = (p.N + 31) // 32 * 32 * ((p.K + 31) // 32 * 32 * 5 // 2 + 1)
+    n[0] = fn_packed_room(p.N, p.K)
     p.panels = empty(w.dtype_, 1, n)
     g.c, g.b, g.N, g.K, g.b_k, g.b_n = fresh(p.panels), rd(w), p.N, p.K, w.stride_[1], w.stride_[0]
     call(FN_OP_gemm_pack, w.dtype_, &g, sizeof(g), 0.3 * p.N * p.K)
