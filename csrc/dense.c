@@ -110,16 +110,16 @@ static int64_t packed_bytes(const fn_dense_args *d) {
 static int64_t rows_bytes(const fn_dense_args *d) {
     return d->dw ? 0 : aligned(chunk_of(d) * d->K * (int64_t)sizeof(fn_t));
 }
-/* A chunk of dw from row n on; an element's bits are those of the whole. */
-static fn_gemm_args chunk_at(const fn_dense_args *d, int64_t n, char *own) {
-    fn_gemm_args g = bwd_w(d);
-    g.work = own ? own + rows_bytes(d) : 0, g.packed = packed_bytes(d) ? d->work : 0, g.M = chunk_of(d);
-    g.c = d->dw ? (fn_t *)d->dw + n * d->ldw : (fn_t *)own;
-    g.a = (const fn_t *)g.a + n;
-    return g;
+/* A chunk of dw from row n on; an element's bits are those of the whole. Written where it is kept, like gemm's plan. */
+static void chunk_at(fn_gemm_args *g, const fn_dense_args *d, int64_t n, char *own) {
+    *g = bwd_w(d);
+    g->work = own ? own + rows_bytes(d) : 0, g->packed = packed_bytes(d) ? d->work : 0, g->M = chunk_of(d);
+    g->c = d->dw ? (fn_t *)d->dw + n * d->ldw : (fn_t *)own;
+    g->a = (const fn_t *)g->a + n;
 }
 static int64_t own_bytes(const fn_dense_args *d) {
-    const fn_gemm_args g = chunk_at(d, 0, 0);
+    fn_gemm_args g;
+    chunk_at(&g, d, 0, 0);
     return rows_bytes(d) + aligned(FN_NAME(gemm_rows_work)(&g));
 }
 FN_WORK(dense_step) {
@@ -145,7 +145,8 @@ FN_KERNEL(dense_step) {
     for (int64_t i = 0, n = lo, rows; i < chunks; i++, n += rows) {
         rows = ((hi - n) / (chunks - i) + FN_ROWS2 - 1) / FN_ROWS2 * FN_ROWS2;      /* whole tiles, evenly */
         if (rows > hi - n) rows = hi - n;
-        const fn_gemm_args g = chunk_at(d, n, own);
+        fn_gemm_args g;
+        chunk_at(&g, d, n, own);
         FN_NAME(gemm_rows)(&g, rows);
         if (a->w.p) FN_BELOW(optim_piece)(a->optimizer, &a->w, n * K, g.c, rows * K);
         if (!d->db && !a->b.p) continue;

@@ -163,7 +163,7 @@ cdef class Stepper:
     cdef TensorBase block                # (FN_HYPER) float64
     cdef int op
     cdef double ns
-    cdef list options                    # (name, place in the block)
+    cdef tuple options, places           # names, and where in the block each lies
     cdef list last                       # the objects that were copied there, None for those whose value may change
     cdef tuple names, switches           # of state tensors; the place of the option that calls for each
     cdef int on                          # bits of the state tensors in use: once used, always
@@ -172,7 +172,8 @@ cdef class Stepper:
     def __init__(self, kernel, options, tensors):
         cdef int64_t n = FN_HYPER
         self.op, self.ns = _STEPS[kernel]
-        self.options = [(name, _OPTIONS[name]) for name in options if name in _OPTIONS]
+        self.options = tuple([name for name in options if name in _OPTIONS])
+        self.places = tuple([_OPTIONS[name] for name in self.options])
         self.last = [None] * len(self.options)
         self.names, self.switches = tuple(tensors), tuple([_OPTIONS.get(o, -1) for o in tensors.values()])
         self.block = _lasting(FN_F64, None, 1, &n, None)
@@ -182,11 +183,10 @@ cdef class Stepper:
         cdef double *h = <double *>self.block.storage.ptr
         cdef int k, i, on = self.on
         for i in range(len(self.last)):
-            name, place = self.options[i]
-            value = group[name]
+            value = group[self.options[i]]
             if value is self.last[i]:
                 continue
-            k = place
+            k = self.places[i]
             if k == FN_BETA1:
                 beta1, beta2 = value
                 h[FN_BETA1], h[FN_BETA2] = _number(beta1), _number(beta2)
