@@ -1,5 +1,9 @@
 # The captured function: keys, programs for them, recording and replaying.
 
+cdef extern from "pythread.h":
+    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int until_signal) nogil
+
+
 cdef class Entry:
     """One key of a captured function: recorded once, then a program, or left eager."""
     cdef object signature
@@ -19,7 +23,7 @@ cdef class Captured:
     cdef readonly int limit
     cdef readonly bint strict
     cdef Arena arena
-    cdef object lock
+    cdef PyThread_type_lock lock         # one call at a time
     cdef list entries
     cdef Entry last
     cdef int64_t ticks
@@ -27,9 +31,30 @@ cdef class Captured:
     cdef object __weakref__
     cdef dict __dict__
 
+    def __cinit__(self):
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError
+
     def __init__(self, step, int limit, bint strict):
         self.step, self.limit, self.strict = step, limit, strict
-        self.arena, self.entries, self.lock = Arena(), [], threading.Lock()
+        self.arena, self.entries = Arena(), []
+
+    def __dealloc__(self):
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    cdef int acquire(self) except -1:
+        """Ctrl-C ends the wait."""
+        cdef PyLockStatus got
+        if PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
+            return 0
+        while True:
+            with nogil:
+                got = PyThread_acquire_lock_timed(self.lock, -1, 1)
+            if got == PY_LOCK_ACQUIRED:
+                return 0
+            PyErr_CheckSignals()
 
     def __get__(self, instance, owner):
         import types
@@ -40,8 +65,7 @@ cdef class Captured:
         if fn_tls_recorder != NULL:
             host_read("calling a captured function")
             return self.step(*args, **kwargs)
-        if not self.lock.acquire(False):
-            self.lock.acquire()
+        self.acquire()
         try:
             self.ticks += 1
             signature = None
@@ -58,7 +82,7 @@ cdef class Captured:
             else:
                 return self.record(entry, args, kwargs)
         finally:
-            self.lock.release()
+            PyThread_release_lock(self.lock)
         return _detached(self.step(*args, **kwargs))
 
     cdef bint fits(self, Entry entry) except -1:
@@ -179,8 +203,9 @@ cdef class Captured:
 
     def clear(self):
         """Forget all programs."""
-        with self.lock:
-            self.entries, self.last = [], None
+        self.acquire()
+        self.entries, self.last = [], None
+        PyThread_release_lock(self.lock)
 
     def info(self):
         """Programs held, keys left eager and why, recordings, replays, bytes of the arena; of each program its operations and how many were

@@ -5,6 +5,9 @@
 # (sum_ max_ min_ abs_ all_ any_ pow_ round_), so that the builtin keeps its meaning in this module.
 
 from cpython.object cimport PyObject, PyTypeObject
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport (NOWAIT_LOCK, PY_LOCK_ACQUIRED, PyLockStatus, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
+                               PyThread_release_lock, PyThread_type_lock)
 from cpython.ref cimport Py_REFCNT
 from cpython.buffer cimport (PyObject_GetBuffer, PyBuffer_Release, PyBUF_STRIDED_RO, PyBUF_FORMAT, PyBUF_WRITABLE)
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t

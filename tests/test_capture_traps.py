@@ -1,12 +1,14 @@
 """What a replay could get wrong in silence: each trap of docs/design.md. Eager is the oracle, bit for bit."""
 import copy
 import gc
+import signal
 import threading
 
 import numpy as np
 import pytest
 
 import fastnn
+from check import same_bits
 from fastnn import nn, optim
 from fastnn.nn import functional as F
 from steps import bits, both, data, net, trainer
@@ -367,6 +369,41 @@ def test_one_captured_function_from_two_threads():
     [t.start() for t in threads]
     [t.join(60) for t in threads]
     assert not bad
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_a_signal_ends_the_wait_for_another_thread():
+    """A call that waits for one in another thread still hears Ctrl-C; afterwards both go on."""
+    inside, leave = threading.Event(), threading.Event()
+
+    @fastnn.capture
+    def step(x):
+        inside.set()
+        leave.wait(30)
+        return x + 1
+
+    class Rung(Exception):
+        pass
+
+    def ring(*_):
+        raise Rung
+
+    x, results = fastnn.ones(3), []
+    other, before = threading.Thread(target=lambda: results.append(step(x))), signal.signal(signal.SIGALRM, ring)
+    try:
+        other.start()
+        assert inside.wait(30)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Rung):
+            step(x)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        leave.set()
+        other.join()
+    for y in (results[0], step(x), step(x), step(x)):
+        same_bits(y, x + 1)
+    assert step.info()["replays"] == 2
 
 
 def test_a_thread_transforms_while_the_main_thread_records():
