@@ -21,6 +21,7 @@ typedef struct {
     int64_t c_batch, ldc, a_batch, a_m, a_k, b_batch, b_k, b_n;
     int64_t beta;                /* 0: c is not read; 1: added to */
     int64_t act;                 /* FN_ACT_... applied last */
+    int64_t weight;              /* b is a weight, whose rows the threads of this team step */
 } fn_gemm_args;
 
 /* Elements that hold b (K,N) as gemm_pack lays it out, on any instruction set. */

@@ -20,7 +20,7 @@ FN_KERNEL(dense_fwd) {
 static fn_gemm_args bwd_x(const fn_dense_args *d) {
     return (fn_gemm_args){.work = d->work, .c = d->dx, .a = d->dy, .b = d->w, .packed = d->packed, .batch = 1,
                           .M = d->M, .N = d->K, .K = d->N, .ldc = d->ldx, .a_m = d->ldy, .a_k = 1, .b_k = d->ldw,
-                          .b_n = 1};
+                          .b_n = 1, .weight = 1};
 }
 FN_WORK(dense_bwd_x) {
     const fn_gemm_args g = bwd_x(args);

@@ -113,8 +113,8 @@ static int64_t tile_room(int64_t K) { return up(FN_ROWS2 * K, FN_VL) + 2 * FN_VL
 /* Written where it is kept: reading wide what was just written narrow, to return it, waits for the cache. */
 static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     *p = (plan){.form = form, .act = (int)g->act, .beta = (int)g->beta, .c = g->c, .bias = g->bias,
-              .c_batch = g->c_batch, .batch = g->batch, .groups = groups_of(g), .K = g->K, .parts = parts,
-              .part_K = most(parts == 1 ? g->K : over(g->K, parts), 1)};
+                .c_batch = g->c_batch, .batch = g->batch, .groups = groups_of(g), .K = g->K, .parts = parts,
+                .part_K = most(parts == 1 ? g->K : over(g->K, parts), 1)};
     p->turned = form == COLS || (form == DOTS && g->N < g->M) || (form == SPLIT && split_turned(g));
     if (p->turned) {
         p->R = g->N, p->L = g->M, p->c_r = 1, p->c_l = g->ldc;
@@ -170,10 +170,10 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->bytes = up((p->v_room + p->s_room + p->t_room) * SIZE, FN_ALIGN);
 }
 
-/* Parts of k: few tiles and a long k; or few rows times the rows of a large b, where a thread meets those rows of a weight that
- * it stepped itself: another's cost as much as memory's. */
+/* Parts of k: few tiles and a long k; or few rows times the rows of a large weight, where a thread meets those that it stepped
+ * itself: another's cost as much as memory's. */
 static int64_t parts_of(const fn_gemm_args *g) {
-    const int met = g->M <= MEET_ROWS && g->batch == 1 && g->b_n == 1 && g->b_k != 1 && g->N * g->K >= MEET_NUMBERS;
+    const int met = g->weight && g->M <= MEET_ROWS && g->N * g->K >= MEET_NUMBERS;
     const int64_t few = gemm_parts(g->batch, g->M, g->N, g->K), parts = least(g->M == 1 ? FN_GEMM_PARTS : 2, g->K / MEET_PART);
     return met && parts > few ? over(g->K, over(g->K, parts)) : few;
 }

@@ -11,6 +11,7 @@ from fastnn.nn import functional as F
 SHAPES = ((1, 1, 1), (32, 32, 16), (32, 4, 32), (17, 33, 65), (64, 10, 130), (70, 150, 33), (1, 300, 784), (9, 200, 301),
           (64, 256, 300), (0, 3, 4), (3, 0, 4), (3, 4, 0))
 LONG = ((1300, 3, 5), (5000, 40, 2), (1030, 70, 1))                      # rows that are summed in parts
+MET = ((1, 512, 512), (1, 200, 700), (1, 131, 1100), (9, 512, 512), (64, 300, 520), (41, 129, 1100))     # few rows, whose gradient is
 
 
 def operands(M, N, K, dtype, seed=0):
@@ -31,7 +32,7 @@ def everywhere(run):
 
 
 @pytest.mark.parametrize("dtype", (np.float32, np.float64))
-@pytest.mark.parametrize("M, N, K", SHAPES + LONG)
+@pytest.mark.parametrize("M, N, K", SHAPES + LONG + MET)
 def test_forward_and_both_backwards(M, N, K, dtype):
     arrays = operands(M, N, K, dtype)
     x, w, b, dy = map(fastnn.tensor, arrays)

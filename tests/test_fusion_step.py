@@ -71,6 +71,13 @@ def test_every_optimizer(kind, zero):
         assert ops.count("optim_tick") == (kind != "SGD") and (kind == "SGD" or ops.index("optim_tick") < ops.index("dense_step")), ops
 
 
+@pytest.mark.parametrize("outputs", [1, 2, 10, 64])
+def test_few_outputs_of_wide_rows(outputs):
+    """Their gradient is one sum over the batch, eager and fused, though c is small and both operands are large."""
+    for batch in (130, 250):
+        assert same(lambda: mlp(1024, outputs), batch=batch).count("dense_step") == 1
+
+
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("batch, sizes", [(1, (784, 300, 17)), (2, (1, 1, 5)), (3, (33, 150, 1)), (64, (130, 71, 10)), (300, (45, 340, 16)), (1023, (7, 40))])
 def test_shapes_and_threads(isa, batch, sizes):

@@ -61,17 +61,6 @@ def test_random_products(seed):
     product_everywhere(a, b, A, B, bias, act, start, f"{batch}x{M}x{N}x{K} {orders} {ACTS[act]} bias={bias is not None} accumulate={start is not None}")
 
 
-@pytest.mark.parametrize("M, N, K", ((1, 512, 512), (1, 700, 200), (1, 1100, 131), (1, 130, 1200), (2, 1100, 131), (9, 512, 512), (64, 520, 300), (41, 1100, 129)))
-@pytest.mark.parametrize("dtype", (np.float32, np.float64))
-def test_few_rows_times_a_large_matrix(M, N, K, dtype):
-    """Go by parts of k."""
-    rng = np.random.default_rng(0)
-    (a, A), (b, B) = operand(rng, (1, M, K), dtype, "dense"), operand(rng, (1, K, N), dtype, "rows")
-    bias, start = fastnn.tensor(rng.standard_normal(N).astype(dtype)), rng.standard_normal((1, M, N)).astype(dtype)
-    product_everywhere(a, b, A, B, None, 0, None, f"{M}x{N}x{K}")
-    product_everywhere(a, b, A, B, bias, 1, start, f"{M}x{N}x{K}, bias, ReLU, accumulated")
-
-
 @pytest.mark.parametrize("seed", range(32))
 def test_random_products_worth_splitting(seed):
     draw, rng = random.Random(seed), np.random.default_rng(seed)
