@@ -82,6 +82,8 @@ def child(depth):
     if depth:
         fork(depth - 1)
 def fork(depth):
+    if "LD_PRELOAD" in os.environ:
+        time.sleep(0.05)             # a sanitizer's allocator stays locked in a child that is forked while a thread begins or ends
     pid = os.fork()
     if not pid:
         code = 1
