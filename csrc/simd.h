@@ -102,8 +102,8 @@ FN_INLINE vec v_min(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512
 /* The bits of the instruction, which takes as long as a division and the same unit: from an estimate of 14 bits by multiply-adds, of
  * numbers from 2^-100 on, of which nothing on the way underflows, and of zeros. */
 FN_INLINE vec v_sqrt(vec a) {
-    const __m512i bits = (__m512i)a, least = _mm512_set1_epi32(27 << 23), span = _mm512_set1_epi32((255 - 27) << 23);
-    const __mmask16 in = _mm512_cmplt_epu32_mask(_mm512_sub_epi32(bits, least), span);
+    const __m512i bits = (__m512i)a, from = _mm512_set1_epi32(27 << 23), span = _mm512_set1_epi32((255 - 27) << 23);
+    const __mmask16 in = _mm512_cmplt_epu32_mask(_mm512_sub_epi32(bits, from), span);
     if (in != _mm512_test_epi32_mask(bits, bits)) return (vec)_mm512_sqrt_ps((__m512)a);
     const vec half = v_set1((fn_t)0.5), r = (vec)_mm512_maskz_rsqrt14_ps(in, (__m512)a), s = a * r, h = half * r;
     const vec e = v_fma(-s, h, half), s1 = v_fma(s, e, s), h1 = v_fma(h, e, h);

@@ -204,8 +204,10 @@ cdef class Captured:
     def clear(self):
         """Forget all programs."""
         self.acquire()
-        self.entries, self.last = [], None
-        PyThread_release_lock(self.lock)
+        try:
+            self.entries, self.last = [], None
+        finally:
+            PyThread_release_lock(self.lock)
 
     def info(self):
         """Programs held, keys left eager and why, recordings, replays, bytes of the arena; of each program its operations and how many were
