@@ -98,6 +98,16 @@ def test_a_wrong_layer_is_found(monkeypatch):
         harness.agree("conv", {**right, "torch": wrong["fastnn"]}, 1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name, work in WORKLOADS.items() if isinstance(work, workload.Layer)])
+def test_a_captured_layer_makes_its_result(name, monkeypatch):
+    """Few layers need y for their gradients: a step whose y nobody held would leave the forward pass out."""
+    sums = []
+    monkeypatch.setattr(workload, "fingerprint", lambda a: sums.append(float(abs(a).sum())))
+    _, result = WORKLOADS[name].small().form("fastnn_captured")()
+    result()
+    assert sums[0] > 0
+
+
 def test_agree_counts_results():
     with pytest.raises(harness.BenchError, match="jax gives 1 results, fastnn 2"):
         harness.agree("w", {"fastnn": [[1.0], [2.0]], "jax": [[1.0]]}, 1e-4)

@@ -97,8 +97,6 @@ def serve(library, threads, lines):
                 call, result = make()
                 start = time.perf_counter()
                 answer = {"result": result(), "first_seconds": time.perf_counter() - start}
-                if library == "fastnn_captured":         # what is timed may not be what gave the result: two recordings
-                    call(), call()
             except Exception as error:
                 if library.startswith("fastnn"):
                     raise

@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 
+CALLS = 4
 _PERIOD = 65521        # random numbers of a fingerprint, a prime: no shape repeats with it
 
 
@@ -47,6 +48,16 @@ OURS = "fastnn", "fastnn_captured"
 DENSE = *OURS, "torch", "torch_compile"
 IMAGES = *DENSE, "torch_cl"
 PLAIN = *OURS, "torch", "torch_cl"               # a compiled convolution or product calls the same kernel
+
+
+def replayed(call, kept):
+    """CALLS calls, of which the last finds the results that are kept overwritten. A captured step is recorded without gradients, then
+    twice with them; then it is replayed."""
+    for _ in range(CALLS - 1):
+        call()
+    for y in kept:
+        y.detach().zero_()
+    call()
 
 
 class Workload:
@@ -134,22 +145,20 @@ class Layer(Workload):
             leaf.requires_grad_()
         layer = twin.compile(lambda x, *rest: self.layer(twin.F, x, *rest))
 
+        kept = []                                # what nobody holds, a captured step does not make; what it returns, it copies
+
         def step():
             for leaf in leaves:
                 leaf.grad = None
-            y = layer(twin.image(x), *weights, *constants)
-            y.backward(dy)
-            return y
+            kept.clear()
+            kept.append(layer(twin.image(x), *weights, *constants))
+            kept[0].backward(dy)
+        call = twin.capture(step)
 
         def result():
-            shown = twin.capture(step)
-            for _ in range(3):                   # a captured step is recorded twice, then replayed
-                y = shown()
-            return [fingerprint(t.detach().numpy()) for t in [y, *(leaf.grad for leaf in leaves), *constants]]
-
-        def quiet():                             # a captured step would copy y for its caller
-            step()
-        return twin.capture(quiet), result
+            replayed(call, kept)
+            return [fingerprint(t.detach().numpy()) for t in [*kept, *(leaf.grad for leaf in leaves), *constants]]
+        return call, result
 
     def jax(self):
         import jax
@@ -172,4 +181,4 @@ class Layer(Workload):
         x, weights, dy = self.arrays()
         constants = self.constants()
         call = lambda: self.numpy_layer(x, *weights, *constants, dy=dy)
-        return call, lambda: [fingerprint(a) for a in [call() for _ in range(3 if constants else 1)][-1] + constants]
+        return call, lambda: [fingerprint(a) for a in [call() for _ in range(CALLS if constants else 1)][-1] + constants]
