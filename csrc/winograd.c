@@ -1,4 +1,4 @@
-/* A 3x3 correlation of stride 1, and the gradient of its weights, by Winograd's minimal filtering.
+/* A 3x3 correlation of stride 1, dilated or not, and the gradient of its weights, by Winograd's minimal filtering.
  *
  *   y[k]    = A' [ sum over c of (G w[k,c] G') * (B' d[c] B) ] A          d 6x6 of x, w 3x3, y 4x4:  F(4x4, 3x3)
  *   dw[k,c] = E' [ sum over tiles of (F dy[k] F') * (B' d[c] B) ] E       dy 4x4, dw 3x3:            F(3x3, 4x4)
@@ -51,7 +51,8 @@ static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles,
  * the channels of the other side, the transform of the weight 30. Measured on 300 shapes. */
 int FN_NAME(winograd_pays)(const filtering *g) {
     /* of small images the direct form leaves taps out that fall outside */
-    const double rim = small_images(g->N, g->Q) ? (3.0 - 2.0 / (double)g->P) * (3.0 - 2.0 / (double)g->Q) / 9 : 1;
+    const double p = (double)(g->P - least(g->P, g->dil)) / (double)g->P, q = (double)(g->Q - least(g->Q, g->dil)) / (double)g->Q;
+    const double rim = small_images(g->N, g->Q) ? (1 + 2 * p) * (1 + 2 * q) / 9 : 1;
     const double tiles = (double)tiles_of(g), outputs = rim * (double)(g->N * g->P * g->Q);
     return g->I % FN_VL == 0 && g->O % FN_VL == 0 && outputs > tiles * (4 + 20.0 / (double)g->I + 20.0 / (double)g->O) + 30;
 }
@@ -164,12 +165,12 @@ FN_INLINE vec gated(vec y, vec gate) { return v_select(gate <= v_zero(), v_zero(
  * finite. */
 FN_INLINE void tiles_y(const int more, const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel,
                        vec *odd) {
-    const int64_t width = p->width, o = panel * width, lanes = least(width, g->O - o);
+    const int64_t width = p->width, o = panel * width, lanes = least(width, g->O - o), y_h = g->dil * g->y_h, y_w = g->dil * g->y_w;
     const vec zero = v_zero();
     vec seen[OUT] = {*odd, zero, zero, zero};
     spot at = spot_of(g, from);
     for (int64_t t = 0; t < count; t++, m += width, advance(g, &at)) {
-        const int64_t rows = least(OUT, g->P - at.row), columns = least(OUT, g->Q - at.column);
+        const int64_t rows = rows_at(g, &at), columns = columns_at(g, &at);
         const int64_t begin = at.n * g->y_n + at.row * g->y_h + at.column * g->y_w + o;
         fn_t *const y = g->y + begin;
         const fn_t *const r = more ? g->residual + begin : 0, *const gate = more && g->gate ? g->gate + begin : 0;
@@ -177,8 +178,8 @@ FN_INLINE void tiles_y(const int more, const filtering *g, const plan *p, const 
             if (more)
                 UNROLL for (int a = 0; a < OUT; a++)         /* of the next tile */
                     UNROLL for (int b = OUT; b < 2 * OUT; b++) {
-                        __builtin_prefetch(r + a * g->y_h + b * g->y_w + l);
-                        if (gate) __builtin_prefetch(gate + a * g->y_h + b * g->y_w + l);
+                        __builtin_prefetch(r + a * y_h + b * y_w + l);
+                        if (gate) __builtin_prefetch(gate + a * y_h + b * y_w + l);
                     }
             vec half[OUT][D];
             const vec bias = g->bias ? v_load(g->bias + o + l) : zero;
@@ -196,7 +197,7 @@ FN_INLINE void tiles_y(const int more, const filtering *g, const plan *p, const 
                     if (b >= columns) break;
                     const vec z = s[b] + bias;
                     seen[b] += z * zero;
-                    const int64_t i = a * g->y_h + b * g->y_w + l;
+                    const int64_t i = a * y_h + b * y_w + l;
                     if (!more) v_store(y + i, g->relu ? v_relu(z) : z);
                     else v_store(y + i, gate ? gated(z + v_load(r + i), v_load(gate + i)) : z + v_load(r + i));
                 }
@@ -248,7 +249,7 @@ static int64_t part_from(const filtering *g, int64_t pixel) {
 /* Of a thread that writes tiles [from, to): a part that it begins is its own, one that others write too waits for them. */
 static share share_of(const filtering *g, int64_t from, int64_t to) {
     if (!g->sums) return (share){0};
-    const int64_t whole = part_from(g, pixels_before(g, up(from, over(g->Q, OUT))));
+    const int64_t whole = part_from(g, pixels_before(g, up(from, across_of(g))));
     return (share){part_from(g, pixels_before(g, from)), whole, whole, part_from(g, pixels_before(g, to))};
 }
 static void sum_written(const filtering *g, share *s, int64_t tiles) {
@@ -270,9 +271,11 @@ static void sum_rest(const filtering *g, const share *s) {
 
 /* ---- the passes ------------------------------------------------------------------------------------------------------ */
 
-/* What the group behind a group's tiles reads, and where it writes itself: a row of tiles further on, since a tile's last rows lie there. */
+/* What the group behind a group's tiles reads, and where it writes itself: a row of tiles further on, since a tile's last rows lie there.
+ * Tiles of dilated filters do not follow one another in memory. */
 static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
-    const int64_t x = g->N * g->H * g->W * g->I / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, row = over(g->Q, OUT);
+    if (g->dil > 1) return (feed){.images = 0};
+    const int64_t x = g->N * g->H * g->W * g->I / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, row = across_of(g);
     const fn_t *const other = g->residual ? g->residual : g->y, *const gate = g->gate ? g->gate : g->y;
     return (feed){.at = {g->x + (from + count + row) * x, g->y + (from + row) * y, other + (from + row) * y, gate + (from + row) * y},
                   .images = g->gate ? 4 : g->residual ? 3 : 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->panels)};
@@ -295,7 +298,8 @@ static share correlate_kept(const filtering *g, const plan *p, const parts *s, f
     for (int64_t j; (j = fn_take(&deal)) >= 0;) {
         const int64_t from = first_tile(p, j), count = first_tile(p, j + 1) - from;
         feed f = feed_of(g, p, from, count);
-        tiles_x(1, g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
+        if (g->dil == 1) tiles_x(1, g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
+        else transform_x(g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
         for (int64_t k = 0; k < p->panels; k++) {
             const fn_t *const u = s->u + k * PLANES * p->u_plane;
             if (p->width == FN_VL) multiply_narrow(g, p, s->m, s->v, u, count, &f);
@@ -355,7 +359,7 @@ static filtering backward_of(const fn_conv_args *a) {
                        .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
                        .y_n = a->H * a->W * a->C, .y_h = a->W * a->C, .y_w = a->C, .w_o = 9, .w_i = a->C * 9, .w_r = -3,
                        .w_s = -1, .N = a->N, .H = a->P, .W = a->Q, .I = a->K, .P = a->H, .Q = a->W, .O = a->C,
-                       .top = TAPS - 1 - a->pad_h, .left = TAPS - 1 - a->pad_w};
+                       .top = (TAPS - 1) * a->dil_h - a->pad_h, .left = (TAPS - 1) * a->dil_w - a->pad_w, .dil = a->dil_h};
 }
 
 FN_WORK(winograd_fwd) {

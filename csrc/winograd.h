@@ -21,7 +21,7 @@ typedef struct {
     double *sums;                /* of y for a norm, or null */
     int64_t x_n, x_h, x_w, y_n, y_h, y_w, w_o, w_i, w_r, w_s;
     int64_t N, H, W, I, P, Q, O;
-    int64_t top, left;           /* output (p,q) begins at input (p - top, q - left) */
+    int64_t top, left, dil;      /* output (p,q) begins at input (p - top, q - left) and reads each dil-th row and column */
     int64_t relu;
 } filtering;
 
@@ -30,11 +30,11 @@ static inline filtering forward_of(const fn_conv_args *a) {
                        .x_w = a->x_w,
                        .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * 9, .w_i = 9, .w_r = 3,
                        .w_s = 1, .N = a->N, .H = a->H, .W = a->W, .I = a->C, .P = a->P, .Q = a->Q, .O = a->K,
-                       .top = a->pad_h, .left = a->pad_w, .relu = a->act == FN_ACT_RELU};
+                       .top = a->pad_h, .left = a->pad_w, .dil = a->dil_h, .relu = a->act == FN_ACT_RELU};
 }
 static inline int plain(const fn_conv_args *a) {
-    return a->R == TAPS && a->S == TAPS && a->G == 1 && a->stride_h == 1 && a->stride_w == 1 && a->dil_h == 1 &&
-           a->dil_w == 1;
+    return a->R == TAPS && a->S == TAPS && a->G == 1 && a->stride_h == 1 && a->stride_w == 1 &&
+           a->dil_h == a->dil_w;
 }
 
 /* ---- the transforms of six, four and three numbers, a vector of channels each ------------------------------------ */
@@ -78,37 +78,42 @@ FN_INLINE void gather(vec *y, const vec *m, const int outputs) {
 
 /* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
-static inline int64_t tiles_of(const filtering *g) { return g->N * over(g->P, OUT) * over(g->Q, OUT); }
+/* Of dilated filters each dil-th pixel of each dil-th row is an image of its own, of `down` rows of `across` tiles. */
+static inline int64_t across_of(const filtering *g) { return over(over(g->Q, g->dil), OUT); }
+static inline int64_t down_of(const filtering *g) { return over(over(g->P, g->dil), OUT); }
+static inline int64_t tiles_of(const filtering *g) { return g->N * g->dil * g->dil * down_of(g) * across_of(g); }
 
-/* Where a tile begins in y. */
-typedef struct { int64_t n, row, column; } spot;
+/* Where a tile begins in y, and how many of its row are left. */
+typedef struct { int64_t tile, left, n, row, column; } spot;
 static inline spot spot_of(const filtering *g, int64_t tile) {
-    const int64_t across = over(g->Q, OUT), down = over(g->P, OUT);
-    return (spot){.n = tile / (across * down), .row = tile / across % down * OUT, .column = tile % across * OUT};
+    const int64_t across = across_of(g), down = down_of(g), image = tile / (across * down), dil = g->dil;
+    return (spot){.tile = tile, .left = across - tile % across, .n = image / (dil * dil),
+                  .row = image / dil % dil + tile / across % down * OUT * dil, .column = image % dil + tile % across * OUT * dil};
 }
 static inline void advance(const filtering *g, spot *s) {
-    if ((s->column += OUT) < g->Q) return;
-    s->column = 0;
-    if ((s->row += OUT) < g->P) return;
-    s->row = 0, s->n++;
+    s->tile++, s->column += OUT * g->dil;
+    if (--s->left == 0) *s = spot_of(g, s->tile);
 }
+/* Its rows and columns that lie in y. */
+static inline int64_t rows_at(const filtering *g, const spot *s) { return least(OUT, over(g->P - s->row, g->dil)); }
+static inline int64_t columns_at(const filtering *g, const spot *s) { return least(OUT, over(g->Q - s->column, g->dil)); }
 
 /* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. fed: what they read has
  * been fetched before. */
 FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros, int64_t from,
                        int64_t count) {
-    const int64_t I = g->I, x_h = g->x_h, x_w = g->x_w;
+    const int64_t I = g->I, dil = g->dil, x_h = dil * g->x_h, x_w = dil * g->x_w, reach = (D - 1) * dil;
     spot to = spot_of(g, from);
     for (int64_t t = 0; t < count; t++, at++, advance(g, &to)) {
         const int64_t h = to.row - g->top, w = to.column - g->left;
-        const int whole = h >= 0 && h + D <= g->H && w >= 0 && w + D <= g->W;
-        const fn_t *x[D][D], *row = g->x + to.n * g->x_n + h * x_h + w * x_w;
+        const int whole = h >= 0 && h + reach < g->H && w >= 0 && w + reach < g->W;
+        const fn_t *x[D][D], *row = g->x + to.n * g->x_n + h * g->x_h + w * g->x_w;
         UNROLL for (int a = 0; a < D; a++, row += x_h)
             UNROLL for (int b = 0; b < D; b++) x[a][b] = row + b * x_w;
         if (!whole)
             for (int a = 0; a < D; a++)
                 for (int b = 0; b < D; b++)
-                    if (h + a < 0 || h + a >= g->H || w + b < 0 || w + b >= g->W) x[a][b] = zeros;
+                    if (h + a * dil < 0 || h + a * dil >= g->H || w + b * dil < 0 || w + b * dil >= g->W) x[a][b] = zeros;
         fn_t *v_t = v + at / per * per * I + at % per * FN_VL;
         for (int64_t i = 0; i < I; i += FN_VL, v_t += per * FN_VL) {
             if (!fed)

@@ -56,17 +56,18 @@ static plan plan_of(const filtering *g) {
 static void transform_dy(const filtering *g, const plan *p, fn_t *z, int64_t at, int64_t from, int64_t count) {
     spot s = spot_of(g, from);
     for (int64_t t = 0; t < count; t++, advance(g, &s)) {
+        const int64_t y_h = g->dil * g->y_h, y_w = g->dil * g->y_w;
         const fn_t *const y = g->y + s.n * g->y_n + s.row * g->y_h + s.column * g->y_w;
-        const int64_t rows = least(OUT, g->P - s.row), columns = least(OUT, g->Q - s.column);
+        const int64_t rows = rows_at(g, &s), columns = columns_at(g, &s);
         for (int64_t o = 0; o < g->O; o += FN_VL) {
             UNROLL for (int a = 0; a < OUT; a++)
-                UNROLL for (int b = 0; b < OUT; b++) __builtin_prefetch(y + a * g->y_h + (b + OUT) * g->y_w + o);
+                UNROLL for (int b = 0; b < OUT; b++) __builtin_prefetch(y + a * y_h + (b + OUT) * y_w + o);
             vec half[D][OUT];
             fn_t *const to = z + (o / p->width * p->chunk + at + t) * p->width + o % p->width;
             UNROLL for (int b = 0; b < OUT; b++) {
                 vec d[OUT], s[D];
                 UNROLL for (int a = 0; a < OUT; a++)
-                    d[a] = a < rows && b < columns ? v_load(y + a * g->y_h + b * g->y_w + o) : v_zero();
+                    d[a] = a < rows && b < columns ? v_load(y + a * y_h + b * y_w + o) : v_zero();
                 spread_taps(s, d, OUT);
                 UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
             }

@@ -7,23 +7,24 @@ from fastnn import _core, kernels
 
 SHAPES = [(2, 32, 48, 16, 14, 1), (2, 64, 32, 14, 22, 0), (3, 48, 64, 9, 31, (2, 0)), (5, 32, 32, 22, 22, 2)]
 SHAPES += [(4, 16, 16, 17, 18, 1), (3, 48, 16, 23, 19, 1)]      # one vector of filters, or channels, is all
+SHAPES += [(2, 32, 48, 30, 29, 2, 2), (3, 48, 64, 25, 31, (4, 0), 3), (4, 16, 32, 37, 34, 4, 4)]       # dilated, in phases of unequal sizes
 WIDE = [(2, 288, 272, 9, 7, 1), (2, 272, 544, 8, 8, 1)]         # weights that no cache holds: V passes over panel after panel, over parts of the channels
-GROUPS = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1)]   # and tiles in several groups, and blocks of one
+GROUPS = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1), (2, 288, 272, 43, 45, 2, 2)]    # and tiles in several groups, and blocks of one
 
 
 def operands(shape, dtype, seed=0):
-    n, c, k, h, w, padding = shape
+    n, c, k, h, w, padding, *dilation = shape
     rng = np.random.default_rng(seed)
     x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c, 3, 3), (k,)))
-    return x, weight, bias, padding
+    return x, weight, bias, {"padding": padding, "dilation": dilation[0] if dilation else 1}
 
 
 def passes(shape, dtype, winograd, seed=0, x=None):
-    given, weight, bias, padding = operands(shape, dtype, seed)
+    given, weight, bias, options = operands(shape, dtype, seed)
     x = given if x is None else x
-    y = kernels.conv2d_forward(x, weight, bias, padding=padding, winograd=winograd)
+    y = kernels.conv2d_forward(x, weight, bias, **options, winograd=winograd)
     dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(np.float32).astype(dtype)
-    return (y, *kernels.conv2d_backward(dy, x, weight, padding=padding, winograd=winograd))
+    return (y, *kernels.conv2d_backward(dy, x, weight, **options, winograd=winograd))
 
 
 def rms(a):
@@ -63,12 +64,13 @@ def test_same_bits_for_any_threads(shape):
     assert all(r == results[0] for r in results)
 
 
+@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2)], ids=str)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
-def test_what_is_not_finite_stays_where_the_direct_form_puts_it(value):
-    x, *_ = operands(SHAPES[0], "float32")
+def test_what_is_not_finite_stays_where_the_direct_form_puts_it(value, shape):
+    x, *_ = operands(shape, "float32")
     x[1, 3, 5, 6] = value
     with np.errstate(all="ignore"):
-        for a, b in zip(passes(SHAPES[0], "float32", True, x=x), passes(SHAPES[0], "float32", False, x=x)):
+        for a, b in zip(passes(shape, "float32", True, x=x), passes(shape, "float32", False, x=x)):
             assert np.array_equal(np.isfinite(a), np.isfinite(b)) and np.array_equal(np.isnan(a), np.isnan(b))
 
 

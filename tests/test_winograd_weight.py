@@ -7,18 +7,18 @@ import fastnn
 from fastnn import _core, kernels
 
 LONG = [(16, 16, 16, 56, 56, 1), (8, 16, 16, 16, 16, 1), (64, 16, 16, 8, 8, 1), (9, 32, 64, 38, 40, 1)]        # a cache holds chunks with all of dU
-CHUNKS = [(5, 96, 96, 14, 15, 1), (6, 112, 80, 18, 14, 0)]      # dU is larger: of 64 tiles, ragged in panels
-PARTS = [(40, 16, 16, 56, 56, 1), (27, 16, 32, 57, 54, 1)]      # so many chunks that they fall into three parts and more, one for a thread
+CHUNKS = [(5, 96, 96, 14, 15, 1), (6, 112, 80, 18, 14, 0), (3, 96, 80, 29, 26, 3, 3)]     # dU is larger: of 64 tiles, ragged in panels
+PARTS = [(40, 16, 16, 56, 56, 1), (27, 16, 32, 57, 54, 1), (30, 16, 32, 57, 54, 2, 2)]    # so many chunks that they fall into three parts and more, one for a thread
 BLOCKS = [(3, 288, 272, 9, 7, 1), (2, 272, 144, 6, 11, 1),      # all tiles in one: threads share blocks of dU, ragged in both,
           (8, 160, 144, 8, 7, 1), (10, 144, 144, 9, 7, 1)]      # of few input channels for up to 32 tiles, of more for more
 
 
 def gradients(shape, dtype, winograd):
     """dw and db"""
-    x, weight, _, padding = operands(shape, dtype)
-    pad = (padding, padding) if isinstance(padding, int) else padding
-    dy = np.random.default_rng(1).standard_normal((len(x), len(weight), *(n + 2 * p - 2 for n, p in zip(x.shape[2:], pad))))
-    return kernels.conv2d_backward(dy.astype(np.float32).astype(dtype), x, weight, padding=padding, winograd=winograd)[1:]
+    x, weight, _, options = operands(shape, dtype)
+    outputs = (n + 2 * options["padding"] - 2 * options["dilation"] for n in x.shape[2:])
+    dy = np.random.default_rng(1).standard_normal((len(x), len(weight), *outputs))
+    return kernels.conv2d_backward(dy.astype(np.float32).astype(dtype), x, weight, **options, winograd=winograd)[1:]
 
 
 @pytest.mark.parametrize("isa", _core.isas())
@@ -61,9 +61,9 @@ def test_same_bits_for_any_threads(shape):
 @pytest.mark.parametrize("value", [np.inf, np.nan, 1e38])
 def test_what_is_not_finite_makes_the_direct_form_do_it_again(shape, place, value):
     """Of the first and the last row only the first and the last taps tell."""
-    x, weight, _, padding = operands(shape, "float32")
+    x, weight, _, options = operands(shape, "float32")
     x[(-1, 5, *place)] = value
-    dy = np.ones((len(x), len(weight), *(n + 2 * padding - 2 for n in x.shape[2:])), np.float32)
+    dy = np.ones((len(x), len(weight), *(n + 2 * options["padding"] - 2 for n in x.shape[2:])), np.float32)
     with np.errstate(all="ignore"):
-        fast, direct = (kernels.conv2d_backward(dy, x, weight, padding=padding, winograd=w)[1] for w in (True, False))
+        fast, direct = (kernels.conv2d_backward(dy, x, weight, **options, winograd=w)[1] for w in (True, False))
     assert np.array_equal(np.isfinite(fast), np.isfinite(direct)) and np.array_equal(np.isnan(fast), np.isnan(direct))
