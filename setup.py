@@ -27,6 +27,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     ISAS["avx512"] = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
 elif platform.machine().lower() in ("arm64", "aarch64"):
     ISAS = {"neon": []}
+WHOLE = {"avx512": "avx2"}                  # whose kernels of whole numbers serve another too: their speed is memory's
 # One that adds to another: whose, what its float32 kernels' files are (all others are the other's), and its further flags.
 ADDED = {"amx": ("avx512", ("gemm", "dense"), ["-mamx-tile", "-mamx-bf16"])} if sys.platform == "linux" else {}
 
@@ -134,8 +135,10 @@ class BuildKernels(build_ext):
             jobs.update({f"{stem}.{isa}.{t}": (stem, [f"-DFN_DTYPE={t}", f"-DFN_ISA={isa}", *flags]) for t in sorted(types)})
 
         for isa, flags in ISAS.items():
-            for stem, types in {"table": {"f32"}, **kernel_types()}.items():
-                add(stem, isa, types, flags)
+            whole = WHOLE.get(isa)
+            add("table", isa, {"f32"}, flags + [f"-DFN_WHOLE={whole}"] * bool(whole))
+            for stem, types in kernel_types().items():
+                add(stem, isa, types & {"f32", "f64"} if whole else types, flags)
         for isa, (under, stems, flags) in added.items():
             for stem in ("table", *stems):
                 add(stem, isa, {"f32"}, [f"-DFN_UNDER={under}", *ISAS[under], *flags])

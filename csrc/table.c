@@ -1,5 +1,5 @@
 /* The table of one instruction set, made from ops.inc; compiled once per FN_ISA. One that adds to another, FN_UNDER, has what
- * the build gave it. */
+ * the build gave it; one whose whole numbers are left to another, FN_WHOLE, has the real types. */
 #include "kernel.h"
 #if defined(__AMX_BF16__)
 #include <cpuid.h>
@@ -12,15 +12,25 @@
 #define SCRATCH_work(name, t) KERNEL(name##_work, t)
 
 #define REALS(X, name, work) X(f32, FN_F32, name, work) X(f64, FN_F64, name, work)
+#if defined(FN_WHOLE)
+#define NUMS REALS
+#define ALL REALS
+#define INTS(X, name, work)
+#define BELOW FN_WHOLE
+#else
 #define NUMS(X, name, work) REALS(X, name, work) X(i64, FN_I64, name, work) X(i32, FN_I32, name, work) X(u8, FN_U8, name, work)
 #define ALL(X, name, work) NUMS(X, name, work) X(bool, FN_BOOL, name, work)
 #define INTS(X, name, work) X(i64, FN_I64, name, work) X(i32, FN_I32, name, work) X(u8, FN_U8, name, work) X(bool, FN_BOOL, name, work)
+#endif
 
 #if defined(FN_UNDER)
 #define FN_MAYBE __attribute__((weak))
-extern const fn_table FN_CAT2_(fn_table_, FN_UNDER);
+#define BELOW FN_UNDER
 #else
 #define FN_MAYBE
+#endif
+#if defined(BELOW)
+extern const fn_table FN_CAT2_(fn_table_, BELOW);
 #endif
 #define DECLARE(t, dtype, name, work) \
     FN_MAYBE void KERNEL(name, t)(const void *args, fn_team team); \
@@ -62,8 +72,8 @@ static int supported(void) {
 extern const fn_table FN_CAT2_(fn_table_, FN_ISA);
 const fn_table FN_CAT2_(fn_table_, FN_ISA) = {
     .isa = TEXT_(FN_ISA),
-#if defined(FN_UNDER)
-    .under = &FN_CAT2_(fn_table_, FN_UNDER),
+#if defined(BELOW)
+    .under = &FN_CAT2_(fn_table_, BELOW),
 #endif
     .supported = supported,
     .vector_bytes = FN_VBYTES,
