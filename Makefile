@@ -1,5 +1,6 @@
 PYTHON ?= python
 TESTS ?= tests
+PYTEST = $(PYTHON) -m pytest -q -n 2
 ASAN = build/asan
 
 .PHONY: build test fast asan threads bench lint clean
@@ -8,20 +9,20 @@ build:                                  # in place, incremental
 	$(PYTHON) setup.py build_ext --inplace
 
 test: build
-	$(PYTHON) -m pytest -q $(TESTS)
+	$(PYTEST) $(TESTS)
 
 fast: build
-	$(PYTHON) -m pytest -q -x -m "not slow" $(TESTS)
+	$(PYTEST) -x -m "not slow" $(TESTS)
 
 asan:                                   # address and undefined-behaviour sanitizers, guard words; beside the build in place
 	FASTNN_SANITIZE=address,undefined $(PYTHON) setup.py -q build --build-base $(ASAN) --build-lib $(ASAN)/lib
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath $(ASAN)/lib) $(PYTHON) -m pytest -q -p no:cacheprovider --capture=sys $(TESTS)
+	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath $(ASAN)/lib) $(PYTEST) -p no:cacheprovider --capture=sys $(TESTS)
 
 threads:                                # the same tests on the plain-thread twin of run.c
 	FASTNN_NO_OPENMP=1 $(PYTHON) setup.py -q build --build-base build/threads --build-lib build/threads/lib
-	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath build/threads/lib) $(PYTHON) -m pytest -q -p no:cacheprovider $(TESTS)
+	PYTHONSAFEPATH=1 PYTHONPATH=$(abspath build/threads/lib) $(PYTEST) -p no:cacheprovider $(TESTS)
 
 bench: build
 	$(PYTHON) -m pytest -q --benchmark-enable benchmarks
