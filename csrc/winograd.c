@@ -1,7 +1,8 @@
-/* A 3x3 correlation of stride 1, dilated or not, and the gradient of its weights, by Winograd's minimal filtering.
+/* A 3x3 or 5x5 correlation of stride 1, dilated or not, and the gradient of its weights, by Winograd's minimal filtering.
  *
  *   y[k]    = A' [ sum over c of (G w[k,c] G') * (B' d[c] B) ] A          d 6x6 of x, w 3x3, y 4x4:  F(4x4, 3x3)
  *   dw[k,c] = E' [ sum over tiles of (F dy[k] F') * (B' d[c] B) ] E       dy 4x4, dw 3x3:            F(3x3, 4x4)
+ *                                                             of 5x5 filters                F(2x2, 5x5) (winograd5.c)
  *
  * `*` is elementwise, so the sums are 36 matrix products (brgemm). The six points 0, 1, -1, 1/2, -2 and infinity give
  * both forms the same B. Tiles are those of y, 4x4 each, over the rim where P or Q is no multiple of four.
@@ -46,27 +47,16 @@ static plan plan_of(const filtering *g) {
 /* Of a group: all but the last end with a block. */
 static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles, over(p->tiles, ROWS) * group / p->groups * ROWS); }
 
-/* Are channels side by side, whole vectors of them, and is there something to gain?
- * Costs for a pair of channels, in what the direct form takes for an output: a tile's products 4, its transforms 20 over
- * the channels of the other side, the transform of the weight 30. Measured on 300 shapes. */
-int FN_NAME(winograd_pays)(const filtering *g) {
-    /* of small images the direct form leaves taps out that fall outside */
-    const double p = (double)(g->P - least(g->P, g->dil)) / (double)g->P, q = (double)(g->Q - least(g->Q, g->dil)) / (double)g->Q;
-    const double rim = small_images(g->N, g->Q) ? (1 + 2 * p) * (1 + 2 * q) / 9 : 1;
-    const double tiles = (double)tiles_of(g), outputs = rim * (double)(g->N * g->P * g->Q);
-    return g->I % FN_VL == 0 && g->O % FN_VL == 0 && outputs > tiles * (4 + 20.0 / (double)g->I + 20.0 / (double)g->O) + 30;
-}
-
 /* ---- forward, and backward to the input -------------------------------------------------------------------------- */
 
 /* w[tap] = FN_VL filters' weights at one input channel, `at` the first's */
 FN_INLINE void load_taps(vec *w, const fn_t *at, int64_t w_o, const int flipped) {
-    UNROLL for (int t = 0; t < 9; t += FN_PIECE) {
-        const int first = t + FN_PIECE > 9 ? 9 - FN_PIECE : t;
+    UNROLL for (int t = 0; t < FILTER; t += FN_PIECE) {
+        const int first = t + FN_PIECE > FILTER ? FILTER - FN_PIECE : t;
         vec v[FN_PIECE];
         UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(at + q * w_o + first, FN_PIECE * w_o);
         v_transpose_pieces(v);
-        UNROLL for (int q = 0; q < FN_PIECE; q++) w[flipped ? 8 - first - q : first + q] = v[q];
+        UNROLL for (int q = 0; q < FN_PIECE; q++) w[flipped ? FILTER - 1 - first - q : first + q] = v[q];
     }
 }
 
@@ -75,16 +65,16 @@ static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t pane
     const int64_t o = panel * p->width;
     const int flipped = g->w_s < 0;
     for (int64_t i = 0; i < count; i++) {
-        const fn_t *const w = g->w + o * g->w_o + (i0 + i) * g->w_i - (flipped ? 8 : 0);
+        const fn_t *const w = g->w + o * g->w_o + (i0 + i) * g->w_i - (flipped ? FILTER - 1 : 0);
         for (int l = 0; l < p->width; l++) __builtin_prefetch(w + l * g->w_o + AHEAD * g->w_i);
         for (int l = 0; l < p->width; l += FN_VL) {
-            vec taps[9], half[D][TAPS];
-            if (o + l >= g->O) UNROLL for (int k = 0; k < 9; k++) taps[k] = v_zero();
+            vec taps[FILTER], half[D][TAPS];
+            if (o + l >= g->O) UNROLL for (int k = 0; k < FILTER; k++) taps[k] = v_zero();
             else if (flipped) load_taps(taps, w + l * g->w_o, g->w_o, 1);
             else load_taps(taps, w + l * g->w_o, g->w_o, 0);
             UNROLL for (int s = 0; s < TAPS; s++) {
-                const vec a[TAPS] = {taps[s], taps[3 + s], taps[6 + s]};
-                vec b[D];
+                vec a[TAPS], b[D];
+                UNROLL for (int r = 0; r < TAPS; r++) a[r] = taps[r * TAPS + s];
                 spread_taps(b, a, TAPS);
                 UNROLL for (int q = 0; q < D; q++) half[q][s] = b[q];
             }
@@ -167,7 +157,8 @@ FN_INLINE void tiles_y(const int more, const filtering *g, const plan *p, const 
                        vec *odd) {
     const int64_t width = p->width, o = panel * width, lanes = least(width, g->O - o), y_h = g->dil * g->y_h, y_w = g->dil * g->y_w;
     const vec zero = v_zero();
-    vec seen[OUT] = {*odd, zero, zero, zero};
+    vec seen[OUT];
+    UNROLL for (int b = 0; b < OUT; b++) seen[b] = zero;
     spot at = spot_of(g, from);
     for (int64_t t = 0; t < count; t++, m += width, advance(g, &at)) {
         const int64_t rows = rows_at(g, &at), columns = columns_at(g, &at);
@@ -204,7 +195,7 @@ FN_INLINE void tiles_y(const int more, const filtering *g, const plan *p, const 
             }
         }
     }
-    *odd = (seen[0] + seen[1]) + (seen[2] + seen[3]);
+    UNROLL for (int b = 0; b < OUT; b++) *odd += seen[b];
 }
 static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel,
                         vec *odd) {
@@ -352,58 +343,69 @@ static int correlate(const filtering *g, void *work, fn_team t) {
     return 1;
 }
 
-/* ---- the operations: as those of conv.c, by the direct form where it is cheaper or must redo --------------------- */
+/* ---- the passes of a convolution --------------------------------------------------------------------------------- */
 
 static filtering backward_of(const fn_conv_args *a) {
-    return (filtering){.x = a->dy, .y = a->dx, .w = (fn_t *)a->w + 8, .residual = a->residual, .gate = a->gate,
+    return (filtering){.x = a->dy, .y = a->dx, .w = (fn_t *)a->w + FILTER - 1, .residual = a->residual, .gate = a->gate,
                        .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
-                       .y_n = a->H * a->W * a->C, .y_h = a->W * a->C, .y_w = a->C, .w_o = 9, .w_i = a->C * 9, .w_r = -3,
+                       .y_n = a->H * a->W * a->C, .y_h = a->W * a->C, .y_w = a->C, .w_o = FILTER, .w_i = a->C * FILTER, .w_r = -TAPS,
                        .w_s = -1, .N = a->N, .H = a->P, .W = a->Q, .I = a->K, .P = a->H, .Q = a->W, .O = a->C,
                        .top = (TAPS - 1) * a->dil_h - a->pad_h, .left = (TAPS - 1) * a->dil_w - a->pad_w, .dil = a->dil_h};
 }
-
-FN_WORK(winograd_fwd) {
-    const fn_conv_args *a = args;
-    const filtering g = forward_of(a);
-    const int64_t direct = FN_NAME(conv2d_fwd_work)(a, threads);
-    return plain(a) && a->x_c == 1 && FN_NAME(winograd_pays)(&g) ? most(direct, room(&g, threads)) : direct;
+static int64_t pass_work(const fn_conv_args *a, int backward, int threads) {
+    const filtering g = backward ? backward_of(a) : forward_of(a);
+    return plain(a) && (backward ? a->dy_c : a->x_c) == 1 && pays(&g) ? room(&g, threads) : 0;
 }
+/* Is it done? If not, the direct form is cheaper or must redo it. */
+static int pass(const fn_conv_args *a, int backward, fn_team t) {
+    const filtering g = backward ? backward_of(a) : forward_of(a);
+    if (!plain(a) || (backward ? a->dy_c : a->x_c) != 1 || !pays(&g)) return 0;
+    if (correlate(&g, a->work, t)) return 1;
+    fn_barrier(t);
+    return 0;
+}
+
+#if TAPS == 5
+int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
+int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
+#else
+int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads);
+int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t);
+
+static int64_t any_work(const fn_conv_args *a, int backward, int threads) {
+    return a->R == 5 ? FN_NAME(winograd5_work)(a, backward, threads) : pass_work(a, backward, threads);
+}
+static int any_pass(const fn_conv_args *a, int backward, fn_team t) {
+    return a->R == 5 ? FN_NAME(winograd5)(a, backward, t) : pass(a, backward, t);
+}
+
+FN_WORK(winograd_fwd) { return most(FN_NAME(conv2d_fwd_work)(args, threads), any_work(args, 0, threads)); }
 FN_KERNEL(winograd_fwd) {
     const fn_conv_args *a = args;
-    const filtering g = forward_of(a);
-    if (plain(a) && a->x_c == 1 && FN_NAME(winograd_pays)(&g)) {
-        if (correlate(&g, a->work, t)) return;
-        fn_barrier(t);
-    }
+    if (any_pass(a, 0, t)) return;
     FN_NAME(conv2d_fwd)(a, t);
     if (!a->sums) return;
     fn_barrier(t);
+    const filtering g = forward_of(a);
     const share own = all_parts(&g, t);
     sum_rest(&g, &own);
 }
 
-FN_WORK(winograd_bwd_x) {
-    const fn_conv_args *a = args;
-    const filtering g = backward_of(a);
-    const int64_t direct = FN_NAME(conv2d_bwd_x_work)(a, threads);
-    return plain(a) && a->dy_c == 1 && FN_NAME(winograd_pays)(&g) ? most(direct, room(&g, threads)) : direct;
-}
+FN_WORK(winograd_bwd_x) { return most(FN_NAME(conv2d_bwd_x_work)(args, threads), any_work(args, 1, threads)); }
 FN_KERNEL(winograd_bwd_x) {
     const fn_conv_args *a = args;
-    const filtering g = backward_of(a);
-    if (plain(a) && a->dy_c == 1 && FN_NAME(winograd_pays)(&g)) {
-        if (correlate(&g, a->work, t)) return;
-        fn_barrier(t);
-    }
+    if (any_pass(a, 1, t)) return;
     FN_NAME(conv2d_bwd_x)(a, t);
     if (!a->residual) return;
     fn_t *const dx = a->dx;
+    const fn_t *const residual = a->residual, *const gate = a->gate;
     int64_t lo, hi;
     fn_barrier(t);
     fn_share(a->N * a->H * a->W * a->C, WHOLE, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i += FN_VL) {
         const int n = (int)least(hi - i, FN_VL);
-        const vec sum = v_load_n(dx + i, n) + v_load_n(g.residual + i, n);
-        v_store_n(dx + i, g.gate ? gated(sum, v_load_n(g.gate + i, n)) : sum, n);
+        const vec sum = v_load_n(dx + i, n) + v_load_n(residual + i, n);
+        v_store_n(dx + i, gate ? gated(sum, v_load_n(gate + i, n)) : sum, n);
     }
 }
+#endif

@@ -1,4 +1,4 @@
-"""csrc/winograd.c: close to the direct form where it is chosen, bit for bit the same for any threads, and out of the way otherwise."""
+"""csrc/winograd.c (of 5x5 filters winograd5.c): close to the direct form where it is chosen, bit for bit the same for any threads, and out of the way otherwise."""
 import numpy as np
 import pytest
 
@@ -8,16 +8,17 @@ from fastnn import _core, kernels
 SHAPES = [(2, 32, 48, 16, 14, 1), (2, 64, 32, 14, 22, 0), (3, 48, 64, 9, 31, (2, 0)), (5, 32, 32, 22, 22, 2)]
 SHAPES += [(4, 16, 16, 17, 18, 1), (3, 48, 16, 23, 19, 1)]      # one vector of filters, or channels, is all
 SHAPES += [(2, 32, 48, 30, 29, 2, 2), (3, 48, 64, 25, 31, (4, 0), 3), (4, 16, 32, 37, 34, 4, 4)]       # dilated, in phases of unequal sizes
+FIVE = [(2, 32, 48, 16, 15, 2, 1, 5), (3, 48, 16, 15, 23, (0, 4), 1, 5), (2, 16, 32, 25, 28, 4, 2, 5), (1, 192, 32, 28, 28, 2, 1, 5)]          # 5x5 filters, whose weights' gradient is left to the direct form
 SHORT = (2, 16, 32, 40, 40, 0)        # dx by the direct form may be nine short sums, added up (conv_scatter.c): more accurate than one long chain
 WIDE = [(2, 288, 272, 9, 7, 1), (2, 272, 544, 8, 8, 1)]         # weights that no cache holds: V passes over panel after panel, over parts of the channels
 GROUPS = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1), (2, 288, 272, 43, 45, 2, 2)]    # and tiles in several groups, and blocks of one
 
 
 def operands(shape, dtype, seed=0):
-    n, c, k, h, w, padding, *dilation = shape
+    n, c, k, h, w, padding, dilation, size = (*shape, *(1, 3)[len(shape) - 6:])
     rng = np.random.default_rng(seed)
-    x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c, 3, 3), (k,)))
-    return x, weight, bias, {"padding": padding, "dilation": dilation[0] if dilation else 1}
+    x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c, size, size), (k,)))
+    return x, weight, bias, {"padding": padding, "dilation": dilation}
 
 
 def passes(shape, dtype, winograd, seed=0, x=None):
@@ -34,7 +35,7 @@ def rms(a):
 
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES + [SHORT] + WIDE, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + FIVE + [SHORT] + WIDE, ids=str)
 def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
     before = _core.get_isa()
     _core.set_isa(isa)
@@ -43,7 +44,7 @@ def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
     finally:
         _core.set_isa(before)
     exact = passes(shape, "float64", False) if dtype == "float32" else None
-    for name, a, b, c in zip(("y", "dx", "dw"), fast, direct, exact or direct):
+    for name, a, b, c in zip(("y", "dx") if shape in FIVE else ("y", "dx", "dw"), fast, direct, exact or direct):
         assert not np.array_equal(a, b), f"{name}: the direct form ran"
         if dtype == "float32":
             times = 6 if shape == SHORT and name == "dx" else 4
@@ -52,7 +53,7 @@ def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
             assert rms(a - b) < 1e-14 * rms(b), name
 
 
-@pytest.mark.parametrize("shape", SHAPES + WIDE + GROUPS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + FIVE + WIDE + GROUPS, ids=str)
 def test_same_bits_for_any_threads(shape):
     before, grains = fastnn.get_num_threads(), _core.set_work_grains(0, 0)
     try:
@@ -66,7 +67,7 @@ def test_same_bits_for_any_threads(shape):
     assert all(r == results[0] for r in results)
 
 
-@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2)], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2), FIVE[0]], ids=str)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
 def test_what_is_not_finite_stays_where_the_direct_form_puts_it(value, shape):
     x, *_ = operands(shape, "float32")
