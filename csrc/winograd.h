@@ -36,8 +36,7 @@ static inline filtering forward_of(const fn_conv_args *a) {
                        .top = a->pad_h, .left = a->pad_w, .dil = a->dil_h, .relu = a->act == FN_ACT_RELU};
 }
 static inline int plain(const fn_conv_args *a) {
-    return a->R == TAPS && a->S == TAPS && a->G == 1 && a->stride_h == 1 && a->stride_w == 1 &&
-           a->dil_h == a->dil_w;
+    return a->R == TAPS && a->S == TAPS && a->G == 1 && a->stride_h == 1 && a->stride_w == 1 && a->dil_h == a->dil_w;
 }
 
 /* ---- the transforms of six numbers and of fewer, a vector of channels each ---------------------------------------- */
@@ -114,6 +113,7 @@ static inline double taps_within(int64_t size, int64_t dil) {
  * for an output: a tile's products 36 / FILTER, its transforms 180 / FILTER over the channels of the other side, that of the weight 30.
  * Measured on 300 shapes. */
 static inline int pays(const filtering *g) {
+    if (g->dil > g->P || g->dil > g->Q) return 0;            /* and its square is a number */
     const double rim = small_images(g->N, g->Q) ? taps_within(g->P, g->dil) * taps_within(g->Q, g->dil) : 1;
     const double tiles = (double)tiles_of(g), outputs = rim * (double)(g->N * g->P * g->Q), transforms = 180.0 / FILTER;
     return g->I % FN_VL == 0 && g->O % FN_VL == 0 &&

@@ -224,7 +224,7 @@ static filtering weights_of(const fn_conv_args *a) {
 }
 
 static int chosen(const fn_conv_args *a, const filtering *g) {
-    return a->dw && plain(a) && a->x_c == 1 && a->dy_c == 1 && tiles_of(g) >= LEAST_TILES && pays(g);
+    return a->dw && plain(a) && a->x_c == 1 && a->dy_c == 1 && pays(g) && tiles_of(g) >= LEAST_TILES;
 }
 
 FN_WORK(winograd_bwd_w) {

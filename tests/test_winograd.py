@@ -92,6 +92,20 @@ def test_what_overflows_in_one_place_of_a_tile_is_done_again(isa):
     assert np.isfinite(direct).all() and np.abs(fast - direct).max() <= 1e-5 * direct.max()
 
 
+@pytest.mark.parametrize("size", [3, 5])
+def test_taps_far_outside(size):
+    """All but the middle one."""
+    x, weight = operands((40, 16, 32, 3, 4, 1, 1, size), "float32")[:2]
+    far = {"padding": 3000 * (size // 2), "dilation": 3000}
+    y = kernels.conv2d_forward(x, weight, **far)
+    middle = weight[:, :, size // 2, size // 2]
+    np.testing.assert_allclose(y, np.einsum("nchw,kc->nkhw", x, middle), rtol=1e-5, atol=1e-5)
+    dx, dw, _ = kernels.conv2d_backward(y, x, weight, **far)
+    np.testing.assert_allclose(dx, np.einsum("nkhw,kc->nchw", y, middle), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(dw[:, :, size // 2, size // 2], np.einsum("nkhw,nchw->kc", y, x), rtol=1e-4, atol=1e-3)
+    assert not np.delete(dw.reshape(32, 16, -1), size * size // 2, 2).any()
+
+
 def test_turned_off():
     import os
     import subprocess
