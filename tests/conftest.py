@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-if "PYTHONSAFEPATH" not in os.environ and not [*ROOT.glob("fastnn/_core.*.so"), *ROOT.glob("fastnn/_core.*.pyd")]:
-    sys.path[:] = [p for p in sys.path
-                   if Path(p).resolve() != ROOT]         # no build in this checkout: take the installed package,
-    os.environ["PYTHONSAFEPATH"] = "1"                                       # here and in what tests start
+if not [*ROOT.glob("fastnn/_core.*.so"), *ROOT.glob("fastnn/_core.*.pyd")]:  # no build in this checkout: take the installed package,
+    sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]         # here, in other processes of this run
+    os.environ["PYTHONSAFEPATH"] = "1"                                       # and in what tests start
 
 # Tests run teams larger than the machine, on cores that may have other work: waiting OpenMP threads that spin would use
 # up whole time slices.
