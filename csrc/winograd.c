@@ -1,11 +1,11 @@
 /* A 3x3 or 5x5 correlation of stride 1, dilated or not, and the gradient of its weights, by Winograd's minimal filtering.
  *
  *   y[k]    = A' [ sum over c of (G w[k,c] G') * (B' d[c] B) ] A          d 6x6 of x, w 3x3, y 4x4:  F(4x4, 3x3)
+ *                                                                         or w 5x5, y 2x2:           F(2x2, 5x5), winograd5.c
  *   dw[k,c] = E' [ sum over tiles of (F dy[k] F') * (B' d[c] B) ] E       dy 4x4, dw 3x3:            F(3x3, 4x4)
- *                                                             of 5x5 filters                F(2x2, 5x5) (winograd5.c)
  *
  * `*` is elementwise, so the sums are 36 matrix products (brgemm). The six points 0, 1, -1, 1/2, -2 and infinity give
- * both forms the same B. Tiles are those of y, 4x4 each, over the rim where P or Q is no multiple of four.
+ * both forms the same B. Tiles are those of y, OUT x OUT each, over the rim where P or Q is no multiple of OUT.
  * docs/convolution.md derives the matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional neural
  * networks, 2016. The second formula is winograd_weight.c's. */
 #include "winograd.h"
@@ -369,9 +369,6 @@ static int pass(const fn_conv_args *a, int backward, fn_team t) {
 int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
 int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
 #else
-int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads);
-int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t);
-
 static int64_t any_work(const fn_conv_args *a, int backward, int threads) {
     return a->R == 5 ? FN_NAME(winograd5_work)(a, backward, threads) : pass_work(a, backward, threads);
 }

@@ -182,4 +182,7 @@ FN_SHARED int all_finite(fn_t *flags, fn_t odd, fn_team t) {
     return 1;
 }
 
+/* A pass over 5x5 filters: its scratch, 0 if the direct form is to do it; and whether it is done. */
+int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads);
+int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t);
 #endif

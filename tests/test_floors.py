@@ -130,8 +130,8 @@ def public_names(path):
 
 
 def test_every_source_has_its_tests():
-    """test_<name>.py for each C file, also if its text serves for 5x5 filters once more. For a Python module that, or a file of its package which uses some of its names, or one whose
-    docstring names it."""
+    """test_<name>.py for each C file, also if its text serves for 5x5 filters once more. For a Python module that, or a file of its
+    package which uses some of its names, or one whose docstring names it."""
     tests = {p.stem: p for p in TESTS.rglob("test_*.py")}
     docs = [ast.get_docstring(ast.parse(p.read_text())) or "" for p in tests.values()]
     missing = [p.name for p in CSRC.glob("*.c") if f"test_{p.stem.removesuffix('5')}" not in tests]

@@ -79,7 +79,8 @@ def test_few_outputs_of_wide_rows(outputs):
 
 
 @pytest.mark.parametrize("isa", _core.isas())
-@pytest.mark.parametrize("batch, sizes", [(1, (784, 300, 17)), (1, (5003, 9)), (1, (3, 700, 2)), (2, (1, 1, 5)), (3, (33, 150, 1)), (64, (130, 71, 10)), (300, (45, 340, 16)), (1023, (7, 40))])
+@pytest.mark.parametrize("batch, sizes", [(1, (784, 300, 17)), (1, (5003, 9)), (1, (3, 700, 2)), (2, (1, 1, 5)), (3, (33, 150, 1)),
+                                          (64, (130, 71, 10)), (300, (45, 340, 16)), (1023, (7, 40))])
 def test_shapes_and_threads(isa, batch, sizes):
     for bias in (True, False):
         for zero in ("first", "last"):

@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 
-CALLS = 4
+CALLS = 4              # until a captured step has been replayed once, see replayed
 _PERIOD = 65521        # random numbers of a fingerprint, a prime: no shape repeats with it
 
 
