@@ -96,12 +96,11 @@ FN_KERNEL(dense_bwd_w) {
 
 /* ---- dw, db and the step of w and b ------------------------------------------------------------------------------ */
 
-#define NEAR_BYTES 16384         /* of dw at a time, where x is a single row: half of a nearest cache */
-/* dw is made in chunks of whole rows, and each chunk steps its rows of w while it is in the cache. The batch has fewer than
- * 2 SUM_ROWS rows, so that neither sum over it is cut in parts. Where many chunks pass over x, they share one packed x. */
+/* dw is made in chunks of whole rows, and each chunk steps its rows of w while it is in the cache; that of a single row of x
+ * is made in registers, which step w. The batch has fewer than 2 SUM_ROWS rows, so that neither sum over it is cut in parts.
+ * Where many chunks pass over x, they share one packed x. */
 static int64_t chunk_of(const fn_dense_args *d) {
-    int64_t rows = d->M == 1 ? NEAR_BYTES / ((d->K + 1) * (int64_t)sizeof(fn_t)) : d->M < FN_VL ? FN_ROWS2 : FN_STEP_ROWS;
-    rows = rows < 1 ? 1 : rows > FN_STEP_ROWS ? FN_STEP_ROWS : rows;
+    const int64_t rows = d->M > 1 && d->M < FN_VL ? FN_ROWS2 : FN_STEP_ROWS;
     return rows < d->N ? rows : d->N;
 }
 static int64_t aligned(int64_t bytes) { return (bytes + FN_ALIGN - 1) / FN_ALIGN * FN_ALIGN; }
@@ -118,15 +117,6 @@ static void chunk_at(fn_gemm_args *g, const fn_dense_args *d, int64_t n, char *o
     g->work = own ? own + rows_bytes(d) : 0, g->packed = packed_bytes(d) ? d->work : 0, g->M = chunk_of(d);
     g->c = d->dw ? (fn_t *)d->dw + n * d->ldw : (fn_t *)own;
     g->a = (const fn_t *)g->a + n;
-}
-/* dw of a single row of x, by the one multiply-add that gemm's sums would be. */
-static void outer(fn_t *dw, const fn_t *dy, const fn_t *x, int64_t rows, int64_t K) {
-    for (int64_t i = 0; i < rows; i++, dw += K) {
-        const vec s = v_set1(dy[i]);
-        int64_t k = 0;
-        for (; k + FN_VL <= K; k += FN_VL) v_store(dw + k, v_fma(s, v_load(x + k), v_zero()));
-        if (k < K) v_store_n(dw + k, v_fma(s, v_load_n(x + k, (int)(K - k)), v_zero()), (int)(K - k));
-    }
 }
 static int64_t own_bytes(const fn_dense_args *d) {
     fn_gemm_args g;
@@ -154,13 +144,17 @@ FN_KERNEL(dense_step) {
     fn_share(N, FN_ROWS2, t, &lo, &hi);
     const int64_t chunks = (hi - lo + chunk_of(d) - 1) / chunk_of(d);
     for (int64_t i = 0, n = lo, rows; i < chunks; i++, n += rows) {
-        rows = M == 1 ? chunk_of(d) : ((hi - n) / (chunks - i) + FN_ROWS2 - 1) / FN_ROWS2 * FN_ROWS2;       /* whole tiles, evenly */
+        rows = ((hi - n) / (chunks - i) + FN_ROWS2 - 1) / FN_ROWS2 * FN_ROWS2;       /* whole tiles, evenly */
         if (rows > hi - n) rows = hi - n;
-        fn_gemm_args g;
-        chunk_at(&g, d, n, own);
-        if (M == 1) outer(g.c, g.a, d->x, rows, K);
-        else FN_NAME(gemm_rows)(&g, rows);
-        if (a->w.p) FN_BELOW(optim_piece)(a->optimizer, &a->w, n * K, g.c, rows * K);
+        if (M == 1 && a->w.p) {
+            fn_t *const dw = d->dw ? (fn_t *)d->dw + n * K : 0;
+            FN_BELOW(optim_outer)(a->optimizer, &a->w, n * K, (const fn_t *)d->dy + n, rows, d->x, K, dw);
+        } else {
+            fn_gemm_args g;
+            chunk_at(&g, d, n, own);
+            FN_NAME(gemm_rows)(&g, rows);
+            if (a->w.p) FN_BELOW(optim_piece)(a->optimizer, &a->w, n * K, g.c, rows * K);
+        }
         if (!d->db && !a->b.p) continue;
         fn_t *const db = d->db ? (fn_t *)d->db + n : sums;
         for (int64_t j = 0; j < rows; j += block)

@@ -10,15 +10,26 @@
 /* step[]: steps taken t, -lr / (1 - beta1^t), (1 - beta2^t)^-1/2, 1 - lr decay */
 enum { STEP, NEG_STEP_SIZE, RSQRT_BC2, KEEP };
 
-/* f(args, segment, first, last) for each piece of a segment in this rank's share */
-typedef void piece(const fn_optim_args *, const fn_seg *, int64_t, int64_t);
+/* The n elements from `at` on, and their gradients. */
+static fn_seg cut(const fn_seg *seg, int64_t at, const fn_t *g, int64_t n) {
+    fn_seg s = *seg;
+    s.n = n, s.p = (fn_t *)s.p + at, s.g = (void *)g;
+    if (s.s0) s.s0 = (fn_t *)s.s0 + at;
+    if (s.s1) s.s1 = (fn_t *)s.s1 + at;
+    if (s.s2) s.s2 = (fn_t *)s.s2 + at;
+    return s;
+}
+/* f(args, segment) for this rank's share of each segment */
+typedef void piece(const fn_optim_args *, const fn_seg *);
 FN_INLINE void each(const fn_optim_args *a, fn_team t, piece *f) {
     const fn_seg *seg = fn_segs(a);
     int64_t lo, hi, at = 0;
     fn_share(a->total, GRAIN, t, &lo, &hi);
     for (int64_t k = 0; k < a->nseg && at < hi; at += seg[k++].n) {
         const int64_t first = lo > at ? lo - at : 0, last = hi - at < seg[k].n ? hi - at : seg[k].n;
-        if (first < last) f(a, seg + k, first, last);
+        if (first >= last) continue;
+        const fn_seg s = cut(seg + k, first, (const fn_t *)seg[k].g + first, last - first);
+        f(a, &s);
     }
 }
 
@@ -39,6 +50,26 @@ FN_KERNEL(optim_tick) {
         s[KEEP] = 1 - h[FN_LR] * h[FN_WEIGHT_DECAY];
     }
 }
+
+/* An optimizer, STEPS(name), steps a segment by its g, or by an outer product: rows of `length` elements, whose gradients are a number
+ * of s each times g, and go to dw if it is not null. EACH_VECTOR is its loop: m elements from e on, with the gradients g. */
+#define STEPS(name) FN_INLINE void name##_by(const int outer, const fn_seg *seg, const fn_t *s, int64_t length, fn_t *dw)
+#define EACH_VECTOR(...) do { \
+    const fn_t *const x = seg->g; \
+    for (int64_t first = 0, row = 0; first < seg->n; first += length, row++) { \
+        const vec s_row = v_set1(outer ? s[row] : 1); \
+        FN_VECTORS(length, { \
+            const int64_t e = first + i; \
+            const vec g = outer ? v_fma(s_row, v_get(x + i, m), v_zero()) : v_get(x + i, m); \
+            if (outer && dw) v_put(dw + e, g, m); \
+            __VA_ARGS__ \
+        }); \
+    } \
+} while (0)
+#define OPTIMIZER(name) \
+    static void name##_piece(const fn_optim_args *a, const fn_seg *seg) { (void)a, name##_by(0, seg, 0, seg->n, 0); } \
+    static void name##_outer(const fn_seg *seg, const fn_t *s, int64_t length, fn_t *dw) { name##_by(1, seg, s, length, dw); } \
+    FN_KERNEL(name) { each(args, t, name##_piece); }
 
 /* d = +-g + decay p, what every optimizer goes by */
 typedef struct {
@@ -64,118 +95,104 @@ FN_INLINE vec blended(const blend q, vec m, vec d) { return v_fma(q.rate, d - m,
 
 /* b = d in the first step, else momentum b + (1 - dampening) d;
  * p -= lr (d + momentum b) if nesterov, lr b if not, lr d without momentum */
-static void sgd_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
-    (void)a;
+STEPS(sgd) {
     const double *h = seg->hyper;
     fn_t *p = seg->p, *b = seg->s0;
-    const fn_t *g = seg->g;
     const pull to = pull_of(h);
     const vec lr = v_set1((fn_t)-h[FN_LR]), momentum = v_set1((fn_t)h[FN_MOMENTUM]);
     const vec damp = v_set1((fn_t)(1 - h[FN_DAMPENING]));
     const int nesterov = h[FN_NESTEROV] != 0, heavy = b && h[FN_MOMENTUM] != 0;
     const int begins = heavy && seg->step[STEP] == 1;
-    for (int64_t i = first; i < last; i += FN_VL) {
-        const int64_t n = last - i;
-        const vec w = v_get(p + i, n);
-        vec d = pulled(to, v_get(g + i, n), w);
-        if (heavy) {
-            const vec v = begins ? d : v_fma(damp, d, momentum * v_get(b + i, n));
-            v_put(b + i, v, n);
-            d = nesterov ? v_fma(momentum, v, d) : v;
-        }
-        v_put(p + i, v_fma(lr, d, w), n);
-    }
+    if (!heavy) EACH_VECTOR({
+        const vec w = v_get(p + e, m);
+        v_put(p + e, v_fma(lr, pulled(to, g, w), w), m);
+    });
+    else EACH_VECTOR({
+        const vec w = v_get(p + e, m), d = pulled(to, g, w);
+        const vec v = begins ? d : v_fma(damp, d, momentum * v_get(b + e, m));
+        v_put(b + e, v, m);
+        v_put(p + e, v_fma(lr, nesterov ? v_fma(momentum, v, d) : v, w), m);
+    });
 }
-FN_KERNEL(sgd) { each(args, t, sgd_piece); }
+OPTIMIZER(sgd)
 
 /* AdamW shrinks p by 1 - lr decay and has no decay in d;  m += (1 - beta1) (d - m);  v = beta2 v + (1 - beta2) d^2;
  * vmax = max(vmax, v) takes v's place if amsgrad;  p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps) */
-static void adam_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
-    (void)a;
-    const double *h = seg->hyper, *s = seg->step;
-    fn_t *p = seg->p, *m = seg->s0, *v = seg->s1, *vmax = seg->s2;
-    const fn_t *g = seg->g;
+STEPS(adam) {
+    const double *h = seg->hyper, *at = seg->step;
+    fn_t *p = seg->p, *mean = seg->s0, *v = seg->s1, *vmax = seg->s2;
     const pull to = pull_of(h);
     const blend by = blend_of(1 - h[FN_BETA1]);
     const vec beta2 = v_set1((fn_t)h[FN_BETA2]), gain = v_set1((fn_t)(1 - h[FN_BETA2]));
-    const vec step = v_set1((fn_t)s[NEG_STEP_SIZE]), rsqrt = v_set1((fn_t)s[RSQRT_BC2]), eps = v_set1((fn_t)h[FN_EPS]);
-    const vec keep = v_set1(h[FN_DECOUPLED] != 0 ? (fn_t)s[KEEP] : 1);
+    const vec step = v_set1((fn_t)at[NEG_STEP_SIZE]), rsqrt = v_set1((fn_t)at[RSQRT_BC2]), eps = v_set1((fn_t)h[FN_EPS]);
+    const vec keep = v_set1(h[FN_DECOUPLED] != 0 ? (fn_t)at[KEEP] : 1);
     const int ams = vmax && h[FN_AMSGRAD] != 0;
-    for (int64_t i = first; i < last; i += FN_VL) {
-        const int64_t n = last - i;
-        const vec w = v_get(p + i, n) * keep, d = pulled(to, v_get(g + i, n), w);
-        const vec m1 = blended(by, v_get(m + i, n), d);
-        vec v1 = v_fma(gain * d, d, beta2 * v_get(v + i, n));
-        v_put(m + i, m1, n);
-        v_put(v + i, v1, n);
+    EACH_VECTOR({
+        const vec w = v_get(p + e, m) * keep, d = pulled(to, g, w), m1 = blended(by, v_get(mean + e, m), d);
+        vec v1 = v_fma(gain * d, d, beta2 * v_get(v + e, m));
+        v_put(mean + e, m1, m);
+        v_put(v + e, v1, m);
         if (ams) {
-            const vec old = v_get(vmax + i, n);
+            const vec old = v_get(vmax + e, m);
             v1 = v_select(m_nan(old), old, v_max(old, v1));
-            v_put(vmax + i, v1, n);
+            v_put(vmax + e, v1, m);
         }
-        v_put(p + i, v_fma(step, m1 / v_fma(v_sqrt(v1), rsqrt, eps), w), n);
-    }
+        v_put(p + e, v_fma(step, m1 / v_fma(v_sqrt(v1), rsqrt, eps), w), m);
+    });
 }
-FN_KERNEL(adam) { each(args, t, adam_piece); }
+OPTIMIZER(adam)
 
 /* v = alpha v + (1 - alpha) d^2;  c += (1 - alpha) (d - c) and v - c^2, not below 0, takes v's place if centered;
  * b = momentum b + d / (sqrt(v) + eps);  p -= lr b */
-static void rmsprop_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
-    (void)a;
+STEPS(rmsprop) {
     const double *h = seg->hyper;
     fn_t *p = seg->p, *v = seg->s0, *b = seg->s1, *c = seg->s2;
-    const fn_t *g = seg->g;
     const pull to = pull_of(h);
     const blend by = blend_of(1 - h[FN_ALPHA]);
     const vec alpha = v_set1((fn_t)h[FN_ALPHA]), gain = v_set1((fn_t)(1 - h[FN_ALPHA]));
     const vec lr = v_set1((fn_t)-h[FN_LR]), momentum = v_set1((fn_t)h[FN_MOMENTUM]), eps = v_set1((fn_t)h[FN_EPS]);
     const int heavy = b && h[FN_MOMENTUM] != 0, centered = c && h[FN_CENTERED] != 0;
-    for (int64_t i = first; i < last; i += FN_VL) {
-        const int64_t n = last - i;
-        const vec w = v_get(p + i, n);
-        vec d = pulled(to, v_get(g + i, n), w), v1 = v_fma(gain * d, d, alpha * v_get(v + i, n));
-        v_put(v + i, v1, n);
+    EACH_VECTOR({
+        const vec w = v_get(p + e, m);
+        vec d = pulled(to, g, w), v1 = v_fma(gain * d, d, alpha * v_get(v + e, m));
+        v_put(v + e, v1, m);
         if (centered) {
-            const vec c1 = blended(by, v_get(c + i, n), d);
-            v_put(c + i, c1, n);
+            const vec c1 = blended(by, v_get(c + e, m), d);
+            v_put(c + e, c1, m);
             v1 = v_max(v_zero(), v_fma(-c1, c1, v1));
         }
         d /= v_sqrt(v1) + eps;
         if (heavy) {
-            d = v_fma(momentum, v_get(b + i, n), d);
-            v_put(b + i, d, n);
+            d = v_fma(momentum, v_get(b + e, m), d);
+            v_put(b + e, d, m);
         }
-        v_put(p + i, v_fma(lr, d, w), n);
-    }
+        v_put(p + e, v_fma(lr, d, w), m);
+    });
 }
-FN_KERNEL(rmsprop) { each(args, t, rmsprop_piece); }
+OPTIMIZER(rmsprop)
 
 /* v += d^2;  p -= lr / (1 + (t - 1) lr_decay) d / (sqrt(v) + eps) in step t */
-static void adagrad_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
-    (void)a;
+STEPS(adagrad) {
     const double *h = seg->hyper;
     fn_t *p = seg->p, *v = seg->s0;
-    const fn_t *g = seg->g;
     const pull to = pull_of(h);
     const vec lr = v_set1((fn_t)(-h[FN_LR] / (1 + (seg->step[STEP] - 1) * h[FN_LR_DECAY]))), eps = v_set1((fn_t)h[FN_EPS]);
-    for (int64_t i = first; i < last; i += FN_VL) {
-        const int64_t n = last - i;
-        const vec w = v_get(p + i, n), d = pulled(to, v_get(g + i, n), w), v1 = v_fma(d, d, v_get(v + i, n));
-        v_put(v + i, v1, n);
-        v_put(p + i, v_fma(lr, d / (v_sqrt(v1) + eps), w), n);
-    }
+    EACH_VECTOR({
+        const vec w = v_get(p + e, m), d = pulled(to, g, w), v1 = v_fma(d, d, v_get(v + e, m));
+        v_put(v + e, v1, m);
+        v_put(p + e, v_fma(lr, d / (v_sqrt(v1) + eps), w), m);
+    });
 }
-FN_KERNEL(adagrad) { each(args, t, adagrad_piece); }
+OPTIMIZER(adagrad)
 
+#define OF(op, kind) ((op) == FN_OP_sgd ? sgd_##kind : (op) == FN_OP_adam ? adam_##kind : (op) == FN_OP_rmsprop ? rmsprop_##kind : adagrad_##kind)
 void FN_NAME(optim_piece)(int64_t op, const fn_seg *seg, int64_t at, const fn_t *g, int64_t n) {
-    piece *const f = op == FN_OP_sgd ? sgd_piece : op == FN_OP_adam ? adam_piece
-                     : op == FN_OP_rmsprop ? rmsprop_piece : adagrad_piece;
-    fn_seg s = *seg;
-    s.g = (void *)g, s.p = (fn_t *)s.p + at;
-    if (s.s0) s.s0 = (fn_t *)s.s0 + at;
-    if (s.s1) s.s1 = (fn_t *)s.s1 + at;
-    if (s.s2) s.s2 = (fn_t *)s.s2 + at;
-    f(0, &s, 0, n);
+    const fn_seg s = cut(seg, at, g, n);
+    OF(op, piece)(0, &s);
+}
+void FN_NAME(optim_outer)(int64_t op, const fn_seg *seg, int64_t at, const fn_t *s, int64_t rows, const fn_t *x, int64_t n, fn_t *dw) {
+    const fn_seg part = cut(seg, at, x, rows * n);
+    OF(op, outer)(&part, s, n, dw);
 }
 
 /* ---- gradients: norm, scale, clamp ------------------------------------------------------------------------------- */
@@ -246,20 +263,18 @@ FN_KERNEL(grad_norm) {
 }
 
 /* g *= min(1, max_norm / (norm + 1e-6)); a norm of NaN makes them NaN */
-static void scale_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
+static void scale_piece(const fn_optim_args *a, const fn_seg *seg) {
     const double c = a->s / (*a->norm + 1e-6);
     const vec f = v_set1((fn_t)c);
     fn_t *g = seg->g;
-    if (c >= 1) return;
-    for (int64_t i = first; i < last; i += FN_VL) v_put(g + i, v_get(g + i, last - i) * f, last - i);
+    if (c < 1 || c != c) FN_VECTORS(seg->n, v_put(g + i, v_get(g + i, m) * f, m););
 }
 FN_KERNEL(grad_scale) { each(args, t, scale_piece); }
 
 /* g = min(max(g, -bound), bound), NaN kept */
-static void clamp_piece(const fn_optim_args *a, const fn_seg *seg, int64_t first, int64_t last) {
+static void clamp_piece(const fn_optim_args *a, const fn_seg *seg) {
     const vec high = v_set1((fn_t)a->s), low = -high;
     fn_t *g = seg->g;
-    for (int64_t i = first; i < last; i += FN_VL)
-        v_put(g + i, v_min(high, v_max(low, v_get(g + i, last - i))), last - i);
+    FN_VECTORS(seg->n, v_put(g + i, v_min(high, v_max(low, v_get(g + i, m))), m););
 }
 FN_KERNEL(grad_clamp) { each(args, t, clamp_piece); }

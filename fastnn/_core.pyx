@@ -27,12 +27,12 @@ cdef extern from *:
     static FN_TLS int fn_tls_no_grad;             /* 1: this thread records no tape */
     static FN_TLS PyObject *fn_tls_recorder;      /* borrowed: the recorder open on this thread, or NULL */
     static FN_TLS uint64_t fn_tls_rng[2];         /* seed and counter of the random op under way, eager */
-    static PyObject *fn_new_object(PyTypeObject *type, PyObject *args) { return type->tp_new(type, args, NULL); }
+    static PyObject *fn_new_object(PyTypeObject *by, PyTypeObject *type, PyObject *args) { return by->tp_new(type, args, NULL); }
     """
     int fn_tls_no_grad
     PyObject *fn_tls_recorder
     uint64_t fn_tls_rng[2]
-    object fn_new_object(PyTypeObject *type, object args)
+    object fn_new_object(PyTypeObject *by, PyTypeObject *type, object args)
 
 
 class CaptureError(RuntimeError):

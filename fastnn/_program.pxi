@@ -122,13 +122,14 @@ cdef class Program:
     cdef bint held(self) except -1:
         """Does anyone else hold a gradient that a replay would overwrite but a fresh step would not? Other programs do not count, which add to
         it or step by it: their guards want it where it is."""
-        cdef TensorBase leaf, g
+        cdef TensorBase g
+        cdef tuple exit
         cdef Py_ssize_t more, of_storage
         cdef dict known = None
         for exit in self.exits:
-            if exit[2]:
-                leaf, g = exit[0], exit[1]
-                more, of_storage = Py_REFCNT(g) - 2 - (leaf.grad_ is g), storage_refs(g) - 1
+            if exit[2] is True:
+                g = <TensorBase>exit[1]
+                more, of_storage = Py_REFCNT(g) - 2 - ((<TensorBase>exit[0]).grad_ is g), storage_refs(g) - 1
                 if more > 0 or of_storage > 0:
                     known = self.known_to_others() if known is None else known
                     if more > known.get(id(g), 0) or of_storage > known.get(<uintptr_t><PyObject *>g.storage, 0):
@@ -149,28 +150,27 @@ cdef class Program:
 
     cdef int run(self) except -1:
         """0, or 1 if nothing was run: the program does not fit any more."""
-        cdef Storage s
         cdef Generator g
-        cdef TensorBase leaf
+        cdef uint64_t *words
+        cdef tuple exit
         for o in self.optimizers:
             if sync_options(o):          # it has state that this program does not know
                 return 1
         self.settle()
         for entry in self.generators:
-            g, s = entry[0], entry[1]
-            (<uint64_t *>s.ptr)[0], (<uint64_t *>s.ptr)[1] = g.seed_, g.counter_
+            g, words = entry[0], <uint64_t *>(<Storage>entry[1]).ptr
+            words[0], words[1] = g.seed_, g.counter_
             g.counter_ += <uint64_t>entry[2]
         for s in self.written:
-            s.version += 1
+            (<Storage>s).version += 1
         if self.work < _KEEP_GIL:
             fn_run(self.calls, self.n, self.team)
         else:
             with nogil:
                 fn_run(self.calls, self.n, self.team)
         for exit in self.exits:
-            leaf = exit[0]
-            if leaf.grad_ is not exit[1]:
-                leaf.grad_ = exit[1]
+            if (<TensorBase>exit[0]).grad_ is not exit[1]:
+                (<TensorBase>exit[0]).grad_ = <TensorBase>exit[1]
                 touch()
         return 0
 

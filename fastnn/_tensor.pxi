@@ -205,8 +205,8 @@ cdef int64_t _dim(dim, int ndim) except -1:
 
 
 cdef inline TensorBase bare_tensor():
-    """A new instance of the public class, fields to be filled."""
-    return <TensorBase>fn_new_object(<PyTypeObject *>_tensor_type, _no_args)
+    """A new instance of the public class, fields to be filled. That class's own __new__ is Python, for users: it is passed over."""
+    return <TensorBase>fn_new_object(<PyTypeObject *>TensorBase, <PyTypeObject *>_tensor_type, _no_args)
 
 
 cdef int64_t count(int ndim, const int64_t *shape) except -1:
