@@ -46,6 +46,7 @@ enum { AS_IT_LIES, TILES, LINES };
 #define MEET_PART 64             /* rows of b in a part of k */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
+#define NEAR_NUMBERS 2048        /* of an operand beside another in the nearest cache */
 #define SPLIT_DEPTH 1024         /* of k in one pass of SPLIT, a quarter where there are more than */
 #define SPLIT_LONG 4096
 #define SPLIT_BYTES 1572864      /* of lanes split at once, most of the second-level cache, */
@@ -518,9 +519,26 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
 #endif
 }
 
+/* The first m rows of a product that the nearest cache holds, of whole vectors: ROWS without a plan, which would take as long. */
+static int near_product(const fn_gemm_args *g, int64_t m) {
+    const int64_t N = g->N, K = g->K;
+    const int turned = g->b_k == 1;
+    if (g->M * K > NEAR_NUMBERS || N * K > NEAR_NUMBERS || N % FN_VL || g->batch != 1 || g->beta || g->packed || g->act > FN_ACT_RELU
+        || turned == (g->b_n == 1) || splits(g) || form_of(g) != ROWS) return 0;
+    _Alignas(FN_ALIGN) fn_t panels[2 * NEAR_NUMBERS];
+    fn_brgemm b = {.c = g->c, .ldc = g->ldc, .init = g->bias, .a = g->a, .a_m = g->a_m, .a_k = g->a_k, .b = g->b, .b_k = g->b_k,
+                   .b_panel = FN_NR, .m = m, .n = N, .k = K, .count = 1, .nv = 2, .relu = g->act == FN_ACT_RELU};
+    if (turned) {
+        pack_lanes(panels, FN_NR, FN_NR * K, g->b, 1, g->b_n, K, N);
+        b.b = panels, b.b_k = FN_NR, b.b_panel = FN_NR * K;
+    }
+    FN_BELOW(brgemm)(&b);
+    return 1;
+}
+
 FN_KERNEL(gemm) {
     const fn_gemm_args *g = args;
-    if (g->batch == 0 || g->M == 0 || g->N == 0) return;
+    if (g->batch == 0 || g->M == 0 || g->N == 0 || (t.size == 1 && near_product(g, g->M))) return;
     plan p;
     plan_whole(&p, g);
     if (p.addends > 1) {
@@ -552,7 +570,7 @@ int64_t FN_NAME(gemm_rows_work)(const fn_gemm_args *g) {
     return room(&p, 1);
 }
 void FN_NAME(gemm_rows)(const fn_gemm_args *g, int64_t m) {
-    if (m == 0 || g->N == 0) return;
+    if (m == 0 || g->N == 0 || near_product(g, m)) return;
     plan p;
     plan_rows(&p, g);
     if (p.turned) p.L = m;

@@ -79,8 +79,11 @@ FN_INLINE void turn_rows(fn_t *tile, const fn_t *x, int64_t C, int m) {
         for (int k = 0; k < m; k++) tile[c * FN_VL + k] = x[k * C + c];
 }
 FN_INLINE void turn_back(fn_t *x, const fn_t *tile, int64_t C, int m) {
-    for (int k = 0; k < m; k++)
-        for (int64_t c = 0; c < C; c++) x[k * C + c] = tile[c * FN_VL + k];
+    for (int k = 0; k < m; k += FN_PIECE) {
+        vec v[FN_PIECE];
+        v_load_turned(v, tile + k, FN_VL, FN_VL);
+        for (int q = 0; q < FN_PIECE && k + q < m; q++) v_put(x + (k + q) * C, v[q], C);
+    }
 }
 
 /* m columns from j on of row r; or, of C <= FN_VL classes side by side, the m rows from j on, turned: alone they would leave lanes idle. */

@@ -4,9 +4,23 @@ cdef extern from "pythread.h":
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int until_signal) nogil
 
 
+cdef struct _mode:                       # the part of a key that holds for all calls as they come
+    int no_grad, threads
+    const fn_table *table
+
+
+cdef _mode _mode_now() noexcept:
+    return _mode(fn_tls_no_grad != 0, _threads, fn_table_now())
+
+
+cdef bint _same_mode(_mode a, _mode b) noexcept:
+    return a.no_grad == b.no_grad and a.threads == b.threads and a.table == b.table
+
+
 cdef class Entry:
     """One key of a captured function: recorded once, then a program, or left eager."""
-    cdef object signature
+    cdef tuple arguments, options        # _parts of them
+    cdef _mode mode
     cdef Guards guards
     cdef list first                      # calls of the first recording
     cdef object first_plain
@@ -68,11 +82,9 @@ cdef class Captured:
         self.acquire()
         try:
             self.ticks += 1
-            signature = None
             entry = self.last
-            if entry is None or kwargs or not _matches(entry.signature, args) or not self.fits(entry):
-                signature = _signature(args, kwargs)
-                entry = self.find(signature)
+            if entry is None or kwargs or not _matches(entry, args) or not self.fits(entry):
+                entry = self.find(tuple([_part(a) for a in args]), tuple([(k, _part(v)) for k, v in kwargs.items()]))
             entry.used = self.ticks
             self.last = entry if not kwargs else None
             if entry.eager is not None:
@@ -94,12 +106,13 @@ cdef class Captured:
         entry.valid = _guard_counter
         return True
 
-    cdef Entry find(self, signature):
-        """The entry for this call; stale ones of the same signature go, and beyond the limit the least lately used."""
+    cdef Entry find(self, tuple arguments, tuple options):
+        """The entry for this call; stale ones of the same key go, and beyond the limit the least lately used."""
         cdef Entry entry, oldest
         cdef int state
+        cdef _mode mode = _mode_now()
         for entry in list(self.entries):
-            if entry.signature == signature:
+            if _same_mode(entry.mode, mode) and entry.arguments == arguments and entry.options == options:
                 state = entry.guards.check() if entry.guards is not None else STALE
                 if state == HOLDS:
                     entry.valid = _guard_counter
@@ -113,7 +126,7 @@ cdef class Captured:
                     oldest = entry
             self.entries.remove(oldest)
         entry = Entry.__new__(Entry)
-        entry.signature = signature
+        entry.arguments, entry.options, entry.mode = arguments, options, mode
         self.entries.append(entry)
         return entry
 
@@ -236,12 +249,6 @@ cdef tuple _described(fn_call *c):
     return fn_ops[c.op].name.decode() + " of sums" * summed_ahead(c), DTYPE_NAMES[c.dtype]
 
 
-cdef tuple _signature(tuple args, dict kwargs):
-    """The part of a key that the call itself shows."""
-    return (tuple([_part(a) for a in args]), tuple([(k, _part(v)) for k, v in kwargs.items()]), bool(fn_tls_no_grad), _threads,
-            <uintptr_t>fn_table_now())
-
-
 cdef int64_t _input_strides(TensorBase t, int64_t *s) noexcept:
     """The strides of the buffer for an input, and returned, the elements it spans. They are t's, but gaps shrink to one element: whatever a kernel
     may ask of strides (which are 0 or 1, which dimensions join, how they are ordered) has the same answer, so results have the same bits."""
@@ -283,16 +290,15 @@ cdef object _part(a):
     return (type(a), a)
 
 
-cdef bint _matches(tuple signature, tuple args) except -1:
-    """Do args have this signature? The quick form of _signature(args, {}) == signature."""
+cdef bint _matches(Entry entry, tuple args) except -1:
+    """Is this the entry's key, without options? The quick form of what find() compares."""
     cdef TensorBase t
-    cdef tuple parts = signature[0], part
+    cdef tuple part
     cdef int i, k
-    if len(parts) != len(args) or signature[1] or signature[2] != bool(fn_tls_no_grad) or signature[3] != _threads \
-            or signature[4] != <uintptr_t>fn_table_now():
+    if len(entry.arguments) != len(args) or len(entry.options) or not _same_mode(entry.mode, _mode_now()):
         return False
     for i in range(len(args)):
-        a, part = args[i], parts[i]
+        a, part = args[i], <tuple>entry.arguments[i]
         if isinstance(a, TensorBase):
             t = a
             if len(part) != 3 or part[0] != t.dtype_ or part[2] is not None or not is_dense(t) or len(part[1]) != t.ndim \

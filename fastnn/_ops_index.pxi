@@ -74,10 +74,11 @@ cdef int index_check(TensorBase idx, TensorBase said, int64_t low, int64_t n, ki
 cdef int64_t first_outside(TensorBase t, int64_t low, int64_t n, int64_t but) except -2:
     """The flat index of the first of dense int64 numbers that is neither in low..n-1 nor `but`, or -1."""
     cdef const int64_t *p = <const int64_t *>rd(t)
+    cdef uint64_t begin = <uint64_t>low, count = <uint64_t>(n - low)
     cdef int64_t i
     cdef bint bad = False
     for i in range(t.numel_):
-        bad |= ((p[i] < low) | (p[i] >= n)) & (p[i] != but)
+        bad |= (<uint64_t>p[i] - begin >= count) & (p[i] != but)
     for i in range(t.numel_ if bad else 0):
         if (p[i] < low or p[i] >= n) and p[i] != but:
             return i
