@@ -165,15 +165,26 @@ static int64_t room(const filtering *g, int threads) {
     return SIZE * (FLAGS + up(g->I, WHOLE) + (p.parts ? threads : 1) * (v_room(&p) + z_room(&p)) + blocks * u_room(&p));
 }
 
+/* What the tiles behind a chunk's read: of x and dy, a row of tiles further on. Those of dilated filters do not follow one another. */
+static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
+    if (g->dil > 1) return (feed){.images = 0};
+    const int64_t x = g->N * g->H * g->W * g->I / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, next = from + count + across_of(g);
+    return (feed){.at = {g->x + next * x, g->y + next * y}, .images = 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->blocks)};
+}
+
 /* dU of part i, by one thread */
 static void add_part(const filtering *g, const plan *p, fn_t *du, fn_t *v, fn_t *z, const fn_t *zeros, int64_t i) {
     const int64_t begin = p->chunks * i / p->parts, end = p->chunks * (i + 1) / p->parts;
     for (int64_t c = begin; c < end; c++) {
         const int64_t from = p->tiles * c / p->chunks, count = p->tiles * (c + 1) / p->chunks - from;
-        transform_x(g, v, p->v_plane, p->chunk, 0, zeros, from, count);
+        feed f = feed_of(g, p, from, count);
+        if (g->dil == 1) tiles_x(1, g, v, p->v_plane, p->chunk, 0, zeros, from, count);
+        else transform_x(g, v, p->v_plane, p->chunk, 0, zeros, from, count);
         transform_dy(g, p, z, 0, from, count);
-        for (int64_t j = 0; j < p->blocks * PLANES; j++)
+        for (int64_t j = 0; j < p->blocks * PLANES; j++) {
+            fetch(&f);
             multiply(g, p, du + j / PLANES * u_room(p), v, z, j / PLANES, j % PLANES, count, c == begin);
+        }
     }
 }
 
