@@ -186,7 +186,14 @@ FN_APART void elem_walk(const elem_space *w, fn_team t) {
     int64_t lo, hi;
     fn_share(elem_count(w->ndim, w->n), FN_ALIGN, t, &lo, &hi);
     if (lo == hi) return;
-    if (w->ndim == 1 || w->n[w->ndim - 1] >= ELEM_ROW) elem_rows(w, lo, hi, buffer);
+    void *x[ELEM_SIDES];
+    int dense = w->ndim == 1;
+    for (int k = 0; k < w->sides; k++) {
+        dense = dense && w->e[k].s && w->e[k].s[0] == 1;
+        x[k] = w->e[k].p + lo * w->e[k].size;
+    }
+    if (dense) w->body(w->args, hi - lo, x);
+    else if (w->ndim == 1 || w->n[w->ndim - 1] >= ELEM_ROW) elem_rows(w, lo, hi, buffer);
     else elem_chunks(w, lo, hi, buffer);
 }
 
