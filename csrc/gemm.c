@@ -524,7 +524,7 @@ static int near_product(const fn_gemm_args *g, int64_t m) {
     const int64_t N = g->N, K = g->K;
     const int turned = g->b_k == 1;
     if (g->M * K > NEAR_NUMBERS || N * K > NEAR_NUMBERS || N % FN_VL || g->batch != 1 || g->beta || g->packed || g->act > FN_ACT_RELU
-        || turned == (g->b_n == 1) || splits(g) || form_of(g) != ROWS) return 0;
+        || turned == (g->b_n == 1) || splits(g) || (turned && form_of(g) != ROWS)) return 0;
     _Alignas(FN_ALIGN) fn_t panels[2 * NEAR_NUMBERS];
     fn_brgemm b = {.c = g->c, .ldc = g->ldc, .init = g->bias, .a = g->a, .a_m = g->a_m, .a_k = g->a_k, .b = g->b, .b_k = g->b_k,
                    .b_panel = FN_NR, .m = m, .n = N, .k = K, .count = 1, .nv = 2, .relu = g->act == FN_ACT_RELU};

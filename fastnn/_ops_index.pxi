@@ -76,11 +76,11 @@ cdef int64_t first_outside(TensorBase t, int64_t low, int64_t n, int64_t but) ex
     cdef const int64_t *p = <const int64_t *>rd(t)
     cdef uint64_t begin = <uint64_t>low, count = <uint64_t>(n - low)
     cdef int64_t i
-    cdef bint bad = False
+    cdef bint outside = False
     for i in range(t.numel_):
-        bad |= (<uint64_t>p[i] - begin >= count) & (p[i] != but)
-    for i in range(t.numel_ if bad else 0):
-        if (p[i] < low or p[i] >= n) and p[i] != but:
+        outside |= <uint64_t>p[i] - begin >= count
+    for i in range(t.numel_ if outside else 0):
+        if <uint64_t>p[i] - begin >= count and p[i] != but:
             return i
     return -1
 
