@@ -186,15 +186,17 @@ FN_APART void elem_walk(const elem_space *w, fn_team t) {
     int64_t lo, hi;
     fn_share(elem_count(w->ndim, w->n), FN_ALIGN, t, &lo, &hi);
     if (lo == hi) return;
-    void *x[ELEM_SIDES];
     int dense = w->ndim == 1;
-    for (int k = 0; k < w->sides; k++) {
-        dense = dense && w->e[k].s && w->e[k].s[0] == 1;
-        x[k] = w->e[k].p + lo * w->e[k].size;
+    for (int k = 0; k < w->sides; k++) dense = dense && w->e[k].s && w->e[k].s[0] == 1;
+    if (dense) {
+        void *x[ELEM_SIDES];
+        for (int k = 0; k < w->sides; k++) x[k] = w->e[k].p + lo * w->e[k].size;
+        w->body(w->args, hi - lo, x);
+    } else if (w->ndim == 1 || w->n[w->ndim - 1] >= ELEM_ROW) {
+        elem_rows(w, lo, hi, buffer);
+    } else {
+        elem_chunks(w, lo, hi, buffer);
     }
-    if (dense) w->body(w->args, hi - lo, x);
-    else if (w->ndim == 1 || w->n[w->ndim - 1] >= ELEM_ROW) elem_rows(w, lo, hi, buffer);
-    else elem_chunks(w, lo, hi, buffer);
 }
 
 /* The sides of an fn_elem_args: y of y_size bytes, a, then b or the scalar (binary), then c of c_size bytes. */

@@ -116,7 +116,7 @@ STEPS(sgd) {
 }
 OPTIMIZER(sgd)
 
-/* AdamW shrinks p by 1 - lr decay and has no decay in d;  m += (1 - beta1) (d - m);  v = beta2 v + (1 - beta2) d^2;
+/* AdamW shrinks p by 1 - lr decay and has no decay in d;  m += (1 - beta1) (d - m), here mean;  v = beta2 v + (1 - beta2) d^2;
  * vmax = max(vmax, v) takes v's place if amsgrad;  p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps) */
 STEPS(adam) {
     const double *h = seg->hyper, *at = seg->step;
@@ -267,7 +267,7 @@ static void scale_piece(const fn_optim_args *a, const fn_seg *seg) {
     const double c = a->s / (*a->norm + 1e-6);
     const vec f = v_set1((fn_t)c);
     fn_t *g = seg->g;
-    if (c < 1 || c != c) FN_VECTORS(seg->n, v_put(g + i, v_get(g + i, m) * f, m););
+    if (!(c >= 1)) FN_VECTORS(seg->n, v_put(g + i, v_get(g + i, m) * f, m););
 }
 FN_KERNEL(grad_scale) { each(args, t, scale_piece); }
 
