@@ -139,6 +139,14 @@ FN_KERNEL(avg_pool2d_fwd) {
         avg_short(a, &down, &across, t);
         return;
     }
+    if (!a->last && P == 1 && Q == 1) {
+        const window u = window_of(&down, 0), v = window_of(&across, 0);
+        const fn_t divisor = divisor_of(a, u, v), *const x = (const fn_t *)a->x + (u.lo + u.from) * a->W;
+        if (v.to - v.from == a->W) {             /* one window over whole rows of a plane, which follow one another */
+            ROWS(a, 1, ((fn_t *)a->y)[i] = sum_of(x + i * a->H * a->W, (u.to - u.from) * a->W) / divisor;);
+            return;
+        }
+    }
     const int single = one_by_one(a);
     window first[LINE];
     for (int64_t q = 0; single && q < Q && q < LINE; q++) first[q] = window_of(&across, q);
@@ -297,11 +305,11 @@ FN_KERNEL(avg_pool2d_bwd) {
     const held rows = held_in(&down, holding), columns = held_in(&across, holding + H);
     fn_t *const line = (fn_t *)(holding + H + W);
     const counts of = counts_in(a, &down, &across, line + Q);
-    if (!a->last && a->P == 1 && Q == 1 && rows.of[0].n && rows.of[H - 1].n && columns.of[0].n && columns.of[W - 1].n) {
+    const fn_t by = H && W ? share_of(a, rows.of[0], columns.of[0]) : 0;
+    if (!a->last && a->P == 1 && Q == 1 && by != 0 && rows.of[0].n && rows.of[H - 1].n && columns.of[0].n && columns.of[W - 1].n) {
         ROWS(a, 1, {                         /* one window over the whole plane: one value */
             fn_t *const dx = (fn_t *)a->dx + i * H * W;
-            avg_pixels_bwd(a, of, columns.of, rows.of[0], dx, (const fn_t *)a->dy + i, 0, 1, 1);
-            const vec same = v_set1(dx[0]);
+            const vec same = (v_zero() + v_set1(((const fn_t *)a->dy)[i])) * v_set1(by);
             FN_VECTORS(H * W, v_put(dx + i, same, m););
         });
         return;

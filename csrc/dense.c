@@ -74,11 +74,23 @@ static void sum_rows(fn_t *y, const fn_t *x, int64_t ldx, int64_t rows, int64_t 
     v_store_n(y + whole * FN_VL, acc, rest);
 }
 
+/* dw of a single row of x, along its rows, by the one multiply-add that gemm's sums would be. */
+static void outer(const fn_dense_args *d, fn_team t) {
+    int64_t lo, hi;
+    fn_share(d->N, 1, t, &lo, &hi);
+    for (int64_t n = lo; n < hi; n++) {
+        const vec s = v_set1(((const fn_t *)d->dy)[n]);
+        fn_t *const dw = (fn_t *)d->dw + n * d->ldw;
+        FN_VECTORS(d->K, v_put(dw + i, v_fma(s, v_get((const fn_t *)d->x + i, m), v_zero()), m););
+    }
+}
+
 FN_KERNEL(dense_bwd_w) {
     const fn_dense_args *d = args;
     const int64_t M = d->M, N = d->N, parts = sum_parts(d), block = COLUMNS * FN_VL, blocks = (N + block - 1) / block;
     const fn_gemm_args g = bwd_w(d);
-    if (d->dw) FN_NAME(gemm)(&g, t);
+    if (d->dw && M == 1) outer(d, t);
+    else if (d->dw) FN_NAME(gemm)(&g, t);
     if (!d->db) return;
     fn_t *const db = d->db, *const sums = parts == 1 ? db : (fn_t *)((char *)d->work + dw_work(d, t.size));
     int64_t lo, hi;
