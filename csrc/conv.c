@@ -39,15 +39,16 @@ typedef struct {
 } corr;
 
 static inline int64_t taps_of(const corr *c) { return c->h.taps * c->w_.taps; }
-/* The cost of an output pixel in vector multiply-adds: PIXELS turns its results, and computes between rows too. */
+/* The cost of an output pixel in vector multiply-adds: PIXELS turns its results, and computes between rows too. Its blocks
+ * hold rows outside of the image as zeros, so taps must not be far apart. */
 static int fewer(const corr *c) {
     const double sums = (double)(c->I * taps_of(c)), waste = (double)c->cols / (double)most(c->w_.out, 1);
-    return c->h.step == 1 && c->w_.step == 1 &&
+    return c->h.step == 1 && c->w_.step == 1 && (c->h.taps - 1) * c->h.dil <= 2 * c->h.in &&
            ((double)c->O / FN_VL) * sums * waste + 0.5 * (double)c->O + (double)c->I < (double)over(c->O, FN_VL) * sums;
 }
 
 static void arrange(corr *c) {
-    const int64_t Q = c->w_.out, reach = c->h.taps ? (c->h.taps - 1) * c->h.dil + 1 : 1;
+    const int64_t Q = c->w_.out;
     c->cols = c->w_.taps ? (Q - 1) * c->w_.step + (c->w_.taps - 1) * c->w_.dil + 1 : 0;
     c->form = fewer(c) ? PIXELS : CHANNELS;
     c->pixel = c->form == PIXELS ? 1 : pixel_of(c->I, c->w_.step);
@@ -63,8 +64,9 @@ static void arrange(corr *c) {
     c->sliding = FN_SLIDES && c->form == CHANNELS && !small_images(c->N, Q) && c->nv == 1 &&
                  c->w_.step == 1 && c->w_.dil == 1 && (c->w_.taps == 3 || c->w_.taps == 5) &&
                  c->I * c->w_.taps > 8 && (Q % 4 == 0 || Q % 5 == 0);
-    /* a block of `rows` output rows needs (rows - 1) * step + reach input rows, of each of I planes in PIXELS */
-    const int64_t planes = c->form == PIXELS ? c->I : 1;
+    /* a block of `rows` output rows needs (rows - 1) * step + reach input rows, but `held` at most, of each of I planes in PIXELS */
+    const int64_t planes = c->form == PIXELS ? c->I : 1, held = c->form == PIXELS ? INT64_MAX : c->h.in;
+    const int64_t reach = least(most((c->h.taps - 1) * c->h.dil, 0) + 1, held);
     const int64_t bytes = c->form == CHANNELS ? BLOCK : c->form == PIXELS ? MIDDLE : NEAR;
     const int64_t each = most(planes * c->cols * c->pixel + (c->form == PIXELS ? c->O * c->cols : 0), 1) * SIZE;
     c->rows = most(least(c->h.out, (bytes / each - reach) / most(c->h.step, 1) + 1), 1);
@@ -78,7 +80,7 @@ static void arrange(corr *c) {
         c->room = up(c->t_room + 2 * taps_of(c) * 8 / SIZE + SPARE, 64);
         return;
     }
-    c->x_room = c->in_place ? 0 : up(planes * (((c->rows - 1) * c->h.step + reach) * c->pitch) + SPARE, 64);
+    c->x_room = c->in_place ? 0 : up(planes * least((c->rows - 1) * c->h.step + reach, held) * c->pitch + SPARE, 64);
     if (c->form == PIXELS) {
         c->t_room = c->O * (up(c->rows * c->cols, c->width) + FN_VL);
     } else {

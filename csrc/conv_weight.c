@@ -55,7 +55,7 @@ static grad grad_of(const fn_conv_args *args) {
                        turn < 0.75 * tile;
     const double least_cost = turned ? turn : tile;
     d.form = a->stride_w == 1 && lanes < 0.8 * least_cost ? LANES : turned ? TURNED : TILES;
-    const int64_t reach = (a->R - 1) * a->dil_h + 1;
+    const int64_t reach = least((a->R - 1) * a->dil_h + 1, a->H);
     d.cols = (Q - 1) * a->stride_w + (a->S - 1) * a->dil_w + 1;
     const int whole = d.O % FN_VL == 0 && a->dy_c == 1 && a->dy_w * SIZE % PAGE && a->dy_w >= d.O;
     d.x_in_place = d.form != LANES && lies_well(&d.v, d.cols, a->x_c, a->x_w, d.I) &&
@@ -82,7 +82,7 @@ static grad grad_of(const fn_conv_args *args) {
     d.rows = least(P, over(d.form == LANES ? 4 * SUM_PIXELS : SUM_PIXELS, most(Q, 1)));
     d.rows = most(least(d.rows, fit / a->stride_h + 1), 1);
     d.rows = most(over(P, most(over(P, d.rows), 1)), 1), d.blocks = over(P, d.rows);
-    const int64_t x_image = ((d.rows - 1) * a->stride_h + reach) * row;
+    const int64_t x_image = least((d.rows - 1) * a->stride_h + reach, a->H) * row;
     d.image = d.x_in_place ? a->x_n : x_image;
     const int64_t images = least(over(SUM_PIXELS, most(P * Q, 1)), 2 * BLOCK / most(x_image * SIZE, 1));
     d.images = d.rows == P ? most(least(N, images), 1) : 1;

@@ -264,7 +264,8 @@ static lanes lanes_of(const fn_conv_args *a, int64_t backward) {
     int64_t high;
     const int64_t step = backward ? 1 : a->stride_w;
     span_of(a, backward, 1, c.down, &c.low_h, &c.high_h), span_of(a, backward, 0, c.across, &c.low_w, &high);
-    const int64_t span = c.high_h - c.low_h + 1; c.ring = span; c.outs = over(c.Q, c.across);
+    const int64_t span = least(c.high_h - c.low_h + 1, c.H);
+    c.ring = span, c.outs = over(c.Q, c.across);
     c.wide = strip_width(c.outs);
     const int64_t strips = over(c.outs, c.wide), bytes = c.ring * c.I * FN_VBYTES;
     const int64_t fit = most((LANES / bytes - (high - c.low_w)) / (c.wide * step), 1);

@@ -183,7 +183,7 @@ typedef struct {
 
 static side side_of(const fn_conv_args *a) {
     const int64_t far = (a->S - 1) * a->dil_w;
-    side d = {.I = a->C / a->G, .chunks = over(a->K, FN_VL), .ring = (a->R - 1) * a->dil_h + 1};
+    side d = {.I = a->C / a->G, .chunks = over(a->K, FN_VL), .ring = least((a->R - 1) * a->dil_h + 1, a->H)};
     d.taps = d.I * a->R * a->S, d.each = (d.taps + 1) * FN_VL, d.all = up(d.chunks * d.each, 64);
     const int64_t row = a->W * a->C * SIZE * a->stride_h, fit = most((LANES / (d.ring * FN_VBYTES) - far) / a->stride_w / TOGETHER, 1) * TOGETHER;
     d.cols = least(up(over(a->Q, most(over(a->Q, fit), 1)), TOGETHER), most(a->Q, 1));

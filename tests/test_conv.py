@@ -206,6 +206,30 @@ def test_changing_image_sizes_share_memory():
     assert _core.memory_info()["peak_in_use"] <= 1.5 * most
 
 
+@pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("N, C, K, H, W, groups, stride", [
+    (40, 16, 32, 3, 4, 1, 1), (2, 3, 5, 6, 7, 1, 1), (2, 64, 2, 6, 7, 1, 1), (2, 64, 64, 16, 16, 1, 2), (1, 32, 32, 9, 9, 4, 1),
+    (2, 64, 64, 9, 9, 64, 1)])
+def test_all_taps_but_the_middle_far_outside(N, C, K, H, W, groups, stride, size, layout, isa):
+    """The 1x1 filter in the middle does the work; rows between the taps, gigabytes of them, take no memory."""
+    rng = np.random.default_rng(0)
+    x = laid_images(rng.standard_normal((N, C, H, W)).astype(np.float32), layout).numpy()
+    weight, m = rng.standard_normal((K, C // groups, size, size)).astype(np.float32), size // 2
+    middle, options = weight[:, :, m:m + 1, m:m + 1].copy(), {"stride": stride, "groups": groups}
+    far = {**options, "padding": 3000 * m, "dilation": 3000}
+    _core.reset_peak_memory()
+    before = _core.memory_info()["in_use"]
+    y = kernels.conv2d_forward(x, weight, **far)
+    dx, dw, db = kernels.conv2d_backward(y, x, weight, **far)
+    assert _core.memory_info()["peak_in_use"] - before < 1 << 27
+    want = kernels.conv2d_forward(x, middle, **options)
+    want_dx, want_dw, want_db = kernels.conv2d_backward(want, x, middle, **options)
+    for a, b in ((y, want), (dx, want_dx), (dw[:, :, m:m + 1, m:m + 1], want_dw), (db, want_db)):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5 * np.abs(b).max())
+    assert not np.delete(dw.reshape(K, -1, size * size), size * m + m, 2).any()
+
+
 # ---- messages --------------------------------------------------------------------------------------------------------------
 
 X, WEIGHT, POINT = (8, 3, 32, 32), (16, 3, 3, 3), (16, 3, 1, 1)
