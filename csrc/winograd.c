@@ -11,41 +11,52 @@
 #include "winograd.h"
 
 #define ROWS (FN_ROWS2 == 14 ? 14 : 12)      /* tiles that pass together through the products */
+#define FEW 8                    /* fewer, where these waste more of a last block */
 #define CHUNKS 32                /* of FN_VL channels: a stretch of the sum over channels */
 #define AHEAD 4                  /* input channels whose weights are fetched ahead of their transform */
 
 /* Either U, of all filters, is kept, and passes over the tiles that a thread has transformed; or V, of a group of tiles,
- * lies in memory and passes over a panel of filters that a thread has transformed. */
+ * lies in memory and passes over a panel of filters that a thread has transformed. Tiles of one group do not feed a team:
+ * there each thread has panels of its own, and transforms all tiles. Neither a sum nor its order depends on any of this. */
 typedef struct {
-    int64_t kept;
+    int64_t kept, apart;                     /* apart: panels are the threads' own */
+    int64_t rows;                            /* tiles of a block */
     int64_t place;               /* M lies in V's place: a vector of filters, whose tiles and sums one nearest cache holds */
     int64_t width;               /* output channels of a panel: FN_NR, or a vector if that is all */
     int64_t tiles, panels;       /* of all images; of output channels */
-    int64_t groups, blocks;      /* groups of tiles; blocks of a group, ROWS tiles each */
+    int64_t groups, blocks;      /* groups of tiles; blocks of a group */
     int64_t deep, some;          /* input channels that U holds; tiles that M holds */
     int64_t v_plane, u_plane, m_plane;       /* elements from plane to plane */
 } plan;
 
-static plan plan_of(const filtering *g) {
-    plan p = {.width = least(g->O, FN_NR), .tiles = tiles_of(g), .panels = over(g->O, FN_NR), .deep = g->I};
+/* Of so many tiles, shared by so many: a block costs its rows and the weights that they meet. */
+static int64_t rows_of_blocks(int64_t tiles, int64_t sharers) {
+    const int64_t wide = over(over(tiles, ROWS), sharers) * (ROWS + 1), low = over(over(tiles, FEW), sharers) * (FEW + 1);
+    return low < wide ? FEW : ROWS;
+}
+static plan plan_of(const filtering *g, int team) {
+    plan p = {.width = least(g->O, FN_NR), .rows = ROWS, .tiles = tiles_of(g), .panels = over(g->O, FN_NR), .deep = g->I};
     const int64_t channel = PLANES * SIZE, u = p.panels * p.width * g->I * channel, v = p.tiles * g->I * channel;
     const int64_t held = most(ROWS, least(9 * ROWS, CACHE / (channel * (g->I + p.width)) / ROWS * ROWS));
     /* bytes moved: written once, read once for each group of tiles or panel */
     p.kept = p.width == FN_VL || u <= CACHE || u * (2 + over(p.tiles, held)) <= v * (2 + p.panels);
     if (!p.kept) p.deep = least(g->I, most(FN_VL, CACHE / (channel * p.width) / FN_VL * FN_VL));
-    p.place = p.width == FN_VL && u <= CACHE;
-    const int64_t most_tiles = !p.kept ? (p.deep < g->I ? 9 : 36) * ROWS : u > CACHE ? held : p.place ? ROWS : least(held, 2 * ROWS);
+    p.apart = team && p.kept && u <= CACHE && g->O > FN_VL && p.tiles <= 2 * ROWS;
+    if (p.apart && p.panels == 1) p.width = FN_VL, p.panels = g->O / FN_VL;
+    if (p.width == FN_VL) p.rows = rows_of_blocks(p.tiles, p.apart ? 1 : 1 + team);
+    p.place = p.width == FN_VL && u <= CACHE && !p.apart;
+    const int64_t most_tiles = !p.kept ? (p.deep < g->I ? 9 : 36) * ROWS : u > CACHE ? held : p.place ? p.rows : least(held, 2 * ROWS);
     p.groups = over(p.tiles, most_tiles);
-    p.blocks = over(over(p.tiles, ROWS), p.groups);
-    p.some = (p.kept || p.deep < g->I ? p.blocks : least(p.blocks, 8)) * ROWS;
-    p.v_plane = p.blocks * ROWS * g->I + FN_VL;
+    p.blocks = over(over(p.tiles, p.rows), p.groups);
+    p.some = (p.kept || p.deep < g->I ? p.blocks : least(p.blocks, 8)) * p.rows;
+    p.v_plane = p.blocks * p.rows * g->I + FN_VL;
     p.u_plane = (p.deep + 1) * p.width;
     p.m_plane = p.place ? p.v_plane : p.some * p.width + FN_VL;
     return p;
 }
 
 /* Of a group: all but the last end with a block. */
-static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles, over(p->tiles, ROWS) * group / p->groups * ROWS); }
+static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles, over(p->tiles, p->rows) * group / p->groups * p->rows); }
 
 /* ---- forward, and backward to the input -------------------------------------------------------------------------- */
 
@@ -89,23 +100,27 @@ static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t pane
 
 /* M[plane][t][FN_VL] = V U, all of it, for `count` tiles and at most a vector of filters: a call for each block and plane would cost as
  * much as its few sums. Of the last block, tiles that are none are computed too. M may be V where that is one block. */
-static void multiply_narrow(const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count, feed *f) {
+FN_INLINE void narrow(const int rows, const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count, feed *f) {
     const int64_t I = g->I, m_plane = p->m_plane, v_plane = p->v_plane, u_plane = p->u_plane;
     for (int64_t q = 0; q < PLANES; q++, m += m_plane, v += v_plane, u += u_plane) {
         const fn_t *a = v;
         fetch(f);
-        for (int64_t b = 0; b < count; b += ROWS) {
+        for (int64_t b = 0; b < count; b += rows) {
             const fn_t *u_i = u;
             vec acc[ROWS];
-            UNROLL for (int r = 0; r < ROWS; r++) acc[r] = v_zero();
-            for (int64_t i = 0; i < I; i += FN_VL, a += (ROWS - 1) * FN_VL)
+            UNROLL for (int r = 0; r < rows; r++) acc[r] = v_zero();
+            for (int64_t i = 0; i < I; i += FN_VL, a += (rows - 1) * FN_VL)
                 for (int k = 0; k < FN_VL; k++, a++, u_i += FN_VL) {
                     const vec s = v_load(u_i);
-                    UNROLL for (int r = 0; r < ROWS; r++) acc[r] = v_fma(v_set1(a[r * FN_VL]), s, acc[r]);
+                    UNROLL for (int r = 0; r < rows; r++) acc[r] = v_fma(v_set1(a[r * FN_VL]), s, acc[r]);
                 }
-            UNROLL for (int r = 0; r < ROWS; r++) v_store(m + (b + r) * FN_VL, acc[r]);
+            UNROLL for (int r = 0; r < rows; r++) v_store(m + (b + r) * FN_VL, acc[r]);
         }
     }
+}
+static void multiply_narrow(const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count, feed *f) {
+    if (p->rows == ROWS) narrow(ROWS, g, p, m, v, u, count, f);
+    else narrow(FEW, g, p, m, v, u, count, f);
 }
 
 /* M[t][FN_NR] = V U, all of it, for as many tiles as the registers hold, of a block whose first of these is at `v`: as brgemm, whose call and
@@ -208,10 +223,14 @@ static int64_t u_room(const plan *p) { return up((p->kept ? p->panels : 1) * PLA
 static int64_t v_room(const plan *p) { return up(PLANES * p->v_plane, WHOLE); }
 static int64_t m_room(const plan *p) { return p->place ? 0 : up(PLANES * p->m_plane, WHOLE); }
 
-static int64_t room(const filtering *g, int threads) {
-    const plan p = plan_of(g);
+static int64_t room_of(const filtering *g, int team, int threads) {
+    const plan p = plan_of(g, team);
     const int64_t common = p.kept ? u_room(&p) : v_room(&p), own = p.kept ? v_room(&p) : u_room(&p);
     return SIZE * (FLAGS + common + threads * (m_room(&p) + up(g->I, WHOLE) + own));
+}
+/* One thread may come alone where a team was asked for. */
+static int64_t room(const filtering *g, int threads) {
+    return threads > 1 ? most(room_of(g, 0, 1), room_of(g, 1, threads)) : room_of(g, 0, 1);
 }
 
 typedef struct {                 /* parts of the scratch */
@@ -272,32 +291,32 @@ static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t cou
                   .images = g->gate ? 4 : g->residual ? 3 : 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->panels)};
 }
 
-/* Threads share groups of tiles. */
+/* Threads share groups of tiles, or panels. */
 static share correlate_kept(const filtering *g, const plan *p, const parts *s, fn_team t, vec *odd) {
-    int64_t lo, hi;
-    fn_share(p->panels * g->I, FN_VL, t, &lo, &hi);
+    int64_t lo, hi, k0 = 0, k1 = p->panels;
+    fn_share(p->panels * g->I, p->apart ? g->I : FN_VL, t, &lo, &hi);
     for (int64_t j = lo, end; j < hi; j = end) {
         const int64_t k = j / g->I;
         end = least(hi, (k + 1) * g->I);
         transform_w(g, p, s->u + k * PLANES * p->u_plane + j % g->I * p->width, k, j % g->I, end - j);
     }
-    fn_barrier(t);
-    fn_share(p->groups, 1, t, &lo, &hi);
-    share own = share_of(g, first_tile(p, lo), first_tile(p, hi));
-    fn_deal deal = fn_dealt(p->groups, t);
+    if (p->apart) k0 = lo / g->I, k1 = hi / g->I;
+    else fn_barrier(t);
+    fn_deal deal = fn_dealt(p->groups, p->apart ? (fn_team){.size = 1} : t);
+    share own = p->apart ? all_parts(g, t) : share_of(g, first_tile(p, deal.next), first_tile(p, deal.end));
     if (g->sums) deal.t.size = 1;            /* what is summed up lies in a thread's own groups, in order */
     for (int64_t j; (j = fn_take(&deal)) >= 0;) {
         const int64_t from = first_tile(p, j), count = first_tile(p, j + 1) - from;
         feed f = feed_of(g, p, from, count);
-        if (g->dil == 1) tiles_x(1, g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
-        else transform_x(g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
-        for (int64_t k = 0; k < p->panels; k++) {
+        if (g->dil == 1 && p->rows == ROWS) tiles_x(1, g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
+        else transform_x(g, s->v, p->v_plane, p->rows, 0, s->zeros, from, count);
+        for (int64_t k = k0; k < k1; k++) {
             const fn_t *const u = s->u + k * PLANES * p->u_plane;
             if (p->width == FN_VL) multiply_narrow(g, p, s->m, s->v, u, count, &f);
             else multiply(g, p, s->m, s->v, u, k, 0, g->I, count, &f);
             transform_y(g, p, s->m, from, count, k, odd);
         }
-        if (g->sums) sum_written(g, &own, from + count);
+        if (g->sums && !p->apart) sum_written(g, &own, from + count);
     }
     return own;
 }
@@ -329,7 +348,7 @@ static share correlate_passing(const filtering *g, const plan *p, const parts *s
 
 /* 0 if a result is not finite: an infinity spreads over its tile, so a direct form must redo them all. */
 static int correlate(const filtering *g, void *work, fn_team t) {
-    const plan p = plan_of(g);
+    const plan p = plan_of(g, t.size > 1);
     const int64_t common = p.kept ? u_room(&p) : v_room(&p), other = p.kept ? v_room(&p) : u_room(&p);
     fn_t *const flags = work, *const shared = flags + FLAGS;
     fn_t *const m = shared + common + t.rank * (m_room(&p) + up(g->I, WHOLE) + other), *const zeros = m + m_room(&p);

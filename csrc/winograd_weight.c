@@ -6,7 +6,7 @@
 #define LARGE_BYTES 41943040     /* of transformed tiles that lie in memory at a time, where no cache holds dU */
 #define LEAST_TILES 8            /* of fewer the direct form's sums are more than four times as accurate */
 #define AHEAD 32                 /* tiles of V that are fetched ahead */
-#define PART_CHUNKS 16           /* chunks of a part, at least */
+#define PART_BYTES 8             /* of V and Z for each of dU that a part is worth, or half as many of each of two */
 #define MAX_PARTS 16             /* enough to feed a team */
 #define NEAR 128                 /* tiles whose Z stays in the nearest cache while rows of V pass */
 #if defined(__AVX512F__)         /* input channels of a tile of dU that is 2 vectors wide, of one that is 1, of a block that meets as few tiles */
@@ -40,12 +40,12 @@ static plan plan_of(const filtering *g) {
     const int64_t by_small = u > CACHE ? 2 * u * over(p.tiles, small) : 0;
     const int64_t by_all = p.tiles * tile * (2 + (over(p.panels, p.wide) + over(g->I, p.deep)) / 2);
     p.chunk = by_small < by_all ? small : most(p.few, LARGE_BYTES / tile);
-    p.chunks = over(p.tiles, p.chunk);
+    if (u <= CACHE && p.tiles * tile >= PART_BYTES * u) p.parts = least(most(p.tiles * tile / (PART_BYTES * u), 2), MAX_PARTS);
+    p.chunks = most(over(p.tiles, p.chunk), p.parts);
     p.chunk = over(p.tiles, p.chunks);
     if (u > CACHE && p.chunks == 1 && p.tiles <= SHALLOW) p.deep = least(p.deep, SHALLOW);      /* no more of dU than of the Z it meets */
     p.across = over(g->I, p.deep);
     p.blocks = over(p.panels, p.wide) * p.across;
-    p.parts = u > CACHE ? 0 : least(p.chunks / PART_CHUNKS, MAX_PARTS);
     p.v_plane = p.chunk * g->I + FN_VL;
     p.z_plane = O * p.chunk + FN_VL;
     p.u_plane = (p.deep + 1) * FN_NR;
@@ -124,18 +124,20 @@ static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v,
     }
 }
 
-/* dw = E' dU E of block j, dU[panel][plane][i][FN_NR] */
-static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int64_t j, vec *odd) {
-    const int64_t i0 = j % p->across * p->deep, i1 = least(g->I, i0 + p->deep);
+/* dw = E' dU E of input channels [from, to) of block j; dU[panel][plane][i][FN_NR], parts of it `apart` elements apart */
+static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int64_t apart, int64_t j, int64_t from, int64_t to_i, vec *odd) {
+    const int64_t i0 = j % p->across * p->deep;
     const int64_t o0 = j / p->across * p->wide * FN_NR, o1 = least(g->O, o0 + p->wide * FN_NR);
     for (int64_t o = o0; o < o1; o += FN_VL)
-        for (int64_t i = i0; i < i1; i++) {
+        for (int64_t i = from; i < to_i; i++) {
             const fn_t *const at = du + (o - o0) / FN_NR * PLANES * p->u_plane + (i - i0) * FN_NR + o % FN_NR;
             fn_t *const to = g->w + o * g->w_o + i * g->w_i;
             vec half[TAPS][D], w[9];
             UNROLL for (int b = 0; b < D; b++) {
                 vec d[D], s[TAPS];
                 UNROLL for (int a = 0; a < D; a++) d[a] = v_load(at + (a * D + b) * p->u_plane);
+                for (int64_t k = 1; k < p->parts; k++)
+                    UNROLL for (int a = 0; a < D; a++) d[a] += v_load(at + k * apart + (a * D + b) * p->u_plane);
                 gather(s, d, TAPS);
                 UNROLL for (int a = 0; a < TAPS; a++) half[a][b] = s[a];
             }
@@ -178,7 +180,7 @@ static void add_part(const filtering *g, const plan *p, fn_t *du, fn_t *v, fn_t 
     for (int64_t c = begin; c < end; c++) {
         const int64_t from = p->tiles * c / p->chunks, count = p->tiles * (c + 1) / p->chunks - from;
         feed f = feed_of(g, p, from, count);
-        if (g->dil == 1) tiles_x(1, g, v, p->v_plane, p->chunk, 0, zeros, from, count);
+        if (f.images) tiles_x(1, g, v, p->v_plane, p->chunk, 0, zeros, from, count);
         else transform_x(g, v, p->v_plane, p->chunk, 0, zeros, from, count);
         transform_dy(g, p, z, 0, from, count);
         for (int64_t j = 0; j < p->blocks * PLANES; j++) {
@@ -215,15 +217,13 @@ static int correlate(const filtering *g, void *work, fn_team t) {
             multiply(g, &p, du + j / PLANES * u_room(&p), v, z, j / PLANES, j % PLANES, count, c == 0);
         fn_barrier(t);
     }
-    fn_share(p.blocks, 1, t, &lo, &hi);
-    for (int64_t j = lo; j < hi; j++) {
+    fn_share(p.blocks * p.deep, p.chunks == 1 ? p.deep : 1, t, &lo, &hi);
+    for (int64_t k = lo, end; k < hi; k = end) {
+        const int64_t j = k / p.deep, i0 = j % p.across * p.deep;
         fn_t *const block = p.chunks == 1 ? own : du + j * u_room(&p);
-        if (p.chunks == 1)
-            for (int64_t q = 0; q < PLANES; q++) multiply(g, &p, own, v, z, j, q, p.tiles, 1);
-        for (int64_t i = 1; i < p.parts; i++)
-            for (int64_t k = 0; k < u_room(&p); k += FN_VL)
-                v_store(block + k, v_load(block + k) + v_load(block + i * apart + k));
-        transform_dw(g, &p, block, j, odd);
+        end = least(hi, (j + 1) * p.deep);
+        for (int64_t q = 0; q < PLANES && p.chunks == 1; q++) multiply(g, &p, own, v, z, j, q, p.tiles, 1);
+        transform_dw(g, &p, block, apart, j, i0 + k % p.deep, least(g->I, i0 + end - j * p.deep), odd);
     }
     return all_finite(flags, v_sum(odd[0] + odd[1] + odd[2]), t);
 }

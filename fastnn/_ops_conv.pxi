@@ -109,11 +109,9 @@ cdef int _conv_dims(str name, TensorBase x, TensorBase w) except -1:
 
 
 cdef double _conv_ns(fn_conv_args *a) noexcept:
-    """Multiply-adds at some ninety a nanosecond, and the reading of the operands. Of fewer images than threads, whose parts pass from one cache
-    to another, a third: as much as a team gains."""
+    """Multiply-adds at some ninety a nanosecond, and the reading of the operands."""
     cdef double out = <double>a.N * a.P * a.Q, weights = <double>a.K * (a.C // a.G) * a.R * a.S
-    cdef double ns = 300 + out * weights / 90 + (out * a.K + <double>a.N * a.H * a.W * a.C + weights) / 12
-    return ns if a.N >= _threads else ns / 3
+    return 300 + out * weights / 90 + (out * a.K + <double>a.N * a.H * a.W * a.C + weights) / 12
 
 
 cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:

@@ -50,8 +50,9 @@ def test_where_it_is_made(name, threads, isa):
 
 
 # N, C, K, H, W: parts that end within a row and within an image, one part, parts of many images, more threads than groups of tiles; filters whose
-# columns are folded and that are no power of two; weights that pass panel after panel
-SIZES = [(7, 16, 16, 37, 29), (3, 64, 64, 50, 41), (2, 16, 16, 8, 8), (90, 32, 32, 9, 7), (5, 16, 48, 21, 40), (1, 32, 16, 130, 67), (4, 288, 272, 24, 21)]
+# columns are folded and that are no power of two; weights that pass panel after panel; one group of tiles, whose
+# panels a team shares
+SIZES = [(7, 16, 16, 37, 29), (3, 64, 64, 50, 41), (2, 16, 16, 8, 8), (90, 32, 32, 9, 7), (5, 16, 48, 21, 40), (1, 32, 16, 130, 67), (1, 32, 32, 16, 16), (1, 64, 112, 9, 10), (4, 288, 272, 24, 21)]
 
 
 @pytest.mark.parametrize("N, C, K, H, W", SIZES)

@@ -8,7 +8,7 @@ from fastnn import _core, kernels
 
 LONG = [(16, 16, 16, 56, 56, 1), (8, 16, 16, 16, 16, 1), (64, 16, 16, 8, 8, 1), (9, 32, 64, 38, 40, 1)]        # a cache holds chunks with all of dU
 CHUNKS = [(5, 96, 96, 14, 15, 1), (6, 112, 80, 18, 14, 0), (3, 96, 80, 29, 26, 3, 3)]     # dU is larger: of 64 tiles, ragged in panels
-PARTS = [(40, 16, 16, 56, 56, 1), (27, 16, 32, 57, 54, 1), (30, 16, 32, 57, 54, 2, 2)]    # so many chunks that they fall into three parts and more, one for a thread
+PARTS = [(1, 16, 16, 32, 32, 1), (4, 32, 32, 32, 29, 1), (32, 64, 64, 16, 16, 1), (40, 16, 16, 56, 56, 1), (27, 16, 32, 57, 54, 1), (30, 16, 32, 57, 54, 2, 2)]    # dU is small beside its tiles: two parts and more, one for a thread
 BLOCKS = [(3, 288, 272, 9, 7, 1), (2, 272, 144, 6, 11, 1),      # all tiles in one: threads share blocks of dU, ragged in both,
           (8, 160, 144, 8, 7, 1), (10, 144, 144, 9, 7, 1)]      # of few input channels for up to 32 tiles, of more for more
 
