@@ -24,8 +24,10 @@ enum { ROWS, COLS, DOTS, SPLIT };
 enum { AS_IT_LIES, TILES, LINES };
 #define SIZE (int64_t)sizeof(fn_t)
 #define LANES (2048 / SIZE)      /* of a block of v */
+#define SLIM_LANES (512 / SIZE)  /* of one that is packed, where registers hold wide tiles: deep and narrow, it is read long, and little of c is */
 #define WIDE_LANES (4608 / SIZE) /* where s is packed by tiles, which is done again for each block of lanes */
 #define BLOCK (FN_VL * 16384)    /* numbers in a block of v: 1 MB with vectors of 64 bytes, 512 KB with 32 */
+#define SLIM_BLOCK (BLOCK / 8 * 5)
 #define DEPTH (16384 / SIZE)     /* of k, in one pass over a tile: long runs of s, that memory is read ahead along */
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
 #define HIGH_STRIP (PACK_TILES * FN_ROWS2)    /* where s is packed by tiles: the rows of memory it is read by */
@@ -149,8 +151,9 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int broad = p->L > WIDE_LANES && p->R <= AHEAD_ROWS && p->part_K * LANES <= BLOCK / 2;
     const int64_t few = v_bytes < FAR ? INT64_MAX : walks && !broad ? AHEAD_ROWS : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
     const int64_t fit = walks && p->form == ROWS ? BLOCK / p->part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
-    const int64_t wide = walks && !broad ? most(WIDE_LANES, fit) : LANES;
     p->pack = !p->packed && (p->v_l != 1 || p->R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
+    const int slim = FN_ROWS4 >= 6 && p->pack && !walks;
+    const int64_t wide = walks && !broad ? most(WIDE_LANES, fit) : slim ? SLIM_LANES : LANES;
     p->ahead = walks && !broad && !p->packed && !p->pack && p->R <= AHEAD_ROWS;
     p->nv = !p->packed && (p->R <= FN_ROWS4 || (FN_ROWS4 >= 6 && crowded && (p->pack || p->R > PACK_ROWS / 2))) ? 4 : 2;
     const int thin = FN_ROWS4 >= 6 && crowded && !p->packed && p->L < 4 * FN_VL;
@@ -161,7 +164,7 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
     const int low = p->form == ROWS && !walks && !p->packed && !p->pack && row % PAGE == 0 && v_bytes >= FAR / 2;
     if (low && p->R > FN_ROWS2 && p->R <= LOW_ROWS) p->depth = least(p->depth, LOW), p->lanes = least(up(p->L, 2 * FN_VL), 4 * LANES);
-    const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : BLOCK);
+    const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
     if (blocks > 1) p->depth = over(p->depth, blocks);
     const int64_t deep = least(p->depth, DEPTH);
     p->v_room = p->depth * (p->pack ? p->lanes : p->packed || p->L % FN_VL == 0 ? 0 : FN_VL);
