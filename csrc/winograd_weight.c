@@ -124,12 +124,12 @@ static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v,
     }
 }
 
-/* dw = E' dU E of input channels [from, to) of block j; dU[panel][plane][i][FN_NR], parts of it `apart` elements apart */
-static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int64_t apart, int64_t j, int64_t from, int64_t to_i, vec *odd) {
+/* dw = E' dU E of input channels [from, end) of block j; dU[panel][plane][i][FN_NR], parts of it `apart` elements apart */
+static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int64_t apart, int64_t j, int64_t from, int64_t end, vec *odd) {
     const int64_t i0 = j % p->across * p->deep;
     const int64_t o0 = j / p->across * p->wide * FN_NR, o1 = least(g->O, o0 + p->wide * FN_NR);
     for (int64_t o = o0; o < o1; o += FN_VL)
-        for (int64_t i = from; i < to_i; i++) {
+        for (int64_t i = from; i < end; i++) {
             const fn_t *const at = du + (o - o0) / FN_NR * PLANES * p->u_plane + (i - i0) * FN_NR + o % FN_NR;
             fn_t *const to = g->w + o * g->w_o + i * g->w_i;
             vec half[TAPS][D], w[9];
