@@ -27,7 +27,7 @@ enum { AS_IT_LIES, TILES, LINES };
 #define SLIM_LANES (512 / SIZE)  /* of one that is packed, where registers hold wide tiles: deep and narrow, it is read long, and little of c is */
 #define WIDE_LANES (4608 / SIZE) /* where s is packed by tiles, which is done again for each block of lanes */
 #define BLOCK (FN_VL * 16384)    /* numbers in a block of v: 1 MB with vectors of 64 bytes, 512 KB with 32 */
-#define SLIM_BLOCK (BLOCK / 8 * 5)
+#define SLIM_BLOCK (BLOCK / 8 * 5)            /* numbers in such a slim block */
 #define DEPTH (16384 / SIZE)     /* of k, in one pass over a tile: long runs of s, that memory is read ahead along */
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
 #define HIGH_STRIP (PACK_TILES * FN_ROWS2)    /* where s is packed by tiles: the rows of memory it is read by */

@@ -8,7 +8,7 @@ from fastnn import _core, kernels
 
 SHAPES = [(2, 32, 48, 16, 14, 1), (2, 64, 32, 14, 22, 0), (3, 48, 64, 9, 31, (2, 0)), (5, 32, 32, 22, 22, 2)]
 SHAPES += [(4, 16, 16, 17, 18, 1), (3, 48, 16, 23, 19, 1)]      # one vector of filters, or channels, is all
-SHAPES += [(1, 16, 16, 32, 32, 1), (1, 32, 32, 16, 16, 1), (1, 48, 64, 13, 16, 1), (1, 64, 112, 9, 10, 1)]      # one group of tiles: teams share panels
+SHAPES += [(1, 16, 16, 32, 32, 1), (1, 32, 32, 16, 16, 1), (1, 48, 64, 13, 16, 1), (1, 64, 112, 9, 10, 1)]      # low blocks; one group of tiles: teams share panels
 SHAPES += [(2, 32, 48, 30, 29, 2, 2), (3, 48, 64, 25, 31, (4, 0), 3), (4, 16, 32, 37, 34, 4, 4)]       # dilated, in phases of unequal sizes
 # 5x5 filters, whose weights' gradient is left to the direct form
 FIVE = [(2, 32, 48, 16, 15, 2, 1, 5), (3, 48, 16, 15, 23, (0, 4), 1, 5), (2, 16, 32, 25, 28, 4, 2, 5), (1, 192, 32, 28, 28, 2, 1, 5), (1, 32, 32, 9, 10, 2, 1, 5)]
