@@ -81,23 +81,6 @@ FN_INLINE void clear(fn_t *y, int64_t n) {
     if (i < n) v_store_n(y + i, v_zero(), (int)(n - i));
 }
 
-/* Piece k of v[i] to p + (k*FN_PIECE + i)*step, in ascending order. */
-FN_INLINE void v_store_turned(fn_t *p, int64_t step, const vec *v) {
-#if defined(__AVX512F__)
-#define PIECE_(k) UNROLL for (int i = 0; i < FN_PIECE; i++, p += step) \
-    _mm_storeu_ps((float *)p, _mm512_extractf32x4_ps((__m512)v[i], k));
-    PIECE_(0) PIECE_(1) PIECE_(2) PIECE_(3)
-#undef PIECE_
-#elif defined(__AVX2__)
-    UNROLL for (int i = 0; i < FN_PIECE; i++, p += step)
-        _mm_storeu_ps((float *)p, _mm256_castps256_ps128((__m256)v[i]));
-    UNROLL for (int i = 0; i < FN_PIECE; i++, p += step)
-        _mm_storeu_ps((float *)p, _mm256_extractf128_ps((__m256)v[i], 1));
-#else
-    for (int i = 0; i < FN_PIECE; i++, p += step) v_store(p, v[i]);
-#endif
-}
-
 /* C planes of FN_VL pixels to pixels of C neighbours, and back; C even: neighbours move in twos. */
 #if defined(__AVX512F__) && FN_DT == 0
 #define FN_WEAVE 1
@@ -188,16 +171,17 @@ FN_INLINE void interleave_(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int
             v_transpose_pieces(v);
             fn_t *const y_j = y + j * y_s + first;
             if (m == FN_VL && (C >= FN_PIECE || (y_s == C && j + FN_VL + FN_PIECE <= n))) {
-                v_store_turned(y_j, y_s, v);                 /* what runs over is written again by the next pixel */
+                v_store_pieces(y_j, y_s, v, FN_VL);          /* what runs over is written again by the next pixel */
+                continue;
+            }
+            if (C >= FN_PIECE) {
+                v_store_pieces(y_j, y_s, v, (int)m);
                 continue;
             }
             fn_t z[FN_PIECE][FN_VL];
             UNROLL for (int q = 0; q < FN_PIECE; q++) v_store(z[q], v[q]);
-            for (int64_t at = 0; at < m; at++) {
-                const fn_t *const from = z[at % FN_PIECE] + at / FN_PIECE * FN_PIECE;
-                if (C >= FN_PIECE) memcpy(y_j + at * y_s, from, FN_PIECE * sizeof *from);
-                else for (int64_t q = 0; q < C; q++) y_j[at * y_s + q] = from[q];
-            }
+            for (int64_t at = 0; at < m; at++)
+                for (int64_t q = 0; q < C; q++) y_j[at * y_s + q] = z[at % FN_PIECE][at / FN_PIECE * FN_PIECE + q];
         }
     }
 }

@@ -522,20 +522,40 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
 #endif
 }
 
-/* The first m rows of a product that the nearest cache holds, of whole vectors: ROWS without a plan, which would take as long. */
-static int near_product(const fn_gemm_args *g, int64_t m) {
+/* The first m rows of a product that the nearest cache holds, without a plan, which would take as long: ROWS of whole vectors, COLS. */
+static void near_rows(const fn_gemm_args *g, int64_t m) {
     const int64_t N = g->N, K = g->K;
-    const int turned = g->b_k == 1;
-    if (g->M * K > NEAR_NUMBERS || N * K > NEAR_NUMBERS || N % FN_VL || g->batch != 1 || g->beta || g->packed || g->act > FN_ACT_RELU
-        || turned == (g->b_n == 1) || splits(g) || (turned && form_of(g) != ROWS)) return 0;
     _Alignas(FN_ALIGN) fn_t panels[2 * NEAR_NUMBERS];
     fn_brgemm b = {.c = g->c, .ldc = g->ldc, .init = g->bias, .a = g->a, .a_m = g->a_m, .a_k = g->a_k, .b = g->b, .b_k = g->b_k,
                    .b_panel = FN_NR, .m = m, .n = N, .k = K, .count = 1, .nv = 2, .relu = g->act == FN_ACT_RELU};
-    if (turned) {
+    if (g->b_k == 1) {
         pack_lanes(panels, FN_NR, FN_NR * K, g->b, 1, g->b_n, K, N);
         b.b = panels, b.b_k = FN_NR, b.b_panel = FN_NR * K;
     }
     FN_BELOW(brgemm)(&b);
+}
+static void near_cols(const fn_gemm_args *g, int64_t m) {
+    const int64_t N = g->N, K = g->K, lanes = up(m, FN_VL);
+    const fn_t *const bias = g->bias;
+    _Alignas(FN_ALIGN) fn_t panels[2 * NEAR_NUMBERS], T[NEAR_NUMBERS];
+    pack_lanes(panels, FN_NR, FN_NR * K, g->a, g->a_k, g->a_m, K, m);
+    for (int64_t n = 0; bias && n < N; n++)
+        for (int64_t i = 0; i < lanes; i += FN_VL) v_store(T + n * lanes + i, v_set1(bias[n]));
+    const fn_brgemm b = {.c = T, .ldc = lanes, .init = bias ? T : 0, .ld_init = lanes, .a = g->b, .a_m = g->b_n, .a_k = g->b_k,
+                         .b = panels, .b_k = FN_NR, .b_panel = FN_NR * K, .m = N, .n = lanes, .k = K, .count = 1, .nv = 2,
+                         .relu = g->act == FN_ACT_RELU};
+    FN_BELOW(brgemm)(&b);
+    transpose(g->c, g->ldc, T, lanes, N, m, 0);
+}
+static int near_product(const fn_gemm_args *g, int64_t m) {
+    const int64_t N = g->N, K = g->K;
+    if (g->M * K > NEAR_NUMBERS || N * K > NEAR_NUMBERS || g->batch != 1 || g->beta || g->packed || g->act > FN_ACT_RELU || splits(g))
+        return 0;
+    const int whole = N % FN_VL == 0 && (g->b_k == 1) != (g->b_n == 1);
+    const int form = whole && g->b_n == 1 ? ROWS : form_of(g);
+    if (form == ROWS && whole) near_rows(g, m);
+    else if (form == COLS && up(m, FN_NR) * K <= 2 * NEAR_NUMBERS && up(m, FN_VL) * N <= NEAR_NUMBERS) near_cols(g, m);
+    else return 0;
     return 1;
 }
 

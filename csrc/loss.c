@@ -79,11 +79,15 @@ FN_INLINE void turn_rows(fn_t *tile, const fn_t *x, int64_t C, int m) {
         for (int k = 0; k < m; k++) tile[c * FN_VL + k] = x[k * C + c];
 }
 FN_INLINE void turn_back(fn_t *x, const fn_t *tile, int64_t C, int m) {
-    for (int k = 0; k < m; k += FN_PIECE) {
+    for (int64_t c = 0; c < C && C >= FN_PIECE; c += FN_PIECE) {
+        const int64_t first = least(c, C - FN_PIECE);
         vec v[FN_PIECE];
-        v_load_turned(v, tile + k, FN_VL, FN_VL);
-        for (int q = 0; q < FN_PIECE && k + q < m; q++) v_put(x + (k + q) * C, v[q], C);
+        for (int q = 0; q < FN_PIECE; q++) v[q] = v_load(tile + (first + q) * FN_VL);
+        v_transpose_pieces(v);
+        v_store_pieces(x + first, C, v, m);
     }
+    for (int64_t c = 0; c < C && C < FN_PIECE; c++)
+        for (int k = 0; k < m; k++) x[k * C + c] = tile[c * FN_VL + k];
 }
 
 /* m columns from j on of row r; or, of C <= FN_VL classes side by side, the m rows from j on, turned: alone they would leave lanes idle. */
@@ -208,6 +212,20 @@ FN_INLINE void entropy_row_bwd(const fn_loss_args *a, int64_t row, fn_t all, fn_
     if (C > FN_VL && s.t >= 0) dx[s.t] -= s.at;
 }
 
+/* Rows j0 to j1 of PLAIN whose items that count share one slope. */
+static void entropy_rows_bwd(const fn_loss_args *a, int64_t j0, int64_t j1, fn_t all) {
+    const int64_t C = a->C;
+    const fn_t *const p = (const fn_t *)a->prob + j0 * C;
+    fn_t *dx = (fn_t *)a->dx + j0 * C;
+    FN_VECTORS((j1 - j0) * C, v_put(dx + i, v_get(p + i, m) * v_set1(all), m););
+    for (int64_t j = j0; j < j1; j++, dx += C) {
+        const int64_t t = ((const int64_t *)a->target)[j];
+        if (counts(a, t) && valid(a, t)) dx[t] -= all;
+        else
+            for (int64_t c = 0; c < C; c++) dx[c] = counts(a, t) ? (fn_t)NAN : 0;
+    }
+}
+
 FN_INLINE void entropy_columns_bwd(const fn_loss_args *a, int64_t r, int64_t j, int m, fn_t all, fn_t W, const int kind) {
     const int64_t C = a->C, step = a->inner, at = r * C * step + j;
     const fn_t *const p = (const fn_t *)a->prob + at, *const w = a->weight, *const t = (const fn_t *)a->target + at;
@@ -249,7 +267,8 @@ FN_INLINE void entropy_bwd(const fn_loss_args *a, fn_team t, const int kind) {
     fn_share(ps.count, 1, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i++) {
         const part p = part_at(a, ps, i);
-        if (inner == 1)
+        if (inner == 1 && kind == PLAIN && !a->weight && a->reduction != NONE) entropy_rows_bwd(a, p.j0, p.j1, all);
+        else if (inner == 1)
             for (int64_t j = p.j0; j < p.j1; j++) entropy_row_bwd(a, j, all, W, kind);
         else
             for (int64_t j = p.j0; j < p.j1; j += FN_VL)

@@ -8,25 +8,39 @@ enum { PACK_TILES = 9, PACK_AHEAD = 8 };     /* tiles packed side by side; rows 
 /* Where share i of n begins. A division costs as much as a small product's row. */
 static inline int64_t cut(int64_t n, int64_t i, int64_t shares) { return shares == 1 ? i * n : n * i / shares; }
 
-/* y[j*ldy + i] = x[i*ldx + j] for n <= FN_VL values of i; if padded, lanes n and up of y are written with anything. */
-FN_INLINE void transpose_lanes(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, const int n, int64_t cols,
-                               int padded) {
+/* y[j*ldy + i] = x[i*ldx + j] for n <= FN_VL values of i; lanes n and up of y are written with anything. */
+FN_INLINE void transpose_lanes(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, const int n, int64_t cols) {
     int64_t j = 0;
     for (; j + FN_PIECE <= cols; j += FN_PIECE) {
         vec t[FN_PIECE];
         v_load_turned(t, x + j, ldx, n);
-        UNROLL for (int q = 0; q < FN_PIECE; q++) {
-            if (n == FN_VL || padded) v_store(y + (j + q) * ldy, t[q]);
-            else v_store_n(y + (j + q) * ldy, t[q], n);
-        }
+        UNROLL for (int q = 0; q < FN_PIECE; q++) v_store(y + (j + q) * ldy, t[q]);
     }
     for (; j < cols; j++)
-        for (int i = 0; i < (padded ? FN_VL : n); i++) y[j * ldy + i] = x[least(i, n - 1) * ldx + j];
+        for (int i = 0; i < FN_VL; i++) y[j * ldy + i] = x[least(i, n - 1) * ldx + j];
 }
+/* The same for FN_PIECE values of i, and no more is written. */
+FN_INLINE void transpose_few(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t cols) {
+    FN_VECTORS(cols,
+        vec t[FN_PIECE];
+        for (int q = 0; q < FN_PIECE; q++) t[q] = v_get(x + q * ldx + i, m);
+        v_transpose_pieces(t);
+        v_store_pieces(y + i * ldy, ldy, t, m););
+}
+/* For any rows of x; if padded, y is written up to whole vectors. */
 static void transpose(fn_t *y, int64_t ldy, const fn_t *x, int64_t ldx, int64_t rows, int64_t cols, int padded) {
     int64_t i = 0;
-    for (; i + FN_VL <= rows; i += FN_VL) transpose_lanes(y + i, ldy, x + i * ldx, ldx, FN_VL, cols, padded);
-    if (i < rows) transpose_lanes(y + i, ldy, x + i * ldx, ldx, (int)(rows - i), cols, padded);
+    for (; i + FN_VL <= rows; i += FN_VL) transpose_lanes(y + i, ldy, x + i * ldx, ldx, FN_VL, cols);
+    if (i < rows && padded) {
+        transpose_lanes(y + i, ldy, x + i * ldx, ldx, (int)(rows - i), cols);
+        return;
+    }
+    for (int64_t first; i < rows && rows >= FN_PIECE; i = first + FN_PIECE) {
+        first = least(i, rows - FN_PIECE);
+        transpose_few(y + first, ldy, x + first * ldx, ldx, cols);
+    }
+    for (; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) y[j * ldy + i] = x[i * ldx + j];
 }
 
 /* y[i*ldy + j] = x[i*ldx + j], and zeros up to a whole vector if padded */

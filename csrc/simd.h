@@ -266,4 +266,21 @@ FN_INLINE void v_load_turned(vec *t, const fn_t *x, int64_t ldx, int n) {
     }
     v_transpose_pieces(t);
 }
+/* Piece k of v[i] to p + (k*FN_PIECE + i)*step, in ascending order, those before m. */
+FN_INLINE void v_store_pieces(fn_t *p, int64_t step, const vec *v, int m) {
+#if defined(__AVX512F__)
+#define PIECE_(k) for (int i = 0; i < FN_PIECE; i++, p += step) \
+    if (k * FN_PIECE + i < m) _mm_storeu_ps((float *)p, _mm512_extractf32x4_ps((__m512)v[i], k));
+    PIECE_(0) PIECE_(1) PIECE_(2) PIECE_(3)
+#undef PIECE_
+#elif defined(__AVX2__)
+    for (int i = 0; i < FN_PIECE; i++, p += step)
+        if (i < m) _mm_storeu_ps((float *)p, _mm256_castps256_ps128((__m256)v[i]));
+    for (int i = 0; i < FN_PIECE; i++, p += step)
+        if (FN_PIECE + i < m) _mm_storeu_ps((float *)p, _mm256_extractf128_ps((__m256)v[i], 1));
+#else
+    for (int i = 0; i < FN_PIECE; i++, p += step)
+        if (i < m) v_store(p, v[i]);
+#endif
+}
 #endif

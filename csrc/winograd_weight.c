@@ -150,7 +150,7 @@ static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int6
                 vec turned[FN_PIECE];
                 UNROLL for (int q = 0; q < FN_PIECE; q++) turned[q] = w[first + q];
                 v_transpose_pieces(turned);
-                v_store_turned(to + first, g->w_o, turned);
+                v_store_pieces(to + first, g->w_o, turned, FN_VL);
             }
         }
 }
