@@ -6,6 +6,11 @@
 #endif
 
 #define AHEAD 8                  /* rows of B fetched ahead of their use */
+#define LONG 64                  /* k over which FAR tiles pay */
+#define LINE (64 / (int)sizeof(fn_t))
+#define SHARE(rows) ((rows) + 2) /* of a row's k numbers, for each of k / rows steps: enough also where that is rounded down */
+
+enum { APART, BESIDE, FAR };     /* rows of A: any, next to each other, or in memory */
 
 /* One k of a tile. */
 FN_INLINE void step(const int rows, const int nv, vec acc[][4], const fn_t *const *a, int64_t a_m, const fn_t *b) {
@@ -26,17 +31,18 @@ FN_INLINE void step_beside(const int rows, const int nv, vec acc[][4], const fn_
     __asm__("" : "+r"(*a));                  /* one address, not one for each row */
 }
 /* Three rows of A share a pointer, {0, 1, 2} a_m apart: addresses the instruction forms itself. Rows that lie beside each
- * other (a_m is 1) share one, and B, which a tile of theirs finds near, is not fetched ahead. */
-FN_INLINE void tile(const int rows, const int nv, const int beside, const fn_brgemm *p, fn_t *c, const fn_t *init,
+ * other (a_m is 1) share one, and B, which a tile of theirs finds near, is not fetched ahead. During FAR ones the next
+ * tile's are fetched, row after row. */
+FN_INLINE void tile(const int rows, const int nv, const int kind, const fn_brgemm *p, fn_t *c, const fn_t *init,
                     const fn_t *a, const fn_t *b, const fn_t *ahead) {
-    const int64_t K = p->k, a_m = beside ? 1 : p->a_m, a_k = p->a_k, b_k = p->b_k, ldc = p->ldc, ld_init = p->ld_init;
+    const int64_t K = p->k, a_m = kind == BESIDE ? 1 : p->a_m, a_k = p->a_k, b_k = p->b_k, ldc = p->ldc, ld_init = p->ld_init;
     vec acc[FN_ROWS1][4];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < nv; v++) acc[i][v] = init ? v_load(init + i * ld_init + v * FN_VL) : v_zero();
     for (int64_t j = 0; j < p->count; j++) {
         const fn_t *a_j[(FN_ROWS1 + 2) / 3], *b_j = b + (p->b_at ? p->b_at[j] : 0);
         UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = a + (p->a_at ? p->a_at[j] : 0) + i * a_m;
-        if (beside) {
+        if (kind == BESIDE) {
             int64_t k = 0;
             for (; k + 2 <= K; k += 2)
                 UNROLL for (int u = 0; u < 2; u++) step_beside(rows, nv, acc, &a_j[0], a_k, &b_j, b_k);
@@ -45,12 +51,21 @@ FN_INLINE void tile(const int rows, const int nv, const int beside, const fn_brg
         }
         const int64_t f_k = ahead ? p->ahead_k : b_k;
         const fn_t *f = ahead ? ahead : b_j + AHEAD * b_k;
-        for (int64_t k = 0; k < K; k++) {
-            UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(f + v * FN_VL);
-            f += f_k;
-            step(rows, nv, acc, a_j, a_m, b_j);
-            UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] += a_k;
-            b_j += b_k;
+        const int shares = kind == FAR ? rows : 1;
+        for (int i = 0; i < shares; i++) {
+            const int64_t steps = i < shares - 1 ? K / shares : K - (shares - 1) * (K / shares);
+            const fn_t *next = a + (rows + i) * a_m;
+            for (int64_t k = 0; k < steps; k++) {
+                UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(f + v * FN_VL);
+                f += f_k;
+                if (kind == FAR) {
+                    UNROLL for (int q = 0; q < SHARE(rows); q += LINE) __builtin_prefetch(next + q, 0, 2);
+                    next += SHARE(rows);
+                }
+                step(rows, nv, acc, a_j, a_m, b_j);
+                UNROLL for (int q = 0; q < rows; q += 3) a_j[q / 3] += a_k;
+                b_j += b_k;
+            }
         }
     }
     if (p->relu)
@@ -67,19 +82,24 @@ FN_INLINE void tile(const int rows, const int nv, const int beside, const fn_brg
 #define EACH__(rows, X, nv) TO_##rows(X, nv)
 #define EACH_(rows, X, nv) EACH__(rows, X, nv)
 #define TILE_ARGS const fn_brgemm *p, fn_t *c, const fn_t *init, const fn_t *a, const fn_t *b, const fn_t *ahead
-#define DEFINE(rows, nv) static void tile_##rows##x##nv(TILE_ARGS) { tile(rows, nv, 0, p, c, init, a, b, ahead); }
-#define BESIDE(rows, nv) static void beside_##rows##x##nv(TILE_ARGS) { tile(rows, nv, 1, p, c, init, a, b, ahead); }
+#define DEFINE(rows, nv) static void tile_##rows##x##nv(TILE_ARGS) { tile(rows, nv, APART, p, c, init, a, b, ahead); }
+#define DEFINE_BESIDE(rows, nv) static void beside_##rows##x##nv(TILE_ARGS) { tile(rows, nv, BESIDE, p, c, init, a, b, ahead); }
+#define DEFINE_FAR(rows, nv) static void far_##rows##x##nv(TILE_ARGS) { tile(rows, nv, FAR, p, c, init, a, b, ahead); }
 #define NAME(rows, nv) tile_##rows##x##nv,
 #define NAME_BESIDE(rows, nv) beside_##rows##x##nv,
+#define NAME_FAR(rows, nv) far_##rows##x##nv,
 EACH_(FN_ROWS1, DEFINE, 1)
 EACH_(FN_ROWS2, DEFINE, 2)
 EACH_(FN_ROWS4, DEFINE, 4)
-EACH_(FN_ROWS2, BESIDE, 2)
+EACH_(FN_ROWS2, DEFINE_BESIDE, 2)
+EACH_(FN_ROWS2, DEFINE_FAR, 2)
+EACH_(FN_ROWS4, DEFINE_FAR, 4)
 typedef void (*tile_fn)(TILE_ARGS);
 static const tile_fn tile_1[] = {EACH_(FN_ROWS1, NAME, 1)}, tile_2[] = {EACH_(FN_ROWS2, NAME, 2)};
 static const tile_fn tile_4[] = {EACH_(FN_ROWS4, NAME, 4)};
 static const tile_fn beside_2[] = {EACH_(FN_ROWS2, NAME_BESIDE, 2)};
-static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4};
+static const tile_fn far_2[] = {EACH_(FN_ROWS2, NAME_FAR, 2)}, far_4[] = {EACH_(FN_ROWS4, NAME_FAR, 4)};
+static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4}, *const far_of[] = {0, tile_1, far_2, 0, far_4};
 
 #define TILES(m, rows) (((m) + (rows) - 1) / (rows))
 /* Tiles of nearly equal height; the rows of A of one tile stay in the nearest cache while the panels of B pass. */
@@ -87,6 +107,7 @@ void FN_NAME(brgemm)(const fn_brgemm *p) {
     const int64_t m = p->m, n = p->n, nv = p->nv;
     const int64_t tiles = nv == 2 ? TILES(m, FN_ROWS2) : nv == 1 ? TILES(m, FN_ROWS1) : TILES(m, FN_ROWS4);
     const tile_fn *const pairs = p->a_m == 1 && !p->ahead ? beside_2 : tile_of[2];
+    const int far_a = p->far_a && p->k >= LONG, far_c = p->far_c && p->k >= LONG;
     for (int64_t t = 0, r = 0, end; t < tiles; t++, r = end) {
         end = t == tiles - 1 ? m : m * (t + 1) / tiles;
         fn_t *const c = p->c + r * p->ldc;
@@ -94,7 +115,10 @@ void FN_NAME(brgemm)(const fn_brgemm *p) {
         const fn_t *b = p->b, *ahead = p->ahead;
         for (int64_t j = 0, w = nv; j < n; j += w * FN_VL) {
             while (j + w * FN_VL > n) w /= 2;
-            (w == 2 ? pairs : tile_of[w])[end - r - 1](p, c + j, init ? init + j : 0, a, b, ahead);
+            for (int64_t i = 0; far_c && i < end - r; i++)
+                for (int64_t v = j + w * FN_VL; v < j + 2 * w * FN_VL; v += LINE) __builtin_prefetch(c + i * p->ldc + v, 1);
+            const tile_fn *const of = far_a && j == 0 ? far_of[w] : w == 2 ? pairs : tile_of[w];
+            of[end - r - 1](p, c + j, init ? init + j : 0, a, b, ahead);
             if (ahead) ahead += p->ahead_panel;
             b += w == nv ? p->b_panel : w * FN_VL;
         }

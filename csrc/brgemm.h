@@ -28,6 +28,7 @@ typedef struct {
     int64_t ldc, ld_init, a_m, a_k, b_k, b_panel;
     int64_t nv;                  /* vectors of a panel: 1, 2 or 4 */
     int64_t relu;                /* C = max(C, 0), NaN stays */
+    int64_t far_a, far_c;        /* it lies in memory: tiles fetch the next one's A (a_k and count 1), or the next panel's C */
     const fn_t *ahead;           /* fetched by each tile at step k of panel j: ahead + j*ahead_panel + k*ahead_k; */
     int64_t ahead_k, ahead_panel;    /* null: B some rows ahead */
 } fn_brgemm;

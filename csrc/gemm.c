@@ -43,6 +43,9 @@ enum { AS_IT_LIES, TILES, LINES };
 #define LOW 64                   /* whose rows memory is read ahead along */
 #define PAGE 4096
 #define FAR 4194304
+#define FAR_S 1048576            /* bytes of s, and of c, from which tiles fetch theirs from afar */
+#define FAR_C 8388608
+#define FAR_LONG (FN_ROWS4 >= 6 ? INT64_MAX : 512)   /* k up to which: over more, few rows are long runs, that memory is read ahead along */
 #define MEET_ROWS 64             /* of a, times b of so many */
 #define MEET_NUMBERS 131072      /* numbers, and */
 #define MEET_PART 64             /* rows of b in a part of k */
@@ -57,7 +60,7 @@ enum { AS_IT_LIES, TILES, LINES };
 #define SPLIT_FEW_BYTES 393216   /* of lanes, which are written, read a few times and done with */
 
 typedef struct {
-    int form, act, beta, pack, ahead, near;  /* near: s packed, as TILES of one k side by side or as LINES */
+    int form, act, beta, pack, ahead, far_s, far_c, near;    /* near: s packed, as TILES of one k side by side or as LINES */
     int turned;                              /* s is b, v is a */
     fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
@@ -159,6 +162,8 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int thin = FN_ROWS4 >= 6 && crowded && !p->packed && p->L < 4 * FN_VL;
     if (thin) p->nv = 2;
     p->near = walks ? p->R > FN_ROWS4 ? TILES : AS_IT_LIES : p->nv == 2 && crowded && p->L >= NEAR_LANES ? LINES : AS_IT_LIES;
+    p->far_s = p->s_k == 1 && !p->near && !p->ahead && p->part_K <= FAR_LONG && p->R * p->part_K * SIZE >= FAR_S;
+    p->far_c = p->form == ROWS && p->R * p->L * SIZE >= FAR_C;
     p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
@@ -252,7 +257,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
             ks = least(p->depth, K - k);
             const int first = term + k == 0, whole_k = k + ks == K, last = whole_k && term == count - 1;
             fn_brgemm b[2];
-            b[0] = (fn_brgemm){.n = whole, .nv = p->nv, .count = 1}, b[1] = (fn_brgemm){.n = rest ? FN_VL : 0, .nv = 1, .count = 1};
+            b[0] = (fn_brgemm){.n = whole, .nv = p->nv, .count = 1, .far_a = p->far_s, .far_c = p->far_c}, b[1] = (fn_brgemm){.n = rest ? FN_VL : 0, .nv = 1, .count = 1};
             if (p->packed || p->pack) {
                 if (p->pack) pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);
                 b[0].b = p->pack ? v_work : packed + l * p->K + k * width;
