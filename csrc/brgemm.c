@@ -40,8 +40,8 @@ FN_INLINE void tile(const int rows, const int nv, const int kind, const fn_brgem
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < nv; v++) acc[i][v] = init ? v_load(init + i * ld_init + v * FN_VL) : v_zero();
     for (int64_t j = 0; j < p->count; j++) {
-        const fn_t *a_j[(FN_ROWS1 + 2) / 3], *b_j = b + (p->b_at ? p->b_at[j] : 0);
-        UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = a + (p->a_at ? p->a_at[j] : 0) + i * a_m;
+        const fn_t *a_j[(FN_ROWS1 + 2) / 3], *const at = a + (p->a_at ? p->a_at[j] : 0), *b_j = b + (p->b_at ? p->b_at[j] : 0);
+        UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = at + i * a_m;
         if (kind == BESIDE) {
             int64_t k = 0;
             for (; k + 2 <= K; k += 2)
@@ -54,7 +54,7 @@ FN_INLINE void tile(const int rows, const int nv, const int kind, const fn_brgem
         const int shares = kind == FAR ? rows : 1;
         for (int i = 0; i < shares; i++) {
             const int64_t steps = i < shares - 1 ? K / shares : K - (shares - 1) * (K / shares);
-            const fn_t *next = a + (rows + i) * a_m;
+            const fn_t *next = at + (rows + i) * a_m;
             for (int64_t k = 0; k < steps; k++) {
                 UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(f + v * FN_VL);
                 f += f_k;

@@ -33,6 +33,12 @@ typedef struct {
     int64_t ahead_k, ahead_panel;    /* null: B some rows ahead */
 } fn_brgemm;
 
+/* Do A's rows, of k numbers, and C's lie in memory? Where registers hold few rows, long ones are read ahead along without asking. */
+static inline int fn_far_a(int64_t rows, int64_t k) {
+    return (FN_ROWS4 >= 6 || k <= 512) && rows * k * (int64_t)sizeof(fn_t) >= 1 << 20;
+}
+static inline int fn_far_c(int64_t rows, int64_t lanes) { return rows * lanes * (int64_t)sizeof(fn_t) >= 8 << 20; }
+
 void FN_BELOW(brgemm)(const fn_brgemm *p);
 FN_KERNEL(gemm);
 FN_WORK(gemm);

@@ -43,9 +43,6 @@ enum { AS_IT_LIES, TILES, LINES };
 #define LOW 64                   /* whose rows memory is read ahead along */
 #define PAGE 4096
 #define FAR 4194304
-#define FAR_S 1048576            /* bytes of s, and of c, from which tiles fetch theirs from afar */
-#define FAR_C 8388608
-#define FAR_LONG (FN_ROWS4 >= 6 ? INT64_MAX : 512)   /* k up to which: over more, few rows are long runs, that memory is read ahead along */
 #define MEET_ROWS 64             /* of a, times b of so many */
 #define MEET_NUMBERS 131072      /* numbers, and */
 #define MEET_PART 64             /* rows of b in a part of k */
@@ -162,8 +159,7 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int thin = FN_ROWS4 >= 6 && crowded && !p->packed && p->L < 4 * FN_VL;
     if (thin) p->nv = 2;
     p->near = walks ? p->R > FN_ROWS4 ? TILES : AS_IT_LIES : p->nv == 2 && crowded && p->L >= NEAR_LANES ? LINES : AS_IT_LIES;
-    p->far_s = p->s_k == 1 && !p->near && !p->ahead && p->part_K <= FAR_LONG && p->R * p->part_K * SIZE >= FAR_S;
-    p->far_c = p->form == ROWS && p->R * p->L * SIZE >= FAR_C;
+    p->far_s = p->s_k == 1 && !p->near && !p->ahead && fn_far_a(p->R, p->part_K), p->far_c = p->form == ROWS && fn_far_c(p->R, p->L);
     p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;

@@ -17,7 +17,7 @@ pytestmark = needs_cc
 ISAS = [isa for isa in _core.isas() if isa not in setup_py().ADDED]          # one that adds to another has its vectors
 BUILDS = [(isa, "f32") for isa in ISAS] + [(ISAS[-1], "f64")]
 DTYPES = {"f32": np.float32, "f64": np.float64}
-POINTERS, SIZES = "c init a b a_at b_at", "m n k count ldc ld_init a_m a_k b_k b_panel nv relu ahead ahead_k ahead_panel"
+POINTERS, SIZES = "c init a b a_at b_at", "m n k count ldc ld_init a_m a_k b_k b_panel nv relu far_a far_c ahead ahead_k ahead_panel"
 
 
 class Brgemm(ctypes.Structure):
@@ -44,14 +44,14 @@ def lanes(isa, dtype):
     return {"avx512": 64, "avx2": 32}.get(isa, 16) // dtype().itemsize
 
 
-def run(f, c, a, b, k, nv, vl, init=None, at=None, relu=False):
+def run(f, c, a, b, k, nv, vl, init=None, at=None, relu=False, far=False):
     """C = f of the block: a is any strided (m, k) array, b panels (count or 1, panels, k, nv vl), both with `at` offsets in elements."""
     z = c.itemsize
     offsets = [np.array(o, np.int64) for o in at] if at else [None, None]
     p = Brgemm(c.ctypes.data, None if init is None else init.ctypes.data, a.ctypes.data, b.ctypes.data,
                *(None if o is None else o.ctypes.data for o in offsets),
                a.shape[0], c.shape[1], k, len(at[0]) if at else 1, c.strides[0] // z, 0 if init is None or init.ndim == 1 else init.strides[0] // z,
-               a.strides[0] // z, a.strides[1] // z, nv * vl, b.shape[-2] * nv * vl, nv, relu)
+               a.strides[0] // z, a.strides[1] // z, nv * vl, b.shape[-2] * nv * vl, nv, relu, far, far)
     f(ctypes.byref(p))
     return c
 
@@ -81,6 +81,20 @@ def test_tiles(build, nv):
                 assert around[1:-1, 1:-2].tobytes() == alone[:m].tobytes()
                 around[1:-1, 1:-2] = 7
                 assert (around == 7).all()
+
+
+@pytest.mark.parametrize("nv", (2, 4))
+@pytest.mark.parametrize("k", (63, 64, 100))
+def test_operands_fetched_from_afar(build, nv, k):
+    """Of memory that is fetched ahead nothing is used: the bits are the same for every height and width, also where A and C end."""
+    f, dtype, isa, _ = build
+    rng, vl = np.random.default_rng(3), lanes(isa, dtype)
+    a, b = rng.standard_normal((30, k)).astype(dtype), rng.standard_normal((k, 7 * vl)).astype(dtype)
+    for m in range(1, 31):
+        for vectors in (1, 2, 3, 7):
+            near, far = [run(f, np.empty((m, vectors * vl), dtype), a[30 - m:], panels(b[:, :vectors * vl], nv * vl), k, nv, vl, at=at, far=far)
+                         for far, at in ((False, None), (True, ([0], [0])))]
+            assert near.tobytes() == far.tobytes(), (m, vectors)
 
 
 def test_strides_and_starts(build):
@@ -134,8 +148,8 @@ def test_multiply_adds_are_fused_and_sums_stay_in_registers(build):
         pytest.skip(f"{isa} has no fused multiply-add, or another disassembly")
     text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     register = {"avx512": "zmm", "avx2": "ymm"}[isa]
-    tiles = dict(re.findall(r"^[0-9a-f]+ <((?:tile|beside)_\d+x\d+)>:\n((?:.+\n)+)", text, re.M))
-    assert len(tiles) == {"avx512": 48, "avx2": 26}[isa]
+    tiles = dict(re.findall(r"^[0-9a-f]+ <((?:tile|beside|far)_\d+x\d+)>:\n((?:.+\n)+)", text, re.M))
+    assert len(tiles) == {"avx512": 68, "avx2": 34}[isa]
     for name, code in tiles.items():
         vectors = np.prod([int(n) for n in name.split("_")[1].split("x")])
         fused = re.findall(rf"vfmadd\d+p[sd]\s.*%{register}\d+$", code, re.M)
