@@ -529,7 +529,7 @@ static void near_rows(const fn_gemm_args *g, int64_t m) {
     _Alignas(FN_ALIGN) fn_t panels[2 * NEAR_NUMBERS];
     fn_brgemm b = {.c = g->c, .ldc = g->ldc, .init = g->bias, .a = g->a, .a_m = g->a_m, .a_k = g->a_k, .b = g->b, .b_k = g->b_k,
                    .b_panel = FN_NR, .m = m, .n = N, .k = K, .count = 1, .nv = 2, .relu = g->act == FN_ACT_RELU};
-    if (g->b_k == 1) {
+    if (g->b_n != 1) {
         pack_lanes(panels, FN_NR, FN_NR * K, g->b, 1, g->b_n, K, N);
         b.b = panels, b.b_k = FN_NR, b.b_panel = FN_NR * K;
     }
@@ -548,12 +548,14 @@ static void near_cols(const fn_gemm_args *g, int64_t m) {
     FN_BELOW(brgemm)(&b);
     transpose(g->c, g->ldc, T, lanes, N, m, 0);
 }
-static int near_product(const fn_gemm_args *g, int64_t m) {
+static int near_product(const fn_gemm_args *given, int64_t m) {
+    fn_gemm_args own;
+    const fn_gemm_args *const g = plain(given, &own);
     const int64_t N = g->N, K = g->K;
     if (g->M * K > NEAR_NUMBERS || N * K > NEAR_NUMBERS || g->batch != 1 || g->beta || g->packed || g->act > FN_ACT_RELU || splits(g))
         return 0;
-    const int whole = N % FN_VL == 0 && (g->b_k == 1) != (g->b_n == 1);
-    const int form = whole && g->b_n == 1 ? ROWS : form_of(g);
+    const int whole = N % FN_VL == 0 && (g->b_k == 1 || g->b_n == 1);
+    const int form = whole && g->b_k != 1 ? ROWS : form_of(g);
     if (form == ROWS && whole) near_rows(g, m);
     else if (form == COLS && up(m, FN_NR) * K <= 2 * NEAR_NUMBERS && up(m, FN_VL) * N <= NEAR_NUMBERS) near_cols(g, m);
     else return 0;
