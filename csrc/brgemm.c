@@ -8,7 +8,7 @@
 #define AHEAD 8                  /* rows of B fetched ahead of their use */
 #define LONG 64                  /* k over which FAR tiles pay */
 #define LINE (64 / (int)sizeof(fn_t))
-#define SHARE(rows) ((rows) + 2) /* of a row's k numbers, for each of k / rows steps: enough also where that is rounded down */
+#define SHARE(rows) ((rows) + 2) /* of the numbers of a row, for each of k / rows steps, which are rounded down */
 
 enum { APART, BESIDE, FAR };     /* rows of A: any, next to each other, or in memory */
 

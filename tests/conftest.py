@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:      # as a shell leaves it for what it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if "LD_PRELOAD" in os.environ:       # a sanitizer's allocator stays locked in a child that is forked while a thread begins or ends
+    os.register_at_fork(before=lambda: time.sleep(0.05))
 
 import fastnn  # noqa: E402
 from fastnn import _core  # noqa: E402
