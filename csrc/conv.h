@@ -174,7 +174,7 @@ FN_INLINE void interleave_(fn_t *y, int64_t y_s, const fn_t *x, int64_t x_c, int
                 v_store_pieces(y_j, y_s, v, FN_VL);          /* what runs over is written again by the next pixel */
                 continue;
             }
-            if (C >= FN_PIECE) {
+            if (C >= FN_PIECE) {                             /* apart: m as a constant asks nothing of each pixel */
                 v_store_pieces(y_j, y_s, v, (int)m);
                 continue;
             }
