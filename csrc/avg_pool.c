@@ -150,10 +150,12 @@ FN_KERNEL(avg_pool2d_fwd) {
     const int single = one_by_one(a);
     window first[LINE];
     for (int64_t q = 0; single && q < Q && q < LINE; q++) first[q] = window_of(&across, q);
+    const int far = in_memory(a) && !a->last && !a->adaptive;
     ROWS(a, P, {
         const window u = window_of(&down, row);
         const fn_t *const x = (const fn_t *)a->x + plane * a->H * a->W * C;
         fn_t *const y = (fn_t *)a->y + i * Q * C;
+        if (far) fetch_lines(x + row * a->sh * a->W + BEYOND, a->sh * a->W * SIZE, 0);
         if (a->last) avg_pixels(a, &across, u, x, y, 0, Q, C);
         else if (single) avg_single(a, &across, first, u, x, y);
         else avg_row(a, &across, in, u, x, y);
@@ -318,10 +320,12 @@ FN_KERNEL(avg_pool2d_bwd) {
         avg_short_bwd(a, of, rows, columns, t);
         return;
     }
+    const int far = in_memory(a) && !a->last && !a->adaptive;
     ROWS(a, H, {
         const holders u = rows.of[row];
         fn_t *const dx = (fn_t *)a->dx + i * W * C;
         const fn_t *const dy = (const fn_t *)a->dy + (plane * a->P + u.at) * Q * C;
+        if (far) fetch_lines(dx + BEYOND, W * SIZE, 1), fetch_lines(dy + BEYOND, Q * SIZE, 0);
         if (!u.n) memset(dx, 0, (size_t)(W * C) * sizeof(fn_t));
         else if (a->last) avg_pixels_bwd(a, of, columns.of, u, dx, dy, 0, W, C);
         else if (a->adaptive && row && i > lo && same_windows(u, rows.of[row - 1])) memcpy(dx, dx - W, (size_t)W * sizeof(fn_t));

@@ -284,6 +284,10 @@ FN_INLINE void rows_of(const axis *a, int64_t p0, int64_t p1, int64_t *lo, int64
     *hi = most(least((p1 - 1) * a->step + a->first + (a->taps - 1) * a->dil + 1, a->in), *lo);
 }
 
+/* A row of n pixels of C planes, which the hardware does not see coming. */
+FN_SHARED void fetch_planes(const fn_t *x, int64_t x_w, int64_t x_c, int64_t n, int64_t C) {
+    for (int64_t c = 0; c < C && x_w == 1 && C >= FN_PIECE; c++) fetch_lines(x + c * x_c, n * SIZE, 0);
+}
 /* Rows [lo, hi) of an image of C channels into a block: `pixel` elements from pixel to pixel, `cols` pixels a row, with
  * zeros left and right of the image. */
 FN_SHARED void copy_block(fn_t *y, const axis *columns, int64_t cols, int64_t pixel, const fn_t *x, int64_t x_h,
@@ -291,6 +295,7 @@ FN_SHARED void copy_block(fn_t *y, const axis *columns, int64_t cols, int64_t pi
     int64_t left, right;
     columns_of(columns, cols, &left, &right);
     for (int64_t h = lo; h < hi; h++, y += cols * pixel) {
+        fetch_planes(x + (h + 1) * x_h, x_w, x_c, columns->in, C);
         copy_pixels(y + left * pixel, pixel, x + h * x_h + (left + columns->first) * x_w, x_w, x_c, right - left, C);
         clear(y, left * pixel), clear(y + right * pixel, (cols - right) * pixel);
     }
@@ -302,6 +307,7 @@ FN_SHARED void copy_block_planes(fn_t *y, int64_t plane, const axis *columns, in
     columns_of(columns, cols, &left, &right);
     for (int64_t h = lo; h < hi; h++, y += cols) {
         const int inside = h >= 0 && h < H && right > left;
+        fetch_planes(x + (h + 1) * x_h, x_w, x_c, columns->in, C);
         if (inside)
             copy_planes(y + left, plane, x + h * x_h + (left + columns->first) * x_w, x_w, x_c, right - left, C);
         for (int64_t c = 0; c < C && (!inside || left || right < cols); c++) {

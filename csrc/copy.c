@@ -37,6 +37,7 @@ CONVERT(u8, uint8_t, OF_INT)
 
 /* ---- transposition: x is dense along dimension d, y along the last one ------------------------------------------ */
 
+#define SIZE (int64_t)sizeof(fn_t)
 enum { TILE = 1024 };            /* elements; x and y of one tile stay in the first-level cache */
 
 /* y[i*ys + j] = x[i + j*xs], i < h, j < w */
@@ -78,14 +79,24 @@ static void transpose(const fn_copy_args *p, int64_t d, fn_team t) {
     if (H < th) th = H, tw = TILE / H;
     else if (W < tw) tw = W, th = TILE / W;
     for (int64_t k = 0; k < ndim; k++) tiles[k] = k == d ? (H + th - 1) / th : k == last ? (W + tw - 1) / tw : p->n[k];
+    const int far = elem_count(ndim, p->n) * SIZE >= FN_FAR;
     fn_share(elem_count(ndim, tiles), 1, t, &lo, &hi);
-    for (int64_t i = lo; i < hi; i++) {
-        elem_at(i, ndim, tiles, at);
-        at[d] *= th;
-        at[last] *= tw;
-        const int64_t h = H - at[d] < th ? H - at[d] : th, w = W - at[last] < tw ? W - at[last] : tw;
-        fn_t *y = (fn_t *)p->y + elem_offset(ndim, at, p->y_s);
-        const fn_t *x = (const fn_t *)p->x + elem_offset(ndim, at, p->x_s);
+    fn_t *next_y = 0;
+    const fn_t *next_x = 0;
+    int64_t next_h = 0, next_w = 0;
+    for (int64_t i = lo; i <= hi; i++) {
+        fn_t *const y = next_y;
+        const fn_t *const x = next_x;
+        const int64_t h = next_h, w = next_w;
+        if (i < hi) {
+            elem_at(i, ndim, tiles, at);
+            at[d] *= th, at[last] *= tw;
+            next_h = H - at[d] < th ? H - at[d] : th, next_w = W - at[last] < tw ? W - at[last] : tw;
+            next_y = (fn_t *)p->y + elem_offset(ndim, at, p->y_s), next_x = (const fn_t *)p->x + elem_offset(ndim, at, p->x_s);
+            for (int64_t j = 0; j < next_w && far; j++) fetch_lines(next_x + j * xs, next_h * SIZE, 0);
+            for (int64_t j = 0; j < next_h && far; j++) fetch_lines(next_y + j * ys, next_w * SIZE, 1);
+        }
+        if (i == lo) continue;
         if (w == 3 && ys == 3) transpose_plain(y, 3, x, xs, h, 3);           /* planes to pixels */
         else if (h == 3 && xs == 3) transpose_plain(y, ys, x, 3, 3, w);      /* and back */
         else transpose_tile(y, ys, x, xs, h, w);

@@ -337,7 +337,7 @@ static void lane_rows(const lanes *c, const fn_t *packed, fn_t *room, fn_team t)
                     for (int64_t k = k0; k < k1; k += FN_VL)
                         lane_row(block + (k - k0) / FN_VL * each + slot(next, c->ring) * I * pitch, c->pitch,
                                  c->x + n * c->x_n + next * c->x_h, c->x_w, c->x_c, j0 * columns->step + c->low_w, c->W, k,
-                                 least(FN_VL, K - k), I, k + FN_VL < K ? FN_VL : 0);
+                                 least(FN_VL, K - k), I, ahead_of(c->a, k));
                 taps_at(&h, c->down > 1 ? p / c->down : p, &r0, &r1);
                 for (int64_t k = k0; k < k1; k += FN_VL) {
                     const int64_t m = least(FN_VL, K - k);
@@ -360,6 +360,8 @@ static void lane_rows(const lanes *c, const fn_t *packed, fn_t *room, fn_team t)
                     }
                 }
                 if (planes_ && (p + 1 - done == c->depth || p + 1 == p1)) {
+                    for (int64_t k = k0 + ahead_of(c->a, k0); k > k0 && k < least(K, k0 + 2 * FN_VL); k++)
+                        fetch_lines(c->y + ((n * K + k) * P + done) * Q, (p + 1 - done) * Q * SIZE, 1);
                     planes(c->y + ((n * K + k0) * P + done) * Q + q0, P * Q, turned, FN_VL,
                            c->depth > 1 ? (p + 1 - done) * Q : q1 - q0, k1 - k0);
                     done = p + 1;

@@ -119,6 +119,11 @@ FN_INLINE int in_lanes(const fn_conv_args *a) {
 
 FN_INLINE int few_taps(const fn_conv_args *a) { return a->C == a->G && a->R * a->S <= 9; }
 
+/* Of images that lie in memory, how many channels on the next visit's rows are. */
+FN_INLINE int64_t ahead_of(const fn_conv_args *a, int64_t k) {
+    return k + FN_VL < a->K && (!a->planes || a->N * a->C * a->H * a->W * SIZE >= FN_FAR) ? FN_VL : 0;
+}
+
 /* Row h's place in a ring. */
 FN_INLINE int64_t slot(int64_t h, int64_t ring) { return h < ring ? h : h % ring; }
 /* y[j*FN_VL + l] = x[l*x_c + j] for n pixels of m planes; the lanes beyond are the last one's. */
@@ -161,7 +166,10 @@ FN_SHARED void lane_row(fn_t *y, int64_t pitch, const fn_t *x, int64_t x_w, int6
         }
     }
     else if (x_c == 1) for (int64_t j = 0; j < hi - lo; j++) v_store(y_lo + j * FN_VL, v_get(x_k + j * x_w, m));
-    else turn(y_lo, x_k, x_c, hi - lo, m);
+    else {
+        for (int64_t l = ahead; l < ahead + least(FN_VL, ahead); l++) fetch_lines(x_k + l * x_c, (hi - lo) * SIZE, 0);
+        turn(y_lo, x_k, x_c, hi - lo, m);
+    }
     if (I == 1) return;
     mask from_lane[8];
     for (int64_t i = 0; i < I; i++)

@@ -269,7 +269,7 @@ static void add_pixels(fn_t *sum, const fn_t *dy, int64_t n) {
 }
 
 /* What rows [p0, p1) of image n give to the sums of channels k and up. */
-static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p0, int64_t p1, int64_t k, int64_t ahead, fn_t *sums, fn_t *room) {
+static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p0, int64_t p1, int64_t k, fn_t *sums, fn_t *room) {
     const int64_t R = a->R, S = a->S, I = d->I, m = least(FN_VL, a->K - k), pitch = d->pitch * FN_VL;
     const int special = (S == 3 || S == 5 || S == 7) && a->dil_w == 1 && a->stride_w <= 2;
     const int64_t together = !special ? 1 : S == 3 ? 3 : FN_ROWS1 == 14 ? 2 : 1;
@@ -284,13 +284,13 @@ static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p
             for (int64_t l = 0; l < lines; l++) {
                 const int64_t at = (p + l) * a->stride_h - a->pad_h;
                 fn_t *const dy_l = dy + l * c.Q * FN_VL;
-                lane_row(dy_l, c.Q, (const fn_t *)a->dy + n * a->dy_n + (p + l) * a->dy_h, a->dy_w, a->dy_c, q0, a->Q, k, m, 1, ahead);
+                lane_row(dy_l, c.Q, (const fn_t *)a->dy + n * a->dy_n + (p + l) * a->dy_h, a->dy_w, a->dy_c, q0, a->Q, k, m, 1, ahead_of(a, k));
                 if (a->db) add_pixels(sums + d->taps * FN_VL, dy_l, c.Q);
                 if (!a->dw) continue;
                 next = most(next, at);
                 for (; next <= least(at + (R - 1) * a->dil_h, a->H - 1); next++)
                     lane_row(block + slot(next, d->ring) * I * pitch, d->pitch, (const fn_t *)a->x + n * a->x_n + next * a->x_h, a->x_w,
-                             a->x_c, q0 * a->stride_w - a->pad_w, a->W, k, m, I, ahead);
+                             a->x_c, q0 * a->stride_w - a->pad_w, a->W, k, m, I, ahead_of(a, k));
                 for (int64_t r = 0; r < R; r++) {
                     const int64_t at_r = at + r * a->dil_h;
                     rows[l * R + r] = at_r >= 0 && at_r < a->H ? block + slot(at_r, d->ring) * I * pitch : none;
@@ -329,8 +329,8 @@ static void lane_sums(const fn_conv_args *a, const side *d, fn_team t) {
         for (int64_t visit = d->visits * part / d->parts; visit < d->visits * (part + 1) / d->parts; visit++)
             for (int64_t u = 0; u < d->chunks; u++) {
                 const int64_t p0 = visit % d->blocks * d->height;
-                add_lanes(a, d, visit / d->blocks, p0, least(a->P, p0 + d->height), u * FN_VL, u + 1 < d->chunks ? FN_VL : 0,
-                          sums + u * d->each, room);
+                add_lanes(a, d, visit / d->blocks, p0, least(a->P, p0 + d->height), u * FN_VL, sums + u * d->each,
+                          room);
             }
     }
     int64_t lo, hi;

@@ -40,7 +40,8 @@ enum { AS_IT_LIES, TILES, LINES };
 #define AHEAD_ROWS (10 * FN_ROWS2)
 #define AHEAD_BLOCK (BLOCK / 4)
 #define LOW_ROWS (4 * FN_ROWS2)  /* over a far v of rows pages apart that is not packed: up to so many take low blocks, */
-#define LOW 64                   /* whose rows memory is read ahead along */
+#define LOW 64                   /* whose rows memory is read ahead along; */
+#define LOWEST 16                /* beneath a single row, which is near at once, the lowest */
 #define PAGE 4096
 #define FAR 4194304
 #define MEET_ROWS 64             /* of a, times b of so many */
@@ -163,8 +164,9 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
-    const int low = p->form == ROWS && !walks && !p->packed && !p->pack && row % PAGE == 0 && v_bytes >= FAR / 2;
+    const int lies = p->form == ROWS && !walks && !p->packed && !p->pack, low = lies && row % PAGE == 0 && v_bytes >= FAR / 2;
     if (low && p->R > FN_ROWS2 && p->R <= LOW_ROWS) p->depth = least(p->depth, LOW), p->lanes = least(up(p->L, 2 * FN_VL), 4 * LANES);
+    if (lies && p->R == 1 && v_bytes >= FAR / 4) p->depth = least(p->depth, LOWEST), p->lanes = up(p->L, 2 * FN_VL);
     const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
     if (blocks > 1) p->depth = over(p->depth, blocks);
     const int64_t deep = least(p->depth, DEPTH);

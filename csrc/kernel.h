@@ -54,6 +54,17 @@ static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* Hardware reads ahead along few streams, none beyond the end of its page: kernels that walk through large arrays ask for what comes
+ * FN_BEYOND bytes later, or next, themselves. To be written: write is 1. */
+#define FN_BEYOND 4096
+#define FN_FAR 12582912          /* bytes of an array that lies in memory: what is read ahead of caches alone only costs instructions */
+static inline __attribute__((always_inline)) void fetch_lines(const void *p, int64_t bytes, const int write) {
+    for (int64_t i = 0; i < bytes; i += 64) {
+        if (write) __builtin_prefetch((const char *)p + i, 1);
+        else __builtin_prefetch((const char *)p + i);
+    }
+}
+
 /* Where element i (row-major count) of an index space of nd dimensions lies; and the same for `count` elements from i on. */
 static inline int64_t fn_at(int64_t i, int64_t nd, const int64_t *n, const int64_t *s) {
     int64_t at = 0;

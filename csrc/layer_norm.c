@@ -49,11 +49,11 @@ ONCE void row_stats(const fn_t *x, int64_t n, int rms, double *mean, double *dev
         vec va[4] = {0}, vb[4] = {0};
         fn_t m = 0;
         if (!rms) {
-            line_sums(GUESS, va, vb, x + i, NULL, len, 0, 0, 0);
+            line_sums(GUESS, va, vb, x + i, NULL, len, 0, 0, 0, 0);
             m = (fn_t)(sum4(va) * over);
             for (int j = 0; j < 4; j++) va[j] = v_zero();
         }
-        line_sums(ABOUT, va, vb, x + i, NULL, len, m, 0, 0);
+        line_sums(ABOUT, va, vb, x + i, NULL, len, 0, m, 0, 0);
         const double sum = sum4(va), square = sum4(vb);
         if (rms) *dev += square;
         else join(mean, dev, (double)i, (double)m + sum * over, square - sum * sum * over, count);
@@ -112,18 +112,20 @@ FN_KERNEL(layer_norm_fwd) {
 }
 
 /* sum g and sum g (x - m) of a row, in double over blocks. */
-FN_INLINE void row_slopes(const int kind, const fn_t *x, const fn_t *dy, const fn_t *w, int64_t n, fn_t mean, double *sum, double *dot) {
+FN_INLINE void row_slopes(const int kind, const fn_t *x, const fn_t *dy, const fn_t *dx, const fn_t *w, int64_t n, fn_t mean, double *sum, double *dot) {
     const vec m = v_set1(mean);
     *sum = *dot = 0;
     for (int64_t at = 0; at < n; at += LINE) {
         const int64_t end = n - at < LINE ? n : at + LINE;
         vec va[4] = {0}, vb[4] = {0};
         int64_t i = at;
-        for (; i + 4 * FN_VL <= end; i += 4 * FN_VL)
+        for (; i + 4 * FN_VL <= end; i += 4 * FN_VL) {
+            fetch_lines(dx + i, 4 * FN_VBYTES, 1);
             UNROLL for (int j = 0; j < 4; j++) {
                 const vec g = kind & W ? v_load(dy + i + j * FN_VL) * v_load(w + i + j * FN_VL) : v_load(dy + i + j * FN_VL);
                 va[j] += g, vb[j] = v_fma(g, v_load(x + i + j * FN_VL) - m, vb[j]);
             }
+        }
         for (; i < end; i += FN_VL) {
             const int l = end - i < FN_VL ? (int)(end - i) : FN_VL;
             const vec g = kind & W ? v_get(dy + i, l) * v_get(w + i, l) : v_get(dy + i, l);
@@ -152,6 +154,7 @@ FN_INLINE void strip_dx(const int kind, const int nv, const int l, fn_t *dx, con
     UNROLL for (int j = 0; j < nv; j++) vw[j] = kind & W ? v_get(w + j * FN_VL, l) : v_zero();
     for (int64_t r = 0; r < rows; r++) {
         const vec m = v_set1(k[r].m), s = v_set1(k[r].s);
+        fetch_lines(x + (rows + r) * n, nv * FN_VBYTES, 0), fetch_lines(dy + (rows + r) * n, nv * FN_VBYTES, 0);
         UNROLL for (int j = 0; j < nv; j++) {
             const int64_t i = r * n + j * FN_VL;
             const vec g = v_get(dy + i, l), e = v_get(x + i, l) - m;
@@ -171,7 +174,7 @@ FN_INLINE void rows_dx(const int kind, const fn_layer_norm_args *a, int64_t r0, 
     row_terms k[TALL];
     for (int64_t r = 0; r < rows; r++) {
         double sum = 0, dot = 0;
-        if (kind & DX) row_slopes(kind, x + r * n, dy + r * n, w, n, (fn_t)a->stats[r0 + r], &sum, &dot);
+        if (kind & DX) row_slopes(kind, x + r * n, dy + r * n, dx + r * n, w, n, (fn_t)a->stats[r0 + r], &sum, &dot);
         k[r] = terms_dx(a, r0 + r, n, sum, dot);
     }
     int64_t i = 0;
@@ -257,7 +260,7 @@ ONCE void line_slopes(const fn_t *x, const fn_t *dy, int64_t n, fn_t m, double *
     *sum = *dot = 0;
     for (int64_t i = 0; i < n; i += LINE) {
         vec va[4] = {0}, vb[4] = {0};
-        line_sums(SLOPE, va, vb, x + i, dy + i, n - i < LINE ? n - i : LINE, m, 0, 0);
+        line_sums(SLOPE, va, vb, x + i, dy + i, n - i < LINE ? n - i : LINE, 0, m, 0, 0);
         *sum += sum4(va), *dot += sum4(vb);
     }
 }

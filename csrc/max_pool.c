@@ -39,6 +39,31 @@ FN_INLINE void contend(vec *best, mask *which, vec v, int64_t tap) {
 #endif
 }
 
+/* tap in the lanes of which where a is b. */
+FN_INLINE mask mark(mask which, vec a, vec b, int64_t tap) {
+#if defined(__AVX512F__) && FN_DT == 0
+    return (mask)_mm512_mask_mov_epi32((__m512i)which, _mm512_cmpeq_ps_mask((__m512)a, (__m512)b), _mm512_set1_epi32((int)tap));
+#elif defined(__AVX512F__)
+    return (mask)_mm512_mask_mov_epi64((__m512i)which, _mm512_cmpeq_pd_mask((__m512d)a, (__m512d)b), _mm512_set1_epi64(tap));
+#else
+    return (mask)v_select(a == b, (vec)m_set1((fn_i)tap), (vec)which);
+#endif
+}
+/* Whom n numbers, of taps tap0, tap0 + 1, ... in rows of `across` that lie S apart, would find by contending one after another,
+ * without a chain of comparisons. Their sum tells whether any of them is NaN: then they contend. */
+FN_INLINE vec champion(const vec *v, const int n, const int across, int64_t tap0, int64_t S, mask *which) {
+    vec best = v[0], sum = v[0];
+    UNROLL for (int j = 1; j < n; j++) best = v_max(v[j], best), sum += v[j];
+    if (v_any_nan(sum)) {
+        best = v_set1((fn_t)-INFINITY), *which = m_set1((fn_i)tap0);
+        for (int j = 0; j < n; j++) contend(&best, which, v[j], tap0 + j / across * S + j % across);
+        return best;
+    }
+    *which = m_set1((fn_i)(tap0 + (n - 1) / across * S + (n - 1) % across));
+    UNROLL for (int j = n - 2; j >= 0; j--) *which = mark(*which, v[j], best, tap0 + j / across * S + j % across);
+    return best;
+}
+
 /* acc + v where which is tap. */
 FN_INLINE vec add_where(vec acc, vec v, mask which, int64_t tap) {
 #if defined(__AVX512F__) && FN_DT == 0
@@ -125,13 +150,17 @@ static void max_few_bwd(const fn_pool2d_args *a, const few *f, fn_t *dx, int64_t
 
 /* ---- forward -------------------------------------------------------------------------------------------- */
 
-/* One output pixel of C channels: x and tap0 at the first of its nr x ns taps. */
+/* One output pixel of C channels: x and tap0 at the first of its nr x ns taps; made: both, if they are 2 or 3, else 0. */
 FN_INLINE void max_pixel(fn_t *y, void *tap, int64_t at, const fn_t *x, int64_t tap0, int64_t nr, int64_t ns, int64_t down, int64_t right, int64_t S,
-                         int64_t C, int kept) {
+                         int64_t C, int kept, const int made) {
     FN_VECTORS(C, {
         vec best = v_set1((fn_t)-INFINITY);
         mask which = m_set1((fn_i)tap0);
-        for (int64_t r = 0; r < nr; r++)
+        if (made) {
+            vec v[9];
+            UNROLL for (int j = 0; j < made * made; j++) v[j] = v_get(x + j / made * down + j % made * right + i, m);
+            best = champion(v, made * made, made, tap0, S, &which);
+        } else for (int64_t r = 0; r < nr; r++)
             for (int64_t s = 0; s < ns; s++) contend(&best, &which, v_get(x + r * down + s * right + i, m), tap0 + r * S + s);
         v_put(y + at + i, best, m);
         taps_put(tap, at + i, which, m, kept);
@@ -141,15 +170,17 @@ FN_INLINE void max_pixel(fn_t *y, void *tap, int64_t at, const fn_t *x, int64_t 
 FN_INLINE void max_pixels(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end, int64_t C, int kept) {
     const int64_t S = a->S, down = a->dh * a->W * C, right = a->dw * C, nr = u.to - u.from;
     const int made = kept == BYTES && C != 1;
+    const int64_t ahead = made && in_memory(a) && u.lo + a->R + a->sh <= a->H ? a->sh : 0;      /* rows new to the next windows */
     fn_t *const y = a->y;
     x += (u.lo + u.from * a->dh) * a->W * C;
     for (; q < end; q++) {
         const window v = window_of(across, q);
         const int64_t ns = v.to - v.from, tap0 = u.from * S + v.from, o = at + q * C;
         const fn_t *const p = x + (v.lo + v.from * a->dw) * C;
-        if (made && nr == 2 && ns == 2) max_pixel(y, a->tap, o, p, tap0, 2, 2, down, right, S, C, kept);
-        else if (made && nr == 3 && ns == 3) max_pixel(y, a->tap, o, p, tap0, 3, 3, down, right, S, C, kept);
-        else max_pixel(y, a->tap, o, p, tap0, nr, ns, down, right, S, C, kept);
+        for (int64_t r = 0; r < ahead; r++) fetch_lines(p + (a->R + r) * a->W * C, a->sw * C * SIZE, 0);
+        if (made && nr == 2 && ns == 2) max_pixel(y, a->tap, o, p, tap0, nr, ns, down, right, S, C, kept, 2);
+        else if (made && nr == 3 && ns == 3) max_pixel(y, a->tap, o, p, tap0, nr, ns, down, right, S, C, kept, 3);
+        else max_pixel(y, a->tap, o, p, tap0, nr, ns, down, right, S, C, kept, 0);
     }
 }
 static __attribute__((noinline)) void max_border(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end,
@@ -157,19 +188,25 @@ static __attribute__((noinline)) void max_border(const fn_pool2d_args *a, const 
     max_pixels(a, across, u, x, at, q, end, 1, kept);
 }
 
-/* Outputs of a row that have whole windows. dw is 1 if kind is TWO. */
-FN_INLINE void max_row_inside(const fn_pool2d_args *a, window u, range in, int64_t S, const fn_t *x, int64_t at, int kept, int kind) {
-    const int64_t W = a->W, sw = a->sw, dw = a->dw, dh = a->dh, ahead = kind == TWO && u.lo + a->R + a->sh <= a->H ? a->sh : 0;
+/* Outputs of a row that have whole windows. dw is 1 if kind is TWO; nr is the rows of their windows if those are S too, of 2 or 3, and
+ * kind is TWO, else 0. */
+FN_INLINE void max_row_inside(const fn_pool2d_args *a, window u, range in, const int nr, int64_t S, const fn_t *x, int64_t at, int kept, int kind) {
+    const int64_t W = a->W, sw = a->sw, dw = a->dw, dh = a->dh;
     fn_t *const y = (fn_t *)a->y + at;
     x += u.lo * W + in.first * sw - a->pw;
-    FN_VECTORS(in.end - in.first, {
+    FN_COVER(in.end - in.first, {
         vec best = v_set1((fn_t)-INFINITY);
         mask which = m_set1((fn_i)(u.from * S));
-        for (int64_t r = 0; r < ahead; r++) {                /* rows that the next windows will want: 10 to 15 % on large planes */
-            __builtin_prefetch(x + (a->R + r) * W + i * sw);
-            __builtin_prefetch(x + (a->R + r) * W + i * sw + FN_VL);
-        }
-        for (int64_t r = u.from; r < u.to; r++) {
+        if (nr) {
+            vec v[9];
+            UNROLL for (int r = 0; r < nr; r++)
+                UNROLL for (int s = 0; s < nr; s += 2) {
+                    const pair w = v_pairs(x + (u.from + r) * dh * W + i * 2 + s, m, s + 1 == nr);
+                    v[r * nr + s] = w.even;
+                    if (s + 1 < nr) v[r * nr + s + 1] = w.odd;
+                }
+            best = champion(v, nr * nr, nr, u.from * S, S, &which);
+        } else for (int64_t r = u.from; r < u.to; r++) {
             const fn_t *const p = x + r * dh * W + i * sw;
             if (kind != TWO) for (int64_t s = 0; s < S; s++) contend(&best, &which, v_every(p + s * dw, sw, m, kind), r * S + s);
             else for (int64_t s = 0; s < S; s += 2) {
@@ -185,11 +222,12 @@ FN_INLINE void max_row_inside(const fn_pool2d_args *a, window u, range in, int64
 FN_INLINE void max_row(const fn_pool2d_args *a, const axis *across, range in, window u, const fn_t *x, int64_t at, int kept) {
     const int two = a->sw == 2 && a->dw == 1;
     if (in.first) max_border(a, across, u, x, at, 0, in.first, kept);
-    if (kept == BYTES && two && a->S == 2) max_row_inside(a, u, in, 2, x, at, kept, TWO);
-    else if (kept == BYTES && two && a->S == 3) max_row_inside(a, u, in, 3, x, at, kept, TWO);
-    else if (kept == BYTES && two) max_row_inside(a, u, in, a->S, x, at, kept, TWO);
-    else if (kept == BYTES && a->sw == 1) max_row_inside(a, u, in, a->S, x, at, kept, ONE);
-    else max_row_inside(a, u, in, a->S, x, at, kept, ANY);
+    const int64_t nr = u.to - u.from;
+    if (kept == BYTES && two && a->S == 2 && nr == 2) max_row_inside(a, u, in, 2, 2, x, at, kept, TWO);
+    else if (kept == BYTES && two && a->S == 3 && nr == 3) max_row_inside(a, u, in, 3, 3, x, at, kept, TWO);
+    else if (kept == BYTES && two) max_row_inside(a, u, in, 0, a->S, x, at, kept, TWO);
+    else if (kept == BYTES && a->sw == 1) max_row_inside(a, u, in, 0, a->S, x, at, kept, ONE);
+    else max_row_inside(a, u, in, 0, a->S, x, at, kept, ANY);
     if (in.end < a->Q) max_border(a, across, u, x, at, in.end, a->Q, kept);
 }
 
@@ -207,10 +245,12 @@ FN_INLINE void max_forward(const fn_pool2d_args *a, fn_team t, int kept) {
     const range in = whole_windows(&across);
     const int64_t C = a->last ? a->C : 1, P = a->P, Q = a->Q;
     const few f = few_of(a);
+    const int far = in_memory(a);
     ROWS(a, P, {
         const window u = window_of(&down, row);
         const fn_t *const x = (const fn_t *)a->x + plane * a->H * a->W * C;
         const int64_t at = i * Q * C;
+        if (far && !a->last) fetch_lines(x + row * a->sh * a->W + BEYOND, a->sh * a->W * SIZE, 0);
         if (f.n) max_few(a, &f, x + 2 * row * a->W * C, at);
         else if (a->last) max_pixels(a, &across, u, x, at, 0, Q, C, kept);
         else max_row(a, &across, in, u, x, at, kept);
@@ -241,13 +281,14 @@ FN_INLINE void max_pixel_bwd(fn_t *dx, const fn_t *dy, const void *tap, int64_t 
 /* Columns w..end of a row of dx, which the windows from row u.at on hold; `at` is that row in dy. */
 FN_INLINE void max_pixels_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w, int64_t end, int64_t C, int kept) {
     const int64_t S = a->S, down = rows.hop * a->Q * C, right = columns.hop * C, tap_down = rows.tap_hop * S, tap_right = columns.tap_hop;
-    const int made = kept == BYTES && C != 1;
+    const int made = kept == BYTES && C != 1, far = made && in_memory(a);
     const fn_t *const dy = a->dy;
     const void *const tap = a->tap;
     for (; w < end; w++) {
         const holders v = columns.of[w];
         const int64_t k = at + v.at * C, tap0 = u.tap * S + v.tap;
         fn_t *const d = dx + w * C;
+        if (far) fetch_lines(dy + k + BEYOND, C * SIZE, 0), fetch_lines((const uint8_t *)tap + k + BEYOND, C, 0);
         if (made && u.n == 1 && v.n == 1) max_pixel_bwd(d, dy, tap, k, tap0, 1, 1, down, right, tap_down, tap_right, C, kept);
         else if (made && u.n == 1 && v.n == 2) max_pixel_bwd(d, dy, tap, k, tap0, 1, 2, down, right, tap_down, tap_right, C, kept);
         else if (made && u.n == 2 && v.n == 1) max_pixel_bwd(d, dy, tap, k, tap0, 2, 1, down, right, tap_down, tap_right, C, kept);
@@ -278,7 +319,7 @@ FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held colum
     const holders *const v = columns.of + in.first;
     const int64_t sw = a->sw;
     dx += in.first;
-    FN_VECTORS((in.end - in.first) / sw, {
+    FN_COVER((in.end - in.first) / sw, {
         if (kind == ONE) v_put(dx + i, max_gather(a, rows, columns, u, v[0], nu, v[0].n, at + i, m, kept), m);
         else if (kind == TWO) {
             const vec even = max_gather(a, rows, columns, u, v[0], nu, S ? S - 1 : v[0].n, at + i, m, kept);
@@ -310,10 +351,15 @@ FN_INLINE void max_backward(const fn_pool2d_args *a, fn_team t, int kept) {
     holders *const of = (holders *)a->work + t.rank * (H + W);
     const held rows = held_in(&down, of), columns = held_in(&across, of + H);
     const few f = few_of(a);
+    const int far = in_memory(a);
     ROWS(a, H, {
         const holders u = rows.of[row];
         fn_t *const dx = (fn_t *)a->dx + i * W * C;
         const int64_t at = (plane * a->P + u.at) * Q * C;
+        if (far && !a->last) {
+            fetch_lines(dx + BEYOND, W * SIZE, 1);
+            if (u.n) fetch_lines((const fn_t *)a->dy + at + BEYOND, Q * SIZE, 0), fetch_lines((const uint8_t *)a->tap + at + BEYOND, Q, 0);
+        }
         if (!u.n) memset(dx, 0, (size_t)(W * C) * sizeof(fn_t));
         else if (f.n) max_few_bwd(a, &f, dx, at, u.tap);
         else if (a->last) max_pixels_bwd(a, rows, columns, u, dx, at, 0, W, C, kept);

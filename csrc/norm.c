@@ -84,6 +84,10 @@ static double count_of(const fn_norm_args *a, const plan *p, int64_t part) {
     rows_of(a, p, part / p->across, &n0, &n1);
     return (double)((n1 - n0) * (a->inner * (k + 1) / p->across - a->inner * k / p->across));
 }
+/* Of lines of len elements, how far the next one lies; 0 where x lies in caches. */
+FN_INLINE int64_t ahead_of(const fn_norm_args *a, int64_t len) {
+    return a->N * a->C * a->inner * (int64_t)sizeof(fn_t) >= FN_FAR ? len : 0;
+}
 /* work: two values for each (part, channel), then two for each channel. */
 static int64_t work_of(const fn_norm_args *a) {
     const plan p = planned(a);
@@ -114,10 +118,10 @@ ONCE void line_stats(const fn_norm_args *a, block k, double *mean, double *dev) 
     const int64_t len = k.i1 - k.i0, first = len < ITEM ? len : ITEM;
     const double n = (double)((k.n1 - k.n0) * len);
     vec va[4] = {0}, vb[4] = {0};
-    line_sums(GUESS, va, vb, x, NULL, first, 0, 0, 0);
+    line_sums(GUESS, va, vb, x, NULL, first, 0, 0, 0, 0);
     const fn_t m = (fn_t)(sum4(va) / (double)first);
     for (int j = 0; j < 4; j++) va[j] = v_zero();
-    for (int64_t i = 0; i < k.n1 - k.n0; i++) line_sums(ABOUT, va, vb, x + i * a->C * a->inner, NULL, len, m, 0, 0);
+    for (int64_t i = 0; i < k.n1 - k.n0; i++) line_sums(ABOUT, va, vb, x + i * a->C * a->inner, NULL, len, ahead_of(a, len), m, 0, 0);
     const double sum = sum4(va), square = sum4(vb);
     *mean = (double)m + sum / n;
     *dev = square - sum * sum / n;
@@ -267,10 +271,14 @@ FN_INLINE void row_y(const int relu, const int more, fn_t *y, const fn_t *x, con
     v_store_n(y + j, normal(relu, more, v_load_n(x + j, n), v_load_n(k->m + j, n), v_load_n(k->s + j, n), v_load_n(k->t + j, n),
                             v_load_n(r + j, n)), n);
 }
-FN_INLINE void line_y(const int relu, const int more, fn_t *y, const fn_t *x, const fn_t *r, int64_t len, const terms *k) {
+FN_INLINE void line_y(const int relu, const int more, fn_t *y, const fn_t *x, const fn_t *r, int64_t len, int64_t ahead, const terms *k) {
     const vec m = v_set1(k->m[0]), s = v_set1(k->s[0]), t = v_set1(k->t[0]);
     int64_t i = 0;
-    for (; i + FN_VL <= len; i += FN_VL) v_store(y + i, normal(relu, more, v_load(x + i), m, s, t, v_load(r + i)));
+    for (; i + FN_VL <= len; i += FN_VL) {
+        if (ahead) fetch_lines(x + i + ahead, FN_VBYTES, 0), fetch_lines(y + i + ahead, FN_VBYTES, 1);
+        if (ahead && more) fetch_lines(r + i + ahead, FN_VBYTES, 0);
+        v_store(y + i, normal(relu, more, v_load(x + i), m, s, t, v_load(r + i)));
+    }
     const int n = (int)(len - i);
     if (n) v_store_n(y + i, normal(relu, more, v_load_n(x + i, n), m, s, t, v_load_n(r + i, n)), n);
 }
@@ -282,7 +290,7 @@ FN_INLINE void unit_y(const int relu, const int more, const fn_norm_args *a, con
     if (!p->fold) {
         for (int64_t i = b.n0; i < b.n1; i++) {
             const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
-            line_y(relu, more, y + at, x + at, r + at, b.i1 - b.i0, &k);
+            line_y(relu, more, y + at, x + at, r + at, b.i1 - b.i0, -ahead_of(a, b.i1 - b.i0), &k);
         }
         return;
     }
@@ -347,7 +355,7 @@ FN_INLINE void line_slopes(const int kind, const fn_norm_args *a, block b, doubl
     terms_y(a, b.c0, 1, &k);
     for (int64_t i = b.n0; i < b.n1; i++) {
         const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
-        line_sums(kind, va, vb, (const fn_t *)a->x + at, (const fn_t *)a->dy + at, b.i1 - b.i0, k.m[0], k.s[0], k.t[0]);
+        line_sums(kind, va, vb, (const fn_t *)a->x + at, (const fn_t *)a->dy + at, b.i1 - b.i0, ahead_of(a, b.i1 - b.i0), k.m[0], k.s[0], k.t[0]);
     }
     *sum = sum4(va), *dot = sum4(vb);
 }
@@ -407,10 +415,11 @@ FN_INLINE void row_dx(const int kind, fn_t *dx, const fn_t *dy, const fn_t *x, i
 #undef AT
     }
 }
-FN_INLINE void line_dx(const int kind, fn_t *dx, const fn_t *dy, const fn_t *x, int64_t len, const terms *k) {
+FN_INLINE void line_dx(const int kind, fn_t *dx, const fn_t *dy, const fn_t *x, int64_t len, int64_t ahead, const terms *k) {
     const vec m = v_set1(k->m[0]), s = v_set1(k->s[0]), t = v_set1(k->t[0]), q = v_set1(k->q[0]), r = v_set1(k->r[0]);
     for (int64_t i = 0; i < len; i += FN_VL) {
         const int n = len - i < FN_VL ? (int)(len - i) : FN_VL;
+        if (ahead) fetch_lines(x + i + ahead, FN_VBYTES, 0), fetch_lines(dy + i + ahead, FN_VBYTES, 0), fetch_lines(dx + i + ahead, FN_VBYTES, 1);
         v_put(dx + i, slope(kind, v_get(dy + i, n), v_get(x + i, n), m, s, t, q, r), n);
     }
 }
@@ -424,7 +433,7 @@ FN_INLINE void unit_dx(const int kind, const fn_norm_args *a, const plan *p, blo
     if (!p->fold) {
         for (int64_t i = b.n0; i < b.n1; i++) {
             const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
-            line_dx(kind, dx + at, dy + at, x + at, b.i1 - b.i0, &k);
+            line_dx(kind, dx + at, dy + at, x + at, b.i1 - b.i0, -ahead_of(a, b.i1 - b.i0), &k);
         }
         return;
     }

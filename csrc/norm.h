@@ -21,13 +21,16 @@ FN_INLINE void step(const int kind, vec *a, vec *b, vec x, vec dy, vec m, vec s,
     }
 }
 
-/* A line of len elements into four pairs of accumulators. */
-FN_INLINE void line_sums(const int kind, vec *a, vec *b, const fn_t *x, const fn_t *dy, int64_t len, fn_t m, fn_t s, fn_t t) {
+/* A line of len elements into four pairs of accumulators. What is read `ahead` elements further on is fetched meanwhile. */
+FN_INLINE void line_sums(const int kind, vec *a, vec *b, const fn_t *x, const fn_t *dy, int64_t len, int64_t ahead, fn_t m, fn_t s, fn_t t) {
     const vec vm = v_set1(m), vs = v_set1(s), vt = v_set1(t);
     int64_t i = 0;
-    for (; i + 4 * FN_VL <= len; i += 4 * FN_VL)
+    for (; i + 4 * FN_VL <= len; i += 4 * FN_VL) {
+        if (kind != GUESS && ahead) fetch_lines(x + i + ahead, 4 * FN_VBYTES, 0);
+        if (kind >= SLOPE && ahead) fetch_lines(dy + i + ahead, 4 * FN_VBYTES, 0);
         UNROLL for (int j = 0; j < 4; j++)
             step(kind, a + j, b + j, v_load(x + i + j * FN_VL), kind >= SLOPE ? v_load(dy + i + j * FN_VL) : vm, vm, vs, vt);
+    }
     for (; i + FN_VL <= len; i += FN_VL) step(kind, a, b, v_load(x + i), kind >= SLOPE ? v_load(dy + i) : vm, vm, vs, vt);
     if (i < len) {                                           /* lanes beyond the end add nothing */
         const int n = (int)(len - i);

@@ -79,6 +79,17 @@ FN_INLINE void v_put(fn_t *p, vec v, int64_t n) {
     if (i < (n)) { const int m = (int)((n) - i); __VA_ARGS__ } \
 } while (0)
 
+/* The same for a body that may do a number twice: where there are FN_VL or more, the last vector begins earlier and is whole. */
+#define FN_COVER(n, ...) do { \
+    const int64_t fn_n = n; \
+    for (int64_t i = 0, fn_next; i + FN_VL <= fn_n; i = fn_next) { \
+        const int m = FN_VL; \
+        fn_next = i + 2 * FN_VL > fn_n && i + FN_VL < fn_n ? fn_n - FN_VL : i + FN_VL; \
+        __VA_ARGS__ \
+    } \
+    if (fn_n > 0 && fn_n < FN_VL) { const int64_t i = 0; const int m = (int)fn_n; __VA_ARGS__ } \
+} while (0)
+
 /* a b + c, rounded once where the machine can. Spelt out, because of a b + c d the compiler contracts now the one product,
  * now the other. */
 FN_INLINE vec v_fma(vec a, vec b, vec c) {
@@ -95,6 +106,17 @@ FN_INLINE vec v_fma(vec a, vec b, vec c) {
 FN_INLINE vec v_select(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
 FN_INLINE vec v_relu(vec a) { return v_select(a <= v_zero(), v_zero(), a); }      /* never -0.0; NaN stays */
 FN_INLINE mask m_nan(vec a) { return a != a; }
+FN_INLINE int v_any_nan(vec a) {
+#if defined(__AVX512F__)
+    return FN_DT == 0 ? _mm512_cmpunord_ps_mask((__m512)a, (__m512)a) != 0 : _mm512_cmpunord_pd_mask((__m512d)a, (__m512d)a) != 0;
+#elif defined(__AVX2__)
+    return FN_DT == 0 ? _mm256_movemask_ps((__m256)m_nan(a)) != 0 : _mm256_movemask_pd((__m256d)m_nan(a)) != 0;
+#else
+    fn_t sum = 0;
+    for (int i = 0; i < FN_VL; i++) sum += a[i] * 0;
+    return sum != sum;
+#endif
+}
 /* Ordinary minimum and maximum: b where either is NaN, as the instructions have it. */
 #if defined(__AVX512F__) && FN_DT == 0
 FN_INLINE vec v_max(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
