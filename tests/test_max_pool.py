@@ -24,6 +24,29 @@ def test_what_wins():
                     assert k.view(-1).tolist() == [where + 4 * i for i in range(20)]
 
 
+@pytest.mark.parametrize("k", (2, 3))
+def test_windows_of_two_and_three_wide(k):
+    """A vector of windows at a time gives the bits of taps that contend one after another: zeros of both signs, infinities, NaN."""
+    rng = np.random.default_rng(k)
+    for W in (5, 32, 33, 47, 80):
+        for values in ([0., -0., -1.], [0., -0., -1., np.inf, -np.inf], [1., -0., np.inf, -np.inf, np.nan]):
+            x = rng.choice(values, (2, 18, 7, W)).astype("float32")
+            best, which = np.full((2, 18, (7 - k) // 2 + 1, (W - k) // 2 + 1), -np.inf, "float32"), 0
+            for tap, (r, s) in enumerate(np.ndindex(k, k)):
+                v = x[:, :, r:r + 2 * best.shape[2] - 1:2, s:s + 2 * best.shape[3] - 1:2]
+                wins = (v > best) | np.isnan(v)
+                best, which = np.where(wins, v, best), np.where(wins, tap, which)
+            p, q = np.ogrid[:best.shape[2], :best.shape[3]]
+            where = (2 * p + which // k) * W + 2 * q + which % k
+            for dtype in ("float32", "float64"):
+                for isa in _core.isas():
+                    for layout in (lambda x: x, _core.nhwc):
+                        with machine(isa):
+                            y, flat = F.max_pool2d(layout(fastnn.tensor(x.astype(dtype))), k, 2, return_indices=True)
+                            same_bits(y.contiguous(), fastnn.tensor(best.astype(dtype)))
+                            assert (flat.numpy() == where).all()
+
+
 @pytest.mark.parametrize("C", range(1, 10))
 def test_few_channels_last_as_row_major(C):
     """2x2 windows side by side in a vector give the bits of the row-major form: ties, NaN, odd rows and columns that no window holds."""
