@@ -165,7 +165,10 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
     const int lies = p->form == ROWS && !walks && !p->packed && !p->pack, low = lies && row % PAGE == 0 && v_bytes >= FAR / 2;
-    if (low && p->R > FN_ROWS2 && p->R <= LOW_ROWS) p->depth = least(p->depth, LOW), p->lanes = least(up(p->L, 2 * FN_VL), 4 * LANES);
+    if (low && p->R > 1 && p->R <= LOW_ROWS) {
+        const int few_tiles = p->R <= FN_ROWS2;
+        p->ahead = 1, p->depth = least(p->depth, few_tiles ? LOW : 2 * LOW), p->lanes = least(up(p->L, 2 * FN_VL), few_tiles ? 4 * LANES : LANES);
+    }
     if (lies && p->R == 1 && v_bytes >= FAR / 4) p->depth = least(p->depth, LOWEST), p->lanes = up(p->L, 2 * FN_VL);
     const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
     if (blocks > 1) p->depth = over(p->depth, blocks);
