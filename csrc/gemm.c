@@ -425,21 +425,25 @@ static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, con
     const int64_t high = K < 32 * FN_VL ? least(SHORT, 4) : SHORT;      /* a piece of four is cheaper to end than one of three */
     for (int64_t r = 0, m; r < p->R; r += m) {
         m = least(high, p->R - r);
-        fn_t out[SHORT * DOTS_OUT], from[GROUP];
+        fn_t out[SHORT * DOTS_OUT];
         for (int64_t j = 0, size; j < n; j += dots_width[m - 1][size]) {
             size = dots_size(m, n - j);
             dots_of[m - 1][size](out + j, s + r * p->s_r, p->s_r, v + j * p->v_l, p->v_l, K);
         }
-        for (int64_t i = 0; i < m; i++) {
-            fn_t *const c_i = c + (r + i) * p->c_r, *const y = out + i * DOTS_OUT;
-            for (int64_t j = 0; j < GROUP; j++) {
-                const fn_t bias = bias_r ? bias_r[r + i] : bias_l && j < n ? bias_l[j] : 0;
-                from[j] = (p->beta && j < n ? c_i[j * p->c_l] : 0) + bias;
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t j = 0; j < n; j += FN_VL) {
+                fn_t *const c_i = c + (r + i) * p->c_r + j * p->c_l, *const y = out + i * DOTS_OUT + j;
+                const int64_t lanes = least(FN_VL, n - j);
+                vec before = bias_r ? v_set1(bias_r[r + i]) : bias_l ? v_get(bias_l + j, lanes) : v_zero();
+                for (int64_t l = 0; l < lanes && p->beta; l++) before[l] += c_i[l * p->c_l];
+                const vec z = activate(before + v_load(y), p->act);
+                if (p->c_l == 1) {
+                    v_put(c_i, z, lanes);
+                    continue;
+                }
+                v_store(y, z);
+                for (int64_t l = 0; l < lanes; l++) c_i[l * p->c_l] = y[l];
             }
-            for (int64_t j = 0; j < GROUP; j += FN_VL)
-                v_store(y + j, activate(v_load(from + j) + v_load(y + j), p->act));
-            for (int64_t j = 0; j < n; j++) c_i[j * p->c_l] = y[j];
-        }
     }
 }
 
