@@ -20,8 +20,6 @@ enum { KEYS = 64, TASKS = 16 };              /* keys of a block; heads times par
 #define PAGE 4096
 #define LOG2E 1.4426950408889634
 #define FAR 8                                /* p stays below 2^FAR */
-#define SIZE (int64_t)sizeof(fn_t)
-
 static inline int64_t room(int64_t n) { return up(n, FN_ALIGN / SIZE); }     /* elements, to whole cache lines */
 static int64_t heads(const fn_attention_args *a) {
     int64_t n = 1;

@@ -3,7 +3,6 @@
 #define FN_CONV_H
 #include "brgemm.h"
 
-#define SIZE (int64_t)sizeof(fn_t)
 #define BLOCK 196608             /* bytes of a thread's copy of the input: a part of the second-level cache */
 #define LARGE 1048576            /* bytes of weights that threads rather share out than all pass over */
 #define PAGE 4096

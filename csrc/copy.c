@@ -37,7 +37,6 @@ CONVERT(u8, uint8_t, OF_INT)
 
 /* ---- transposition: x is dense along dimension d, y along the last one ------------------------------------------ */
 
-#define SIZE (int64_t)sizeof(fn_t)
 enum { TILE = 1024 };            /* elements; x and y of one tile stay in the first-level cache */
 
 /* y[i*ys + j] = x[i + j*xs], i < h, j < w */

@@ -82,7 +82,7 @@ static void outer(const fn_dense_args *d, fn_team t) {
         const vec s = v_set1(((const fn_t *)d->dy)[n]);
         fn_t *const dw = (fn_t *)d->dw + n * d->ldw;
         FN_VECTORS(d->K,
-            fetch_lines(dw + i + FN_BEYOND / (int64_t)sizeof(fn_t), FN_VBYTES, 1);
+            fetch_lines(dw + i + FN_BEYOND / SIZE, FN_VBYTES, 1);
             v_put(dw + i, v_fma(s, v_get((const fn_t *)d->x + i, m), v_zero()), m););
     }
 }

@@ -22,7 +22,6 @@
 
 enum { ROWS, COLS, DOTS, SPLIT };
 enum { AS_IT_LIES, TILES, LINES };
-#define SIZE (int64_t)sizeof(fn_t)
 #define LANES (2048 / SIZE)      /* of a block of v */
 #define SLIM_LANES (512 / SIZE)  /* of one that is packed, where registers hold wide tiles: deep and narrow, it is read long, and little of c is */
 #define WIDE_LANES (4608 / SIZE) /* where s is packed by tiles, which is done again for each block of lanes */

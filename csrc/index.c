@@ -83,7 +83,7 @@ FN_KERNEL(take) {
     fn_t *y = a->y;
     const int64_t I = product(a->ni, a->i_n), R = product(a->nj, a->j_n);
     const int64_t L = a->nj ? a->j_n[a->nj - 1] : 1, J = L ? R / L : 0;
-    const int64_t size = sizeof(fn_t), ahead = J == 1 && R * size >= LONG && a->j_at[a->nj - 1] == 1 ? FN_BEYOND / size : 0;
+    const int64_t ahead = J == 1 && R * SIZE >= LONG && a->j_at[a->nj - 1] == 1 ? FN_BEYOND / SIZE : 0;
     static const fn_t zero = 0;
     int64_t from[PLACES], to[PLACES], lo, hi;
     fn_share(I * R, 16, t, &lo, &hi);
@@ -96,7 +96,7 @@ FN_KERNEL(take) {
         fn_offsets(to, i, n, a->ni, a->i_n, a->i_dense);
         for (int64_t k = 0; k < n; k++) {
             const int64_t f0 = MAX2(lo - (i + k) * R, 0), f1 = MIN2(hi - (i + k) * R, R);
-            if (k < more && from[k + 1] != BAD) fetch_lines(x + from[k + 1], MIN2(ahead, R) * size, 0);
+            if (k < more && from[k + 1] != BAD) fetch_lines(x + from[k + 1], MIN2(ahead, R) * SIZE, 0);
             if (from[k] != BAD) row(READ, a, y + to[k], x + from[k], J, L, f0, f1);
             else
                 for (int64_t f = f0; f < f1; f++) y[to[k] + fn_at(f, a->nj, a->j_n, a->j_dense)] = zero;

@@ -41,6 +41,7 @@ typedef int32_t fn_t;
 #else
 typedef uint8_t fn_t;            /* u8, and bool as 0 or 1 */
 #endif
+#define SIZE (int64_t)sizeof(fn_t)
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -111,7 +111,7 @@ FN_KERNEL(layer_norm_fwd) {
     }
 }
 
-/* sum g and sum g (x - m) of a row, in double over blocks. */
+/* sum g and sum g (x - m) of a row, in double over blocks. dx is about to be written. */
 FN_INLINE void row_slopes(const int kind, const fn_t *x, const fn_t *dy, const fn_t *dx, const fn_t *w, int64_t n, fn_t mean, double *sum, double *dot) {
     const vec m = v_set1(mean);
     *sum = *dot = 0;
@@ -147,7 +147,7 @@ FN_INLINE void add_wide(double *s, vec v, int l) {
         for (int i = 0; i < l; i++) s[i] += (double)v[i];
 }
 
-/* nv vectors of columns, the last of l lanes, down `rows` rows: dx, and their share of dw and db to sw and sb. */
+/* nv vectors of columns, the last of l lanes, down `rows` rows, while the next ones come near: dx, and their share of dw and db to sw and sb. */
 FN_INLINE void strip_dx(const int kind, const int nv, const int l, fn_t *dx, const fn_t *dy, const fn_t *x, const fn_t *w, int64_t n, int64_t rows,
                         const row_terms *k, double *sw, double *sb) {
     vec vw[4] = {0}, va[4] = {0}, vb[4] = {0};

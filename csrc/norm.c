@@ -86,7 +86,7 @@ static double count_of(const fn_norm_args *a, const plan *p, int64_t part) {
 }
 /* Of lines of len elements, how far the next one lies; 0 where x lies in caches. */
 FN_INLINE int64_t ahead_of(const fn_norm_args *a, int64_t len) {
-    return a->N * a->C * a->inner * (int64_t)sizeof(fn_t) >= FN_FAR ? len : 0;
+    return a->N * a->C * a->inner * SIZE >= FN_FAR ? len : 0;
 }
 /* work: two values for each (part, channel), then two for each channel. */
 static int64_t work_of(const fn_norm_args *a) {

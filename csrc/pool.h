@@ -82,7 +82,6 @@ static range inputs_of(const axis *a, range r) {
 } while (0)
 
 /* Do the images lie in memory? Then what comes BEYOND is fetched, row-major images being walked from end to end. */
-#define SIZE (int64_t)sizeof(fn_t)
 #define BEYOND (FN_BEYOND / SIZE)
 FN_INLINE int in_memory(const fn_pool2d_args *a) { return a->N * a->C * a->H * a->W * SIZE >= FN_FAR; }
 

@@ -112,9 +112,9 @@ FN_INLINE int v_any_nan(vec a) {
 #elif defined(__AVX2__)
     return FN_DT == 0 ? _mm256_movemask_ps((__m256)m_nan(a)) != 0 : _mm256_movemask_pd((__m256d)m_nan(a)) != 0;
 #else
-    fn_t sum = 0;
-    for (int i = 0; i < FN_VL; i++) sum += a[i] * 0;
-    return sum != sum;
+    int any = 0;
+    for (int i = 0; i < FN_VL; i++) any |= a[i] != a[i];
+    return any;
 #endif
 }
 /* Ordinary minimum and maximum: b where either is NaN, as the instructions have it. */
