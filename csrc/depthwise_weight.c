@@ -329,8 +329,7 @@ static void lane_sums(const fn_conv_args *a, const side *d, fn_team t) {
         for (int64_t visit = d->visits * part / d->parts; visit < d->visits * (part + 1) / d->parts; visit++)
             for (int64_t u = 0; u < d->chunks; u++) {
                 const int64_t p0 = visit % d->blocks * d->height;
-                add_lanes(a, d, visit / d->blocks, p0, least(a->P, p0 + d->height), u * FN_VL, sums + u * d->each,
-                          room);
+                add_lanes(a, d, visit / d->blocks, p0, least(a->P, p0 + d->height), u * FN_VL, sums + u * d->each, room);
             }
     }
     int64_t lo, hi;

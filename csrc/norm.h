@@ -8,7 +8,6 @@
 #define ONCE static __attribute__((noinline))               /* called once for many elements: one text is enough */
 enum { GUESS, ABOUT, SLOPE, SLOPE_RELU };
 enum { ROWS = 32, WIDE = 512 };
-#define AHEAD 4096               /* bytes: a single stream is fetched from beyond its page, where hardware does not look */
 
 FN_INLINE vec passed(vec dy, vec y) { return v_select(y <= v_zero(), v_zero(), dy); }
 FN_INLINE void step(const int kind, vec *a, vec *b, vec x, vec dy, vec m, vec s, vec t) {
@@ -54,7 +53,7 @@ FN_INLINE void strip_sums(const int kind, const int nv, const int m, fn_t *a, fn
     }
     for (int64_t i = 0; i < rows; i++, x += ld, dy += kind >= SLOPE ? ld : 0)
         UNROLL for (int j = 0; j < nv; j++) {
-            if (kind == ABOUT) __builtin_prefetch(x + j * FN_VL + AHEAD / (int64_t)sizeof(fn_t));
+            if (kind == ABOUT) __builtin_prefetch(x + j * FN_VL + FN_BEYOND / SIZE);
             step(kind, va + j, vb + j, v_get(x + j * FN_VL, m), kind >= SLOPE ? v_get(dy + j * FN_VL, m) : v_zero(), vm[j], vs[j], vt[j]);
         }
     UNROLL for (int j = 0; j < nv; j++) {

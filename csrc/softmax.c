@@ -26,11 +26,6 @@
 
 /* ---- softmax --------------------------------------------------------------------------------------------- */
 
-/* The row to come is fetched while this one, now near, is worked on: three sweeps over it leave the memory idle. */
-FN_INLINE void fetch_row(const fn_t *x, int64_t n) {
-    for (int64_t i = 0; i < n; i += FN_ALIGN / (int64_t)sizeof(fn_t)) __builtin_prefetch(x + i);
-}
-
 FN_KERNEL(softmax_fwd) {
     const fn_softmax_args *a = args;
     const fn_t *const x = a->x;
@@ -46,7 +41,7 @@ FN_KERNEL(softmax_fwd) {
     } else if (inner == 1) {
         for (int64_t r = lo; r < hi; r++) {
             const fn_t most = row_max(x + r * n, n);
-            if (r + 1 < hi) fetch_row(x + (r + 1) * n, n);
+            if (r + 1 < hi) fetch_lines(x + (r + 1) * n, n * SIZE, 0);          /* three sweeps over this one leave the memory idle */
             const fn_t sum = row_exp(y + r * n, x + r * n, n, most, v_exp_neg);
             row_scale(y + r * n, n, 1 / sum);
         }
