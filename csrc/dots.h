@@ -17,13 +17,30 @@ enum { SHORT = 2, SUMS = 8 };
 #define DOTS_KEEP(v) (void)(v)
 #endif
 
-/* out[i*DOTS_OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree */
+/* Sums by k % CHAINS FN_VL of a long x w', added up to FN_VL. */
+enum { CHAINS = 4, LONG = 2 * CHAINS * FN_VL };
+static __attribute__((noinline)) vec dots_long(const fn_t *x, const fn_t *w, int64_t K) {
+    vec acc[CHAINS];
+    UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = v_zero();
+    int64_t k = 0;
+    for (; k + CHAINS * FN_VL <= K; k += CHAINS * FN_VL)
+        UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = v_fma(v_load(x + k + i * FN_VL), v_load(w + k + i * FN_VL), acc[i]);
+    for (; k < K; k += FN_VL) acc[0] = v_fma(v_get(x + k, K - k), v_get(w + k, K - k), acc[0]);
+    return (acc[0] + acc[1]) + (acc[2] + acc[3]);
+}
+
+/* out[i*DOTS_OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree. Rows of w side by side share
+ * the numbers of x; a single row of x, if it is long, goes along one after the other: a core reads its caches fastest in one stream. */
 FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r,
                          int64_t K) {
     vec acc[SHORT][SUMS + FN_PIECE];
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
     int64_t k = 0;
+    if (m == 1 && K >= LONG) {
+        UNROLL for (int j = 0; j < n; j++) acc[0][j] = dots_long(x, w + j * w_r, K);
+        k = K;
+    }
     for (; k + FN_VL <= K; k += FN_VL) {
         vec wk[SUMS];
         UNROLL for (int j = 0; j < n; j++) wk[j] = v_load(w + j * w_r + k);

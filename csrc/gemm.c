@@ -40,7 +40,8 @@ enum { AS_IT_LIES, TILES, LINES };
 #define AHEAD_BLOCK (BLOCK / 4)
 #define LOW_ROWS (4 * FN_ROWS2)  /* over a far v of rows pages apart that is not packed: up to so many take low blocks, */
 #define LOW 64                   /* whose rows memory is read ahead along; */
-#define LOWEST 16                /* beneath a single row, which is near at once, the lowest */
+#define LONE_BYTES 65536         /* of a v that lies as it is, whose rows a single row of s takes one after the other, */
+#define LONE_LANES (8192 / SIZE) /* so many lanes of each */
 #define PAGE 4096
 #define FAR 4194304
 #define MEET_ROWS 64             /* of a, times b of so many */
@@ -57,7 +58,7 @@ enum { AS_IT_LIES, TILES, LINES };
 #define SPLIT_FEW_BYTES 393216   /* of lanes, which are written, read a few times and done with */
 
 typedef struct {
-    int form, act, beta, pack, ahead, far_s, far_c, near;    /* near: s packed, as TILES of one k side by side or as LINES */
+    int form, act, beta, pack, ahead, far_s, far_c, lone, near;      /* near: s packed, as TILES of one k side by side or as LINES */
     int turned;                              /* s is b, v is a */
     fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
@@ -164,11 +165,11 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
     const int lies = p->form == ROWS && !walks && !p->packed && !p->pack, low = lies && row % PAGE == 0 && v_bytes >= FAR / 2;
-    if (low && p->R > 1 && p->R <= LOW_ROWS) {
+    p->lone = lies && p->R == 1 && p->L >= FN_VL && v_bytes >= LONE_BYTES;
+    if (low && !p->lone && p->R <= LOW_ROWS) {
         const int few_tiles = p->R <= FN_ROWS2;
         p->ahead = 1, p->depth = least(p->depth, few_tiles ? LOW : 2 * LOW), p->lanes = least(up(p->L, 2 * FN_VL), few_tiles ? 4 * LANES : LANES);
     }
-    if (lies && p->R == 1 && v_bytes >= FAR / 4) p->depth = least(p->depth, LOWEST), p->lanes = up(p->L, 2 * FN_VL);
     const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
     if (blocks > 1) p->depth = over(p->depth, blocks);
     const int64_t deep = least(p->depth, DEPTH);
@@ -338,6 +339,32 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
             if (whole_k) k = 0, term++, s += p->s_batch, v += p->v_batch;
             else k += ks;
         }
+    }
+}
+
+/* Lanes [l0, l1) of a single row of c, by rows of v one after the other: a core reads its caches fastest in one stream. */
+static void lone_row(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, int64_t count, int64_t K, int64_t l0, int64_t l1) {
+    enum { WIDE = 8 };
+    for (int64_t l = l0, n; l < l1; l += n) {
+        n = least(LONE_LANES, l1 - l);
+        fn_t *const y = c + l;
+        FN_VECTORS(n, {
+            const vec before = p->beta ? v_get(y + i, m) : v_zero();
+            v_put(y + i, p->bias ? before + v_get(p->bias + l + i, m) : before, m);
+        });
+        for (int64_t term = 0; term < count; term++)
+            for (int64_t k = 0; k < K; k++) {
+                const fn_t *const x = v + term * p->v_batch + k * p->v_k + l;
+                const vec s_k = v_set1(s[term * p->s_batch + k * p->s_k]);
+                int64_t i = 0;
+                for (; i + WIDE * FN_VL <= n; i += WIDE * FN_VL) {
+                    vec z[WIDE];
+                    UNROLL for (int j = 0; j < WIDE; j++) z[j] = v_fma(s_k, v_load(x + i + j * FN_VL), v_load(y + i + j * FN_VL));
+                    UNROLL for (int j = 0; j < WIDE; j++) v_store(y + i + j * FN_VL, z[j]);
+                }
+                for (; i < n; i += FN_VL) v_put(y + i, v_fma(s_k, v_get(x + i, n - i), v_get(y + i, n - i)), n - i);
+            }
+        if (p->act != FN_ACT_NONE) FN_VECTORS(n, v_put(y + i, activate(v_get(y + i, m), p->act), m););
     }
 }
 
@@ -519,6 +546,10 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
             continue;
         }
 #endif
+        if (p->lone) {
+            lone_row(p, c, s, v, count, K, l0, l1);
+            continue;
+        }
         if (p->form != DOTS) {
             block(p, c, s, v, p->packed ? p->packed + k * FN_NR : 0, count, K, l0, l1, r0, r1, work);
             continue;
@@ -571,22 +602,35 @@ static int near_product(const fn_gemm_args *given, int64_t m) {
     return 1;
 }
 
+/* Parts that are added up go to work. */
+static void plan_terms(plan *p, const fn_gemm_args *g) {
+    plan_whole(p, g);
+    if (p->addends == 1) return;
+    p->c = g->work, p->c_batch = g->M * g->N, p->bias = 0, p->beta = 0, p->act = FN_ACT_NONE;
+    if (p->c_r == 1) p->c_l = g->N;
+    else p->c_r = g->N;
+}
 FN_KERNEL(gemm) {
     const fn_gemm_args *g = args;
     if (g->batch == 0 || g->M == 0 || g->N == 0 || (t.size == 1 && near_product(g, g->M))) return;
     plan p;
-    plan_whole(&p, g);
-    if (p.addends > 1) {
-        p.c = g->work, p.c_batch = g->M * g->N, p.bias = 0, p.beta = 0, p.act = FN_ACT_NONE;
-        if (p.c_r == 1) p.c_l = g->N;
-        else p.c_r = g->N;
-    }
+    plan_terms(&p, g);
     multiply(&p, g->work, t);
     if (p.addends > 1) {
         fn_barrier(t);
         add_parts(g, g->work, p.addends, t);
     }
 }
+
+/* ---- parts of k of a single row ------------------------------------------------------------------------------------ */
+
+int64_t FN_NAME(gemm_k_parts)(const fn_gemm_args *g) { return parts_of(g); }
+void FN_NAME(gemm_k_part)(const fn_gemm_args *g, int64_t i) {
+    plan p;
+    plan_terms(&p, g);
+    multiply(&p, g->work, (fn_team){.rank = (int)i, .size = (int)p.parts});
+}
+void FN_NAME(gemm_k_sum)(const fn_gemm_args *g, fn_team t) { add_parts(g, g->work, parts_of(g), t); }
 
 /* ---- rows of one product ----------------------------------------------------------------------------------------- */
 

@@ -80,6 +80,7 @@ def test_random_products_worth_splitting(seed):
     (3, 4, 9000, ("dense", "columns")), (20, 30, 3000, ("columns", "dense")), (1, 700, 1500, ("dense", "dense")),             # parts of k
     (8, 70, 600, ("dense", "columns")), (7, 21, 1040, ("dense", "columns")), (13, 40, 700, ("rows", "columns")),              # taller dot products
     (20, 1024, 600, ("dense", "dense")), (64, 4200, 256, ("columns", "dense")),                                              # low blocks, broad ones
+    (1, 2500, 40, ("dense", "dense")), (1, 700, 90, ("dense", "rows")),                                                       # a single row
     (100, 40, 1024, ("dense", "dense")), (16, 300, 1021, ("dense", "columns")), (500, 20, 8200, ("dense", "dense")),           # few lanes; long runs
     (1, 1, 70000, ("dense", "dense")), (1, 515, 800, ("dense", "columns")), (515, 1, 800, ("dense", "dense")),               # dot products
     (4, 70, 600, ("dense", "columns")), (70, 7, 600, ("rows", "columns")), (515, 1, 800, ("columns", "dense")), (2, 0, 5, ("dense", "dense"))], ids=str)
@@ -94,7 +95,7 @@ def test_each_form(M, N, K, orders):
 @pytest.mark.parametrize("batch, M, N, K, orders", [
     (3, 64, 70, 50, ("dense", "columns")), (20, 33, 40, 17, ("columns", "dense")), (5, 130, 300, 70, ("rows", "rows")),      # shares of a batch, and none
     (2, 16, 20, 3000, ("dense", "columns")), (17, 5, 3, 9, ("apart", "dense")), (4, 20, 300, 300, ("columns", "columns")),   # k cut as well; a turn of each
-    (3, 70, 600, 600, ("columns", "dense")), (2, 9, 7, 0, ("dense", "dense")), (1, 8, 9, 10, ("dense", "dense"))], ids=str)
+    (3, 70, 600, 600, ("columns", "dense")), (20, 1, 515, 90, ("dense", "dense")), (2, 9, 7, 0, ("dense", "dense")), (1, 8, 9, 10, ("dense", "dense"))], ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sum_over_a_batch(batch, M, N, K, orders, dtype):
     rng = np.random.default_rng(0)
