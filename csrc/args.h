@@ -301,7 +301,8 @@ typedef struct {
 } fn_optim_args;
 static inline const fn_seg *fn_segs(const fn_optim_args *a) { return (const fn_seg *)(a + 1); }
 
-/* dense_bwd_w and the optimizer's step by its dw and db in one pass; either may be null where nobody reads them afterwards. */
+/* dense_bwd_w and the optimizer's step by its dw and db in one pass; either may be null where nobody reads them afterwards.
+ * Of a single row dx too, by w as it was, or null. */
 typedef struct {
     fn_dense_args d;
     int64_t optimizer;           /* FN_OP_sgd ... */

@@ -61,4 +61,10 @@ static inline int64_t gemm_parts(int64_t batch, int64_t M, int64_t N, int64_t K)
  * g->work lie gemm_rows_work(g) bytes, whatever m. */
 void FN_NAME(gemm_rows)(const fn_gemm_args *g, int64_t m);
 int64_t FN_NAME(gemm_rows_work)(const fn_gemm_args *g);
+
+/* A product whose k gemm cuts in gemm_k_parts(g), of one row: part i of it, by the caller alone, and with all of them their sum, by a team.
+ * At g->work lies what gemm asks for with as many threads as parts. */
+int64_t FN_NAME(gemm_k_parts)(const fn_gemm_args *g);
+void FN_NAME(gemm_k_part)(const fn_gemm_args *g, int64_t i);
+void FN_NAME(gemm_k_sum)(const fn_gemm_args *g, fn_team t);
 #endif

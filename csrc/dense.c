@@ -112,13 +112,19 @@ FN_KERNEL(dense_bwd_w) {
 
 /* dw is made in chunks of whole rows, and each chunk steps its rows of w while it is in the cache; that of a single row of x
  * is made in registers, which step w. The batch has fewer than 2 SUM_ROWS rows, so that neither sum over it is cut in parts.
- * Where many chunks pass over x, they share one packed x. */
+ * Where many chunks pass over x, they share one packed x. Rows go from the last to the first, since forward, which goes the other
+ * way, leaves the last in the cache, and finds the first there. */
 static int64_t chunk_of(const fn_dense_args *d) {
     const int64_t rows = d->M > 1 && d->M < FN_VL ? FN_ROWS2 : FN_STEP_ROWS;
     return rows < d->N ? rows : d->N;
 }
 static int64_t aligned(int64_t bytes) { return (bytes + FN_ALIGN - 1) / FN_ALIGN * FN_ALIGN; }
-/* Scratch: x packed, if it is; then for each thread rows of dw, if nobody keeps them, and gemm's. */
+/* Scratch: that of dx; x packed, if it is; then for each thread rows of dw, if nobody keeps them, and gemm's. */
+static int64_t dx_bytes(const fn_dense_args *d, int threads) {
+    if (!d->dx) return 0;
+    const fn_gemm_args g = bwd_x(d);
+    return aligned(FN_NAME(gemm_work)(&g, (int)most(threads, FN_NAME(gemm_k_parts)(&g))));
+}
 static int64_t packed_bytes(const fn_dense_args *d) {
     return d->N > FN_STEP_ROWS && d->M > 1 ? aligned(fn_packed_room(d->K, d->M) * (int64_t)sizeof(fn_t)) : 0;
 }
@@ -126,46 +132,37 @@ static int64_t rows_bytes(const fn_dense_args *d) {
     return d->dw ? 0 : aligned(chunk_of(d) * d->K * (int64_t)sizeof(fn_t));
 }
 /* A chunk of dw from row n on; an element's bits are those of the whole. Written where it is kept, like gemm's plan. */
-static void chunk_at(fn_gemm_args *g, const fn_dense_args *d, int64_t n, char *own) {
+static void chunk_at(fn_gemm_args *g, const fn_dense_args *d, int64_t n, const fn_t *packed, char *own) {
     *g = bwd_w(d);
-    g->work = own ? own + rows_bytes(d) : 0, g->packed = packed_bytes(d) ? d->work : 0, g->M = chunk_of(d);
+    g->work = own ? own + rows_bytes(d) : 0, g->packed = packed, g->M = chunk_of(d);
     g->c = d->dw ? (fn_t *)d->dw + n * d->ldw : (fn_t *)own;
     g->a = (const fn_t *)g->a + n;
 }
 static int64_t own_bytes(const fn_dense_args *d) {
     fn_gemm_args g;
-    chunk_at(&g, d, 0, 0);
+    static const fn_t some;                  /* gemm asks whether x is packed */
+    chunk_at(&g, d, 0, packed_bytes(d) ? &some : 0, 0);
     return rows_bytes(d) + aligned(FN_NAME(gemm_rows_work)(&g));
 }
 FN_WORK(dense_step) {
-    fn_dense_step_args a = *(const fn_dense_step_args *)args;
-    a.d.work = &a;                           /* not null, as it will be: gemm asks whether x is packed */
-    return packed_bytes(&a.d) + threads * own_bytes(&a.d);
+    const fn_dense_args *d = &((const fn_dense_step_args *)args)->d;
+    return dx_bytes(d, threads) + packed_bytes(d) + threads * own_bytes(d);
 }
 
-FN_KERNEL(dense_step) {
-    const fn_dense_step_args *a = args;
+/* Rows [lo, hi) of w and b. */
+static void step_rows(const fn_dense_step_args *a, const fn_t *packed, char *own, int64_t lo, int64_t hi) {
     const fn_dense_args *d = &a->d;
-    const int64_t M = d->M, N = d->N, K = d->K, block = COLUMNS * FN_VL;
-    char *const own = (char *)d->work + packed_bytes(d) + (t.rank ? t.rank * own_bytes(d) : 0);
+    const int64_t M = d->M, K = d->K, block = COLUMNS * FN_VL, tiles = over(hi - lo, FN_ROWS2), chunks = over(hi - lo, chunk_of(d));
     fn_t sums[FN_STEP_ROWS];
-    if (packed_bytes(d)) {
-        const fn_gemm_args x = {.c = d->work, .b = d->x, .batch = 1, .M = chunk_of(d), .a_m = 1, .N = K, .K = M, .b_k = d->ldx, .b_n = 1};
-        FN_NAME(gemm_pack)(&x, t);
-        fn_barrier(t);
-    }
-    int64_t lo, hi;
-    fn_share(N, FN_ROWS2, t, &lo, &hi);
-    const int64_t chunks = (hi - lo + chunk_of(d) - 1) / chunk_of(d);
-    for (int64_t i = 0, n = lo, rows; i < chunks; i++, n += rows) {
-        rows = ((hi - n) / (chunks - i) + FN_ROWS2 - 1) / FN_ROWS2 * FN_ROWS2;       /* whole tiles, evenly */
-        if (rows > hi - n) rows = hi - n;
+    for (int64_t i = chunks, end = hi, n; i-- > 0; end = n) {
+        n = lo + tiles * i / chunks * FN_ROWS2;
+        const int64_t rows = end - n;
         if (M == 1 && a->w.p) {
             fn_t *const dw = d->dw ? (fn_t *)d->dw + n * K : 0;
             FN_BELOW(optim_outer)(a->optimizer, &a->w, n * K, (const fn_t *)d->dy + n, rows, d->x, K, dw);
         } else {
             fn_gemm_args g;
-            chunk_at(&g, d, n, own);
+            chunk_at(&g, d, n, packed, own);
             FN_NAME(gemm_rows)(&g, rows);
             if (a->w.p) FN_BELOW(optim_piece)(a->optimizer, &a->w, n * K, g.c, rows * K);
         }
@@ -175,4 +172,34 @@ FN_KERNEL(dense_step) {
             sum_rows(db + j, (const fn_t *)d->dy + n + j, d->ldy, M, rows - j < block ? rows - j : block);
         if (a->b.p) FN_BELOW(optim_piece)(a->optimizer, &a->b, n, db, rows);
     }
+}
+
+/* dx of a single row is made of parts, and each part's rows of w step when they were read for it. */
+FN_KERNEL(dense_step) {
+    const fn_dense_step_args *a = args;
+    const fn_dense_args *d = &a->d;
+    const int64_t N = d->N;
+    fn_t *const packed = packed_bytes(d) ? (fn_t *)((char *)d->work + dx_bytes(d, t.size)) : 0;
+    char *const own = (char *)d->work + dx_bytes(d, t.size) + packed_bytes(d) + (t.rank ? t.rank * own_bytes(d) : 0);
+    int64_t lo, hi;
+    if (packed) {
+        const fn_gemm_args x = {.c = packed, .b = d->x, .batch = 1, .M = chunk_of(d), .a_m = 1, .N = d->K, .K = d->M, .b_k = d->ldx, .b_n = 1};
+        FN_NAME(gemm_pack)(&x, t);
+        fn_barrier(t);
+    }
+    const fn_gemm_args dx = bwd_x(d);
+    const int64_t parts = d->dx ? FN_NAME(gemm_k_parts)(&dx) : 1, part_N = over(N, parts);
+    if (parts == 1 || parts < t.size) {
+        if (d->dx) FN_NAME(gemm)(&dx, t), fn_barrier(t);
+        fn_share(N, FN_ROWS2, t, &lo, &hi);
+        step_rows(a, packed, own, lo, hi);
+        return;
+    }
+    fn_share(parts, 1, t, &lo, &hi);
+    for (int64_t i = hi; i-- > lo;) {
+        FN_NAME(gemm_k_part)(&dx, i);
+        step_rows(a, packed, own, i * part_N, least(N, (i + 1) * part_N));
+    }
+    fn_barrier(t);
+    FN_NAME(gemm_k_sum)(&dx, t);
 }

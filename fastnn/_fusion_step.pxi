@@ -94,6 +94,30 @@ cdef int _step_with(Tape t, int64_t i, int op, fn_seg *seg, double work) except 
             a.d.db = NULL
     o.renamed()
     t.enter(i, o)
+    if a.w.p != NULL and a.d.dx == NULL:
+        _with_dx(t, i)
+    return 0
+
+
+cdef int _with_dx(Tape t, int64_t i) except -1:
+    """Let dense_step at place i, of a single row, make dx as well if that is done right before it: w is then read once."""
+    cdef Op o = t.ops[i], x
+    cdef fn_dense_step_args *a = <fn_dense_step_args *>o.words()
+    cdef fn_dense_args *d
+    cdef int64_t k = i - 1
+    while k >= 0 and t.ops[k] is None:
+        k -= 1
+    x = t.ops[k] if k >= 0 else o
+    d = <fn_dense_args *>x.words()
+    if x.op != FN_OP_dense_bwd_x or x.dtype != o.dtype or a.d.M != 1 or d.M != 1 or d.dy != a.d.dy or d.w != a.w.p or d.packed != NULL or \
+            d.N != a.d.N or d.K != a.d.K or d.ldw != d.K:
+        return 0
+    t.drop(k)
+    t.leave(i)
+    a.d.dx, a.d.w = d.dx, d.w
+    o.work += x.work
+    o.renamed()
+    t.enter(i, o)
     return 0
 
 

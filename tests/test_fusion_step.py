@@ -79,7 +79,7 @@ def test_few_outputs_of_wide_rows(outputs):
 
 
 @pytest.mark.parametrize("isa", _core.isas())
-@pytest.mark.parametrize("batch, sizes", [(1, (784, 300, 17)), (1, (5003, 9)), (1, (3, 700, 2)), (2, (1, 1, 5)), (3, (33, 150, 1)),
+@pytest.mark.parametrize("batch, sizes", [(1, (784, 300, 17)), (1, (5003, 9)), (1, (3, 700, 2)), (1, (40, 1100, 130, 1050, 5)), (2, (1, 1, 5)), (3, (33, 150, 1)),
                                           (64, (130, 71, 10)), (300, (45, 340, 16)), (1023, (7, 40))])
 def test_shapes_and_threads(isa, batch, sizes):
     for bias in (True, False):
@@ -88,6 +88,7 @@ def test_shapes_and_threads(isa, batch, sizes):
                 with machine(isa, threads):
                     ops = same(lambda: mlp(*sizes, bias=bias), batch=batch, zero=zero, kind="Adam")
                     assert ops.count("dense_step") == len(sizes) - 1, ops
+                    assert ops.count("dense_bwd_x") == (0 if batch == 1 else len(sizes) - 2), ops     # a single row's is made with the step
 
 
 @pytest.mark.parametrize("dtype", REALS)
