@@ -375,6 +375,8 @@ cdef int _accumulate(list slots) except -1:
         (<Recorder>fn_tls_recorder).note_grad(leaf)
     if g.dtype_ != leaf.dtype_:
         g = cast(g, DTYPES[leaf.dtype_])
+    if g.base is not None and (<PyObject *>g.base).ob_refcnt == 1 and storage_refs(g) == 2:
+        g.base, g.history = None, 0                          # a view of what nobody else holds
     if leaf.grad_ is not None:
         old = leaf.grad_
         add(old, g, out=old)

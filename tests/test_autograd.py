@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn import _core
 from fastnn.autograd import Function, grad
+from fastnn.nn import functional as F
 
 torch = None
 try:
@@ -26,6 +28,41 @@ def test_chain_and_sharing():
     y = x * x
     (y + y * x).sum().backward()
     assert x.grad.tolist() == [2 + 3, 4 + 12, 6 + 27]
+
+
+def test_a_leaf_takes_the_gradient_itself():
+    """One that nobody else holds, though it is seen in another shape; what somebody holds is copied."""
+    n = 1 << 20
+
+    class Seen(Function):
+        @staticmethod
+        def forward(ctx, x, held):
+            ctx.held = held
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, dy):
+            dx = fastnn.full((n,), 2.0)
+            ctx.held.append(dx) if ctx.held is not None else None
+            return dx.view(2, n // 2), None
+
+    for held in (None, []):
+        x = fastnn.zeros(2, n // 2, requires_grad=True)
+        y = Seen.apply(x, held)
+        dy = fastnn.ones(2, n // 2)
+        _core.reset_peak_memory()
+        before = _core.memory_info()["in_use"]
+        y.backward(dy)
+        assert (_core.memory_info()["peak_in_use"] - before < 6 * n) == (held is None)
+        if held:
+            held[0].zero_()
+        assert (x.grad == 2).all()
+    x = fastnn.zeros(2, 16, 40, 40, requires_grad=True)          # a 1x1 filter over row-major images
+    y, dy = F.conv2d(x, fastnn.ones(16, 16, 1, 1)), fastnn.ones(2, 16, 40, 40)
+    _core.reset_peak_memory()
+    before = _core.memory_info()["in_use"]
+    y.backward(dy)
+    assert _core.memory_info()["peak_in_use"] - before < 1.5 * x.numel() * 4
 
 
 def test_gradients_accumulate_and_zero_grad_drops():
