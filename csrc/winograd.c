@@ -73,26 +73,27 @@ FN_INLINE void load_taps(vec *w, const fn_t *at, int64_t w_o, const int flipped)
 
 /* U[plane][i][width] = G w G' of a panel for input channels [i0, i0 + count) */
 static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t panel, int64_t i0, int64_t count) {
-    const int64_t o = panel * p->width;
+    const int64_t width = p->width, plane = p->u_plane, o = panel * width, w_o = g->w_o, w_i = g->w_i, left = g->O - o;
     const int flipped = g->w_s < 0;
-    for (int64_t i = 0; i < count; i++) {
-        const fn_t *const w = g->w + o * g->w_o + (i0 + i) * g->w_i - (flipped ? FILTER - 1 : 0);
-        for (int l = 0; l < p->width; l++) __builtin_prefetch(w + l * g->w_o + AHEAD * g->w_i);
-        for (int l = 0; l < p->width; l += FN_VL) {
+    const fn_t *w = g->w + o * w_o + i0 * w_i - (flipped ? FILTER - 1 : 0);
+    for (int64_t i = 0; i < count; i++, w += w_i, u += width) {
+        for (int l = 0; l < width; l++) __builtin_prefetch(w + l * w_o + AHEAD * w_i);
+        for (int l = 0; l < width; l += FN_VL) {
             vec taps[FILTER], half[D][TAPS];
-            if (o + l >= g->O) UNROLL for (int k = 0; k < FILTER; k++) taps[k] = v_zero();
-            else if (flipped) load_taps(taps, w + l * g->w_o, g->w_o, 1);
-            else load_taps(taps, w + l * g->w_o, g->w_o, 0);
+            if (l >= left) UNROLL for (int k = 0; k < FILTER; k++) taps[k] = v_zero();
+            else if (flipped) load_taps(taps, w + l * FILTER, FILTER, 1);
+            else load_taps(taps, w + l * w_o, w_o, 0);
             UNROLL for (int s = 0; s < TAPS; s++) {
                 vec a[TAPS], b[D];
                 UNROLL for (int r = 0; r < TAPS; r++) a[r] = taps[r * TAPS + s];
                 spread_taps(b, a, TAPS);
                 UNROLL for (int q = 0; q < D; q++) half[q][s] = b[q];
             }
-            UNROLL for (int q = 0; q < D; q++) {
+            fn_t *to = u + l;
+            UNROLL for (int q = 0; q < D; q++, to += D * plane) {
                 vec b[D];
                 spread_taps(b, half[q], TAPS);
-                UNROLL for (int s = 0; s < D; s++) v_store(u + (q * D + s) * p->u_plane + i * p->width + l, b[s]);
+                UNROLL for (int s = 0; s < D; s++) v_store(to + s * plane, b[s]);
             }
         }
     }
