@@ -23,15 +23,19 @@ FN_INLINE void step(const int rows, const int nv, vec acc[][4], const fn_t *cons
 }
 /* And on to the next; the rows lie beside each other in A. */
 FN_INLINE void step_beside(const int rows, const int nv, vec acc[][4], const fn_t **a, int64_t a_k, const fn_t **b,
-                           int64_t b_k) {
+                           int64_t b_k, const fn_t **ahead, int64_t ahead_k) {
     const fn_t *a_j[(FN_ROWS1 + 2) / 3];
+    if (*ahead) {
+        UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(*ahead + v * FN_VL);
+        *ahead += ahead_k;
+    }
     UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = *a + i;
     step(rows, nv, acc, a_j, 1, *b);
     *a += a_k, *b += b_k;
     __asm__("" : "+r"(*a));                  /* one address, not one for each row */
 }
 /* Three rows of A share a pointer, {0, 1, 2} a_m apart: addresses the instruction forms itself. Rows that lie beside each
- * other (a_m is 1) share one, and B, which a tile of theirs finds near, is not fetched ahead. During FAR ones the next
+ * other (a_m is 1) share one, and B, which a tile of theirs finds near, is not fetched ahead unasked. During FAR ones the next
  * tile's are fetched, row after row. */
 FN_INLINE void tile(const int rows, const int nv, const int kind, const fn_brgemm *p, fn_t *c, const fn_t *init,
                     const fn_t *a, const fn_t *b, const fn_t *ahead) {
@@ -45,8 +49,8 @@ FN_INLINE void tile(const int rows, const int nv, const int kind, const fn_brgem
         if (kind == BESIDE) {
             int64_t k = 0;
             for (; k + 2 <= K; k += 2)
-                UNROLL for (int u = 0; u < 2; u++) step_beside(rows, nv, acc, &a_j[0], a_k, &b_j, b_k);
-            if (k < K) step_beside(rows, nv, acc, &a_j[0], a_k, &b_j, b_k);
+                UNROLL for (int u = 0; u < 2; u++) step_beside(rows, nv, acc, &a_j[0], a_k, &b_j, b_k, &ahead, p->ahead_k);
+            if (k < K) step_beside(rows, nv, acc, &a_j[0], a_k, &b_j, b_k, &ahead, p->ahead_k);
             continue;
         }
         const int64_t f_k = ahead ? p->ahead_k : b_k;
@@ -106,7 +110,7 @@ static const tile_fn *const tile_of[] = {0, tile_1, tile_2, 0, tile_4}, *const f
 void FN_NAME(brgemm)(const fn_brgemm *p) {
     const int64_t m = p->m, n = p->n, nv = p->nv;
     const int64_t tiles = nv == 2 ? TILES(m, FN_ROWS2) : nv == 1 ? TILES(m, FN_ROWS1) : TILES(m, FN_ROWS4);
-    const tile_fn *const pairs = p->a_m == 1 && !p->ahead ? beside_2 : tile_of[2];
+    const tile_fn *const pairs = p->a_m == 1 ? beside_2 : tile_of[2];
     const int far_a = p->far_a && p->k >= LONG, far_c = p->far_c && p->k >= LONG;
     for (int64_t t = 0, r = 0, end; t < tiles; t++, r = end) {
         end = t == tiles - 1 ? m : m * (t + 1) / tiles;

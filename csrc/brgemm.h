@@ -47,14 +47,15 @@ FN_KERNEL(gemm_pack);
 /* Rows of dw that dense_step makes and uses at once: gemm decides by so many what it would do for more. */
 #define FN_STEP_ROWS (9 * FN_ROWS2)
 
-/* Parts of K / parts numbers, rounded up, in which gemm cuts k: those of a product with few tiles and a long k. */
-enum { FN_GEMM_PARTS = 16 };
+/* Parts of K / parts numbers, rounded up, in which gemm cuts k: of a product with few tiles and a long k, so many that they feed a team;
+ * and a few of one whose k is far longer than a small c is wide, since threads that share c would each read all of an operand. */
+enum { FN_GEMM_PARTS = 16, FN_LONG_PARTS = 4, FN_SMALL_C = 163840 };
 static inline int64_t gemm_parts(int64_t batch, int64_t M, int64_t N, int64_t K) {
-    const int64_t tiles = batch * ((M + 15) / 16) * ((N + 31) / 32);
-    if (tiles >= FN_GEMM_PARTS || K < 1024 || (double)M * (double)N * (double)K * (double)batch < 1 << 20) return 1;
-    const int64_t most = FN_GEMM_PARTS / (tiles ? tiles : 1), parts = most < K / 512 ? most : K / 512;
-    const int64_t part_K = (K + parts - 1) / parts;
-    return (K + part_K - 1) / part_K;
+    const int64_t tiles = batch * over(M, 16) * over(N, 32);
+    if (K < 1024 || (double)M * (double)N * (double)K * (double)batch < 1 << 20) return 1;
+    const int64_t few = batch == 1 && M * N <= FN_SMALL_C ? least(K / (8 * most(M, N)), FN_LONG_PARTS) : 1;
+    const int64_t parts = most(least(most(FN_GEMM_PARTS / tiles, few), K / 512), 1);
+    return over(K, over(K, parts));
 }
 
 /* The first m <= M rows of one product (batch 1) whose k is not cut, by the caller alone: the bits that gemm gives. At

@@ -9,9 +9,10 @@
  * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element.
  * Where k is not cut, their bits do not depend on m, n, nor on which block of rows or columns is asked for.
  * The lanes operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of
- * FN_NR lanes. A weight gradient walks across the rows of both operands: s is packed by tiles; where it has few rows,
- * and the packing of v would be noticed, v is taken in small blocks, and during each the next one is fetched, evenly;
- * not where blocks are short pieces of long rows (1x1 convolutions of large images).
+ * FN_NR lanes. A weight gradient walks across the rows of both operands: s is packed by tiles, and from memory while the
+ * products before fetch it; where it has few rows, and the packing of v would be noticed, v is taken in small blocks, and
+ * during each the next one is fetched, evenly; not where blocks are short pieces of long rows (1x1 convolutions of large
+ * images).
  * Where c is too small to feed a team and k is long, k is cut in parts (gemm_parts) that are added up; so is a batch that
  * is summed. Within a part its products follow one another as further numbers of k. */
 #include "brgemm.h"
@@ -95,14 +96,15 @@ static int split_turned(const fn_gemm_args *g) {
     const int64_t a = g->M * g->K, b = g->N * g->K;
     return !g->packed && (g->a_m == 1 ? 0 : a) + (g->b_k == 1 ? 0 : b) + g->M * g->N < (g->a_k == 1 ? 0 : a) + (g->b_n == 1 ? 0 : b);
 }
-/* Costs in vector multiply-adds: a half to transpose an element, a seventh to pack it in a tile, six to end a dot, whose
- * operands mostly come from the second-level cache. */
+/* Costs in vector multiply-adds: a half to transpose an element, a seventh to pack it in a tile, a tenth if memory is read ahead
+ * for that, six to end a dot, whose operands mostly come from the second-level cache. */
 static int form_of(const fn_gemm_args *g) {
     if (splits(g)) return SPLIT;
     const double M = (double)g->M, N = (double)g->N, K = (double)g->K;
     const double m_vecs = (double)over(g->M, FN_VL), n_vecs = (double)over(g->N, FN_VL);
     const double k_vecs = (double)over(g->K, FN_VL);
-    const double a_tiles = g->a_k == 1 ? 0 : 0.15 * M * K, b_tiles = g->b_k == 1 ? 0 : 0.15 * N * K;
+    const int far_a = M * K * (double)(g->a_batch ? g->batch : 1) * SIZE >= FN_FAR;
+    const double a_tiles = g->a_k == 1 ? 0 : (far_a ? 0.1 : 0.15) * M * K, b_tiles = g->b_k == 1 ? 0 : 0.15 * N * K;
     const double rows = M * n_vecs * K + (g->b_n == 1 ? 0 : 0.5 * N * K) + a_tiles;
     const double cols = N * m_vecs * K + (g->a_m == 1 ? 0 : 0.5 * M * K) + b_tiles + (g->beta ? 1.0 : 0.5) * M * N;
     const double dots = g->a_k == 1 && g->b_k == 1 && !summed(g) ? M * N * (1.1 * k_vecs + 6) : INFINITY;
@@ -160,7 +162,9 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int thin = FN_ROWS4 >= 6 && crowded && !p->packed && p->L < 4 * FN_VL;
     if (thin) p->nv = 2;
     p->near = walks ? p->R > FN_ROWS4 ? TILES : AS_IT_LIES : p->nv == 2 && crowded && p->L >= NEAR_LANES ? LINES : AS_IT_LIES;
-    p->far_s = p->s_k == 1 && !p->near && !p->ahead && fn_far_a(p->R, p->part_K), p->far_c = p->form == ROWS && fn_far_c(p->R, p->L);
+    const int64_t s_bytes = p->R * p->K * (p->s_batch ? p->batch : 1) * SIZE;
+    p->far_s = p->near == TILES ? s_bytes >= FAR : p->s_k == 1 && !p->near && !p->ahead && fn_far_a(p->R, p->part_K);
+    p->far_c = p->form == ROWS && fn_far_c(p->R, p->L);
     p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
@@ -258,7 +262,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
             ks = least(p->depth, K - k);
             const int first = term + k == 0, whole_k = k + ks == K, last = whole_k && term == count - 1;
             fn_brgemm b[2];
-            b[0] = (fn_brgemm){.n = whole, .nv = p->nv, .count = 1, .far_a = p->far_s, .far_c = p->far_c};
+            b[0] = (fn_brgemm){.n = whole, .nv = p->nv, .count = 1, .far_a = p->far_s && !p->near, .far_c = p->far_c};
             b[1] = (fn_brgemm){.n = rest ? FN_VL : 0, .nv = 1, .count = 1};
             if (p->packed || p->pack) {
                 if (p->pack) pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);
@@ -321,6 +325,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                                 else y.a += i0 * y.a_m;
                                 y.c += i0 * x->ldc, y.init += y.init ? i0 * x->ld_init : 0;
                             }
+                            if (p->near == TILES && p->far_s && r + rn < r1) y.ahead = s_i + rn + cut(rn, q, tiles), y.ahead_k = s_k;
                             if (next && w == 0) {
                                 const int64_t at = (over(r - r0, FN_ROWS2) + q) * panels * step * ks + k0 * step;
                                 y.ahead = next + at / n * v_k + at % n, y.ahead_k = step, y.ahead_panel = step * ks;

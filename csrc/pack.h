@@ -91,6 +91,7 @@ static void pack_tiles(fn_t *y, int64_t room, const fn_t *s, int64_t s_k, int64_
     while (whole < tiles && from[whole] + VECS * FN_VL <= all) whole++;
     for (int64_t k = 0; k < K; k++, s += s_k) {
         for (int64_t q = 0; q < whole; q++) {
+            __builtin_prefetch(s + from[q] + PACK_AHEAD * s_k);
             UNROLL for (int i = 0; i < VECS; i++) v_store(to[q] + i * FN_VL, v_load(s + from[q] + i * FN_VL));
             to[q] += from[q + 1] - from[q];
         }
