@@ -39,12 +39,10 @@ FN_INLINE void act(const fn_elem_args *p, int64_t n, void *const *at, const int 
     FN_KERNEL(name) { elem_run(args, t, name##_run, sides, sizeof(fn_t), sizeof(fn_t)); }
 
 #define ONE v_set1(1)
-#define HALF v_set1((fn_t)0.5)
 #define K v_set1((fn_t)1.5957691216057307118)            /* sqrt(8 / pi) */
 #define K3 v_set1((fn_t)0.0713548162726002527)           /* 0.044715 K */
 
 FN_INLINE vec silu_bwd_of(vec dy, vec x, vec g) { return dy * (g * v_fma(x, ONE - g, ONE)); }
-FN_INLINE vec normal_cdf(vec x) { return v_fma(HALF, v_erf(x * v_set1((fn_t)0.70710678118654752440)), HALF); }
 FN_INLINE vec normal_pdf(vec x) { return v_set1((fn_t)0.39894228040143267794) * v_exp_neg(x * x * v_set1((fn_t)-0.5)); }
 FN_INLINE vec gelu_gate(vec x) { return v_sigmoid(x * v_fma(K3, x * x, K)); }
 FN_INLINE vec gelu_tanh_bwd_of(vec dy, vec x, vec g) { return dy * v_fma(g * (ONE - g) * v_fma(v_set1(3) * K3, x * x, K), x, g); }
@@ -62,8 +60,8 @@ ACT(elu_fwd, 2, v_select(a < v_zero(), s * v_expm1_neg(a), s2 * a))
 ACT(elu_bwd, 3, a * v_select(b <= v_zero(), s * v_exp_neg(b), s2))
 ACT(silu_fwd, 2, a * v_sigmoid(a))
 ACT(silu_bwd, 3, silu_bwd_of(a, b, v_sigmoid(b)))
-ACT(gelu_fwd, 2, a * normal_cdf(a))
-ACT(gelu_bwd, 3, a * v_fma(b, normal_pdf(b), normal_cdf(b)))
+ACT(gelu_fwd, 2, a * v_normal_cdf(a))
+ACT(gelu_bwd, 3, a * v_fma(b, normal_pdf(b), v_normal_cdf(b)))
 ACT(gelu_tanh_fwd, 2, a * gelu_gate(a))
 ACT(gelu_tanh_bwd, 3, gelu_tanh_bwd_of(a, b, gelu_gate(b)))
 ACT(softplus_fwd, 2, v_select(s * a > s2, a, v_softplus(s * a) / s))

@@ -76,6 +76,18 @@ def test_the_head_states_all():
     assert STATED.keys() == MEANING.keys()
 
 
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+def test_normal_cdf(isa, dtype):
+    """gelu(x) / x, the product rounded once more; math.erfc on the host is good to about one rounding of f64."""
+    x = samples(dtype, "erf")
+    x = x[np.abs(x) > 1e-30].astype(dtype)
+    got = F.gelu(fastnn.from_numpy(x)).numpy().astype(EXACT) / x
+    want = np.array([math.erfc(-v * math.sqrt(0.5)) / 2 for v in x.astype(np.float64)], EXACT)
+    error = np.abs(got - want) / np.spacing(np.nextafter(dtype(1), dtype(0)))
+    limit = float(re.search(r"v_normal_cdf.* within (\d\.\d) units", HEAD)[1]) + (0.5 if dtype == np.float32 else 1)
+    assert error.max() <= limit, f"{float(x[error.argmax()]).hex()} is off by {error.max():.3f}, {limit} allowed"
+
+
 @pytest.mark.parametrize("name", MEANING)
 @pytest.mark.parametrize("dtype", (np.float32, np.float64))
 def test_error(isa, name, dtype):
