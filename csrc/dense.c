@@ -113,8 +113,9 @@ FN_KERNEL(dense_bwd_w) {
 
 /* dw is made in chunks of whole rows, and each chunk steps its rows of w while it is in the cache; that of a single row of x
  * is made in registers, which step w. The batch has fewer than 2 SUM_ROWS rows, so that neither sum over it is cut in parts.
- * Where chunks would each split x for tile registers, they share one packed x. Rows go from the last to the first, since
- * forward, which goes the other way, leaves the last in the cache, and finds the first there. */
+ * Many chunks, or a few that would each split x for tile registers, share one packed x. Rows go from the last to the first,
+ * since forward, which goes the other way, leaves the last in the cache, and finds the first there. */
+enum { MANY_ROWS = (FN_SPLIT ? 1 : 8) * FN_STEP_ROWS };
 static int64_t chunk_of(const fn_dense_args *d) {
     const int64_t rows = d->M > 1 && d->M < FN_VL ? FN_ROWS2 : FN_STEP_ROWS;
     return rows < d->N ? rows : d->N;
@@ -127,7 +128,7 @@ static int64_t dx_bytes(const fn_dense_args *d, int threads) {
     return aligned(FN_NAME(gemm_work)(&g, (int)most(threads, FN_NAME(gemm_k_parts)(&g))));
 }
 static int64_t packed_bytes(const fn_dense_args *d) {
-    return FN_SPLIT && d->N > FN_STEP_ROWS && d->M > 1 ? aligned(fn_packed_room(d->K, d->M) * (int64_t)sizeof(fn_t)) : 0;
+    return d->N > MANY_ROWS && d->M > 1 ? aligned(fn_packed_room(d->K, d->M) * (int64_t)sizeof(fn_t)) : 0;
 }
 static int64_t rows_bytes(const fn_dense_args *d) {
     return d->dw ? 0 : aligned(chunk_of(d) * d->K * (int64_t)sizeof(fn_t));

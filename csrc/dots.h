@@ -37,7 +37,7 @@ FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
     int64_t k = 0;
-    if (m == 1 && K >= LONG) {
+    if (FN_VBYTES == 64 && m == 1 && K >= LONG) {            /* narrower loads of x and w keep a core busier than the cache does */
         UNROLL for (int j = 0; j < n; j++) acc[0][j] = dots_long(x, w + j * w_r, K);
         k = K;
     }
