@@ -277,7 +277,8 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
             const fn_t *const from[2] = {b[0].b, b[1].b};
             const int64_t passes = most(over(ks, DEPTH), 1), strips = r1 - r0 <= p->strip ? 1 : over(r1 - r0, p->strip);
             const fn_t *const next = !p->ahead || last ? 0 : v + l + (whole_k ? p->v_batch : (k + ks) * v_k);
-            const int64_t panels = next ? over(n, width) : 0, step = next ? over(n, panels * over(r1 - r0, FN_ROWS2)) : 0;
+            const int64_t tall = p->height || !next ? p->height : p->nv == 4 ? FN_ROWS4 : FN_ROWS2;
+            const int64_t panels = next ? over(n, width) : 0, step = next ? over(n, panels * over(r1 - r0, tall)) : 0;
             for (int64_t i = 0; i < strips; i++) {
                 const int64_t r = r0 + cut(r1 - r0, i, strips), rn = r0 + cut(r1 - r0, i + 1, strips) - r;
                 fn_t *const c_i = c + r * c_r + l * c_l;
@@ -302,7 +303,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                     const int64_t k0 = cut(ks, pass, passes), kn = cut(ks, pass + 1, passes) - k0;
                     const int64_t lds = up(kn, FN_VL) + FN_VL;
                     const fn_t *const s_i = s + r * s_r + (k + k0) * s_k;
-                    const int64_t tiles = p->height ? over(rn, p->height) : 1, room = tile_room(kn);
+                    const int64_t tiles = tall ? over(rn, tall) : 1, room = tile_room(kn);
                     if (p->near == TILES) pack_tiles(s_work, room, s_i, s_k, kn, rn, p->R - r);
                     if (p->near == LINES) copy_rows(s_work, lds, s_i, s_r, rn, kn, 1);
                     for (int w = 0; w < 2; w++) {
@@ -312,13 +313,13 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                         x->b = from[w] + k0 * x->b_k, x->m = rn, x->k = kn;
                         if (pass) x->init = x->c, x->ld_init = x->ldc;
                         x->relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
-                        if (!p->height && !next) {
+                        if (!tall) {
                             FN_BELOW(brgemm)(x);
                             continue;
                         }
                         for (int64_t q = 0; q < tiles; q++) {
                             fn_brgemm y = *x;
-                            if (p->height) {
+                            if (tiles > 1 || p->near == TILES) {
                                 const int64_t i0 = cut(rn, q, tiles);
                                 y.m = cut(rn, q + 1, tiles) - i0;
                                 if (p->near == TILES) y.a_k = y.m, y.a += q * room;
@@ -327,7 +328,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                             }
                             if (p->near == TILES && p->far_s && r + rn < r1) y.ahead = s_i + rn + cut(rn, q, tiles), y.ahead_k = s_k;
                             if (next && w == 0) {
-                                const int64_t at = (over(r - r0, FN_ROWS2) + q) * panels * step * ks + k0 * step;
+                                const int64_t at = (over(r - r0, tall) + q) * panels * step * ks + k0 * step;
                                 y.ahead = next + at / n * v_k + at % n, y.ahead_k = step, y.ahead_panel = step * ks;
                             }
                             FN_BELOW(brgemm)(&y);
