@@ -17,6 +17,7 @@
 #   winograd_fwd y, norm <- y                winograd_fwd y, its sums        the norm's parts, taken in its order (_fusion_stats.pxi)
 #   results that nobody reads                nothing                        or that are overwritten whole before anyone does
 #   dense_bwd_w dw, sgd | adam .. w <- dw    dense_step w                   nobody reads w in between (_fusion_step.pxi)
+#   dense_bwd_x dx, dense_step w of one row    dense_step w, dx             w is read once for both
 #   result y, operand a read for the last    y in a's place                 kernels that say "may be x"
 #
 # nn.Sequential joins the same layers in eager steps (nn/fusion.py).
