@@ -181,8 +181,9 @@ FN_KERNEL(dense_step) {
     const fn_dense_step_args *a = args;
     const fn_dense_args *d = &a->d;
     const int64_t N = d->N;
-    fn_t *const packed = packed_bytes(d) ? (fn_t *)((char *)d->work + dx_bytes(d, t.size)) : 0;
-    char *const own = (char *)d->work + dx_bytes(d, t.size) + packed_bytes(d) + (t.rank ? t.rank * own_bytes(d) : 0);
+    char *const after_dx = (char *)d->work + dx_bytes(d, t.size);
+    fn_t *const packed = packed_bytes(d) ? (fn_t *)after_dx : 0;
+    char *const own = after_dx + packed_bytes(d) + (t.rank ? t.rank * own_bytes(d) : 0);
     int64_t lo, hi;
     if (packed) {
         const fn_gemm_args x = {.c = packed, .b = d->x, .batch = 1, .M = chunk_of(d), .a_m = 1, .N = d->K, .K = d->M, .b_k = d->ldx, .b_n = 1};

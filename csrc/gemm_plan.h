@@ -153,7 +153,8 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
     const int lies = p->form == ROWS && !walks && !p->packed && !p->pack, low = lies && row % PAGE == 0 && v_bytes >= FAR / 2;
     p->lone = lies && p->R == 1 && p->L >= FN_VL && v_bytes >= LONE_BYTES;
-    if (low && !p->lone && p->R <= LOW_ROWS) {
+    if (p->lone) return;                     /* neither blocks nor scratch */
+    if (low && p->R <= LOW_ROWS) {
         const int few_tiles = p->R <= FN_ROWS2;
         p->ahead = 1, p->depth = least(p->depth, few_tiles ? LOW : 2 * LOW), p->lanes = least(up(p->L, 2 * FN_VL), few_tiles ? 4 * LANES : LANES);
     }
