@@ -173,7 +173,7 @@ static counts counts_in(const fn_pool2d_args *a, const axis *down, const axis *a
 }
 
 /* The sum of m lanes of dy over windows of different sizes, each divided by its own. dy is at the first of them. */
-static __attribute__((noinline)) vec avg_weighted(const fn_pool2d_args *a, counts by, holders u, holders v, const fn_t *dy, int64_t step, int m) {
+FN_APART vec avg_weighted(const fn_pool2d_args *a, counts by, holders u, holders v, const fn_t *dy, int64_t step, int m) {
     vec acc = v_zero();
     for (int64_t i = 0; i < u.n; i++)
         for (int64_t j = 0; j < v.n; j++)

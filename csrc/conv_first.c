@@ -304,7 +304,7 @@ FN_INLINE void first_row(const int K, const fn_conv_args *a, const split *d, con
         }
     }
 }
-#define FIRST_ROW(K) static __attribute__((noinline)) void first_row_##K(const fn_conv_args *a, const split *d, const fn_t *x, const fn_t *w, \
+#define FIRST_ROW(K) FN_APART void first_row_##K(const fn_conv_args *a, const split *d, const fn_t *x, const fn_t *w, \
     fn_t *y, uint8_t *tap) { first_row(K, a, d, x, w, y, tap); }
 FIRST_ROW(4) FIRST_ROW(6) FIRST_ROW(8)
 

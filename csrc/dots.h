@@ -19,7 +19,7 @@ enum { SHORT = 2, SUMS = 8 };
 
 /* Sums by k % CHAINS FN_VL of a long x w', added up to FN_VL. */
 enum { CHAINS = 4, LONG = 2 * CHAINS * FN_VL };
-static __attribute__((noinline)) vec dots_long(const fn_t *x, const fn_t *w, int64_t K) {
+FN_APART vec dots_long(const fn_t *x, const fn_t *w, int64_t K) {
     vec acc[CHAINS];
     UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = v_zero();
     int64_t k = 0;

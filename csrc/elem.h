@@ -7,11 +7,6 @@
 #include "kernel.h"
 #include <string.h>
 
-#ifndef FN_INLINE
-#define FN_INLINE static inline __attribute__((always_inline, unused))
-#endif
-#define FN_APART static __attribute__((unused, noinline))
-
 /* The loop's elements do not depend on each other, though y may be one of the operands. */
 #ifdef __clang__
 #define ELEM_APART _Pragma("clang loop vectorize(assume_safety)")

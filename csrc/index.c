@@ -48,7 +48,7 @@ FN_INLINE void move(const int op, fn_t *restrict d, int64_t ds, const fn_t *rest
 /* ---- take, put, put_add: rows ------------------------------------------------------------------------------------ */
 
 /* at[k]: where row i + k begins in the indexed array. */
-static __attribute__((noinline)) void places(int64_t *at, const fn_index_args *a, int64_t i, int64_t count) {
+FN_APART void places(int64_t *at, const fn_index_args *a, int64_t i, int64_t count) {
     int64_t o[PLACES];
     for (int64_t k = 0; k < count; k++) at[k] = 0;
     for (int64_t d = 0; d < a->nidx; d++) {

@@ -48,6 +48,9 @@ static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t over(int64_t n, int64_t d) { return (n + d - 1) / d; }
 static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
 
+#define FN_INLINE static inline __attribute__((always_inline, unused))
+#define FN_APART static __attribute__((noinline, unused))       /* where one text is enough, or inlined it would be worse */
+
 /* Before a loop over registers, of a constant count. */
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
@@ -59,7 +62,7 @@ static inline int64_t up(int64_t n, int64_t d) { return over(n, d) * d; }
  * FN_BEYOND bytes later, or next, themselves. To be written: write is 1. */
 #define FN_BEYOND 4096
 #define FN_FAR 12582912          /* bytes of an array that lies in memory: what is read ahead of caches alone only costs instructions */
-static inline __attribute__((always_inline)) void fetch_lines(const void *p, int64_t bytes, const int write) {
+FN_INLINE void fetch_lines(const void *p, int64_t bytes, const int write) {
     for (int64_t i = 0; i < bytes; i += 64) {
         if (write) __builtin_prefetch((const char *)p + i, 1);
         else __builtin_prefetch((const char *)p + i);
@@ -72,7 +75,7 @@ static inline int64_t fn_at(int64_t i, int64_t nd, const int64_t *n, const int64
     for (int64_t d = nd - 1; d > 0; d--) at += i % n[d] * s[d], i /= n[d];
     return nd ? at + i * s[0] : 0;
 }
-static __attribute__((noinline, unused)) void fn_offsets(int64_t *o, int64_t i, int64_t count, int64_t nd, const int64_t *n, const int64_t *s) {
+FN_APART void fn_offsets(int64_t *o, int64_t i, int64_t count, int64_t nd, const int64_t *n, const int64_t *s) {
     int64_t c[FN_DIMS] = {0}, at = 0;
     for (int64_t d = nd - 1; d >= 0; d--) c[d] = i % n[d], i /= n[d], at += c[d] * s[d];
     for (int64_t k = 0; k < count; k++) {

@@ -22,7 +22,7 @@ enum { W = 1, B = 2, DX = 2, DW = 4 };                       /* what there is, w
 /* ---- statistics -------------------------------------------------------------------------------------------------- */
 
 /* Where squares overflow, or what is not finite came in: plainly, in double. */
-ONCE void plain_stats(const fn_t *x, int64_t n, int rms, double *mean, double *dev) {
+FN_APART void plain_stats(const fn_t *x, int64_t n, int rms, double *mean, double *dev) {
     double sum = 0, square = 0;
     for (int64_t i = 0; i < n && !rms; i++) sum += (double)x[i];
     *mean = sum / (double)n;
@@ -41,7 +41,7 @@ FN_INLINE void join(double *mean, double *dev, double before, double m, double v
 }
 
 /* mean and dev = sum (x - mean)^2 of a row, block by block: the sums about the block's own mean are taken while it is in the cache. */
-ONCE void row_stats(const fn_t *x, int64_t n, int rms, double *mean, double *dev) {
+FN_APART void row_stats(const fn_t *x, int64_t n, int rms, double *mean, double *dev) {
     *mean = *dev = 0;
     for (int64_t i = 0; i < n; i += LINE) {
         const int64_t len = n - i < LINE ? n - i : LINE;
@@ -65,7 +65,7 @@ ONCE void row_stats(const fn_t *x, int64_t n, int rms, double *mean, double *dev
 typedef struct { fn_t m, s, t, q, r; } row_terms;
 
 /* Writes the statistics of row r of n numbers at x. */
-ONCE row_terms terms_y(const fn_layer_norm_args *a, int64_t r, const fn_t *x, int64_t n) {
+FN_APART row_terms terms_y(const fn_layer_norm_args *a, int64_t r, const fn_t *x, int64_t n) {
     double *const mean = a->stats + r, *const rstd = mean + a->N * a->G, dev;
     row_stats(x, n, a->rms != 0, mean, &dev);
     *rstd = 1 / sqrt(dev / (double)n + a->eps);
@@ -73,7 +73,7 @@ ONCE row_terms terms_y(const fn_layer_norm_args *a, int64_t r, const fn_t *x, in
     return (row_terms){.m = m, .s = (fn_t)*rstd, .t = (fn_t)(((double)m - *mean) * *rstd)};
 }
 /* From sum g and sum g (x - m). */
-ONCE row_terms terms_dx(const fn_layer_norm_args *a, int64_t r, int64_t n, double sum, double dot) {
+FN_APART row_terms terms_dx(const fn_layer_norm_args *a, int64_t r, int64_t n, double sum, double dot) {
     const double mean = a->stats[r], rstd = a->stats[a->N * a->G + r], d = mean - (double)(fn_t)mean;
     const double q = -rstd * rstd * rstd * (dot - d * sum) / (double)n;
     return (row_terms){.m = (fn_t)mean, .s = (fn_t)rstd, .t = (fn_t)(-d * rstd), .q = (fn_t)q,
@@ -256,7 +256,7 @@ static void lines_y(const fn_layer_norm_args *a, fn_team t) {
 }
 
 /* sum and sum about m of dy over a line, in double over blocks. */
-ONCE void line_slopes(const fn_t *x, const fn_t *dy, int64_t n, fn_t m, double *sum, double *dot) {
+FN_APART void line_slopes(const fn_t *x, const fn_t *dy, int64_t n, fn_t m, double *sum, double *dot) {
     *sum = *dot = 0;
     for (int64_t i = 0; i < n; i += LINE) {
         vec va[4] = {0}, vb[4] = {0};
@@ -324,7 +324,7 @@ FN_INLINE void span_sums(const int kind, double *sa, double *sb, const fn_t *x, 
     }
 }
 /* mean and dev of each column of a strip. */
-ONCE void span_stats(double *mean, double *dev, const fn_t *x, int64_t ld, int64_t rows, int64_t w) {
+FN_APART void span_stats(double *mean, double *dev, const fn_t *x, int64_t ld, int64_t rows, int64_t w) {
     const int64_t first = rows < ROWS ? rows : ROWS;
     const double over = 1 / (double)rows;
     terms k;
@@ -339,7 +339,7 @@ ONCE void span_stats(double *mean, double *dev, const fn_t *x, int64_t ld, int64
 }
 
 /* Statistics of row r = (n, g) from its channels in each span. */
-ONCE void joined_stats(const fn_layer_norm_args *a, int64_t r) {
+FN_APART void joined_stats(const fn_layer_norm_args *a, int64_t r) {
     const int64_t G = a->G, D = a->D, C = G * D, inner = a->inner, spans = spans_of(a), n = r / G, c0 = r % G * D;
     const double *const work = a->work;
     double mean = 0, dev = 0, before = 0;

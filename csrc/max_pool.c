@@ -183,7 +183,7 @@ FN_INLINE void max_pixels(const fn_pool2d_args *a, const axis *across, window u,
         else max_pixel(y, a->tap, o, p, tap0, nr, ns, down, right, S, C, kept, 0);
     }
 }
-static __attribute__((noinline)) void max_border(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end,
+FN_APART void max_border(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end,
                                                  int kept) {
     max_pixels(a, across, u, x, at, q, end, 1, kept);
 }
@@ -296,7 +296,7 @@ FN_INLINE void max_pixels_bwd(const fn_pool2d_args *a, held rows, held columns, 
         else max_pixel_bwd(d, dy, tap, k, tap0, u.n, v.n, down, right, tap_down, tap_right, C, kept);
     }
 }
-static __attribute__((noinline)) void max_border_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w,
+FN_APART void max_border_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w,
                                                      int64_t end, int kept) {
     max_pixels_bwd(a, rows, columns, u, dx, at, w, end, 1, kept);
 }

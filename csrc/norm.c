@@ -34,7 +34,7 @@ typedef struct {
 /* A unit: n0..n1 x c0..c1 x i0..i1 of (N, C, inner). */
 typedef struct { int64_t part, n0, n1, c0, c1, i0, i1; } block;
 
-ONCE plan planned(const fn_norm_args *a) {
+FN_APART plan planned(const fn_norm_args *a) {
     const int64_t N = a->N, C = a->C, inner = a->inner, K = C * inner;
     plan p = {.across = 1};
     if (N * K == 0) return p;
@@ -55,12 +55,12 @@ ONCE plan planned(const fn_norm_args *a) {
 }
 
 /* Group g of the rows n: whole folds, what is left over in the last. */
-ONCE void rows_of(const fn_norm_args *a, const plan *p, int64_t g, int64_t *n0, int64_t *n1) {
+FN_APART void rows_of(const fn_norm_args *a, const plan *p, int64_t g, int64_t *n0, int64_t *n1) {
     const int64_t fold = p->fold ? p->fold : 1, folds = a->N / fold;
     *n0 = folds * g / p->groups * fold;
     *n1 = g + 1 == p->groups ? a->N : folds * (g + 1) / p->groups * fold;
 }
-ONCE block block_at(const fn_norm_args *a, const plan *p, int64_t u) {
+FN_APART block block_at(const fn_norm_args *a, const plan *p, int64_t u) {
     block b = {.i1 = a->inner};
     int64_t g;
     if (p->fold) {
@@ -98,7 +98,7 @@ static int64_t work_of(const fn_norm_args *a) {
  * Sums about a guess m, the mean of the first elements: mean = m + a / n, dev = b - a^2 / n. */
 
 /* Where squares overflow, or what is not finite came in: plainly, in double. */
-ONCE void plain_stats(const fn_norm_args *a, block k, int64_t c, double *mean, double *dev) {
+FN_APART void plain_stats(const fn_norm_args *a, block k, int64_t c, double *mean, double *dev) {
     const fn_t *const x = a->x;
     const double n = (double)((k.n1 - k.n0) * (k.i1 - k.i0));
     double sum = 0, square = 0;
@@ -113,7 +113,7 @@ ONCE void plain_stats(const fn_norm_args *a, block k, int64_t c, double *mean, d
     *dev = square;
 }
 
-ONCE void line_stats(const fn_norm_args *a, block k, double *mean, double *dev) {
+FN_APART void line_stats(const fn_norm_args *a, block k, double *mean, double *dev) {
     const fn_t *const x = (const fn_t *)a->x + (k.n0 * a->C + k.c0) * a->inner + k.i0;
     const int64_t len = k.i1 - k.i0, first = len < ITEM ? len : ITEM;
     const double n = (double)((k.n1 - k.n0) * len);
@@ -130,7 +130,7 @@ ONCE void line_stats(const fn_norm_args *a, block k, double *mean, double *dev) 
 
 /* Rows of a unit of columns: its first element, rows of w columns ld apart, and at the end `rest` columns of one more row. */
 typedef struct { int64_t at, w, ld, rows, rest; } grid;
-ONCE grid grid_of(const fn_norm_args *a, const plan *p, block k) {
+FN_APART grid grid_of(const fn_norm_args *a, const plan *p, block k) {
     const int64_t K = a->C * a->inner, n = k.n1 - k.n0;
     return (grid){k.n0 * K + k.c0 * a->inner, p->fold * (k.c1 - k.c0) * a->inner, p->fold * K, n / p->fold, n % p->fold * K};
 }
@@ -149,7 +149,7 @@ FN_INLINE void grid_sums(const int kind, double *restrict sa, double *restrict s
     for (int64_t j = 0; j < g.rest; j++) sa[j] += (double)a[j], sb[j] += (double)b[j];
 }
 
-ONCE void column_stats(const fn_norm_args *a, const plan *p, block k, double *restrict mean, double *restrict dev) {
+FN_APART void column_stats(const fn_norm_args *a, const plan *p, block k, double *restrict mean, double *restrict dev) {
     const grid g = grid_of(a, p, k);
     const fn_t *const x = (const fn_t *)a->x + g.at;
     const int64_t C = k.c1 - k.c0, inner = a->inner, first = g.rows < ROWS ? g.rows : ROWS;
@@ -183,7 +183,7 @@ ONCE void column_stats(const fn_norm_args *a, const plan *p, block k, double *re
         if (!isfinite(dev[c])) plain_stats(a, k, k.c0 + c, mean + c, dev + c);
 }
 
-ONCE void unit_stats(const fn_norm_args *a, const plan *p, int64_t u) {
+FN_APART void unit_stats(const fn_norm_args *a, const plan *p, int64_t u) {
     const block b = block_at(a, p, u);
     double *const mean = (double *)a->work + b.part * a->C + b.c0, *const dev = mean + p->groups * p->across * a->C;
     if (p->fold) column_stats(a, p, b, mean, dev);
@@ -211,7 +211,7 @@ void FN_NAME(norm_stats)(double *sums, const void *x, int64_t rows, int64_t C, i
 }
 
 /* mean and rstd of channels c..c+n (n <= CHANNELS) from their parts, and the running statistics. */
-ONCE void channel_stats(const fn_norm_args *a, const plan *p, int64_t c, int64_t n) {
+FN_APART void channel_stats(const fn_norm_args *a, const plan *p, int64_t c, int64_t n) {
     const int64_t C = a->C, parts = p->groups * p->across;
     const double *const means = (const double *)a->work + c, *const devs = means + parts * C, count = (double)(a->N * a->inner);
     const double f = a->momentum < 0 ? 1 / (double)(*a->tracked + 1) : a->momentum;
@@ -240,7 +240,7 @@ ONCE void channel_stats(const fn_norm_args *a, const plan *p, int64_t c, int64_t
 /* ---- y = act((x - m) s + t + r) ---------------------------------------------------------------------------------- */
 
 /* m, s, t of channels c..c+n. */
-ONCE void terms_y(const fn_norm_args *a, int64_t c, int64_t n, terms *k) {
+FN_APART void terms_y(const fn_norm_args *a, int64_t c, int64_t n, terms *k) {
     const double *const mean = a->stats + c, *const rstd = mean + a->C;
     const fn_t *const w = a->w, *const b = a->b;
     for (int64_t j = 0; j < n; j++) {
@@ -251,7 +251,7 @@ ONCE void terms_y(const fn_norm_args *a, int64_t c, int64_t n, terms *k) {
     }
 }
 /* A value for each of n channels becomes one for each of their columns, `fold` times over. */
-ONCE void spread(fn_t *v, int64_t n, int64_t inner, int64_t fold) {
+FN_APART void spread(fn_t *v, int64_t n, int64_t inner, int64_t fold) {
     for (int64_t c = n - 1; c >= 0 && inner > 1; c--)
         for (int64_t i = inner - 1; i >= 0; i--) v[c * inner + i] = v[c];
     for (int64_t f = 1; f < fold; f++) memcpy(v + f * n * inner, v, (size_t)(n * inner) * sizeof *v);
@@ -376,7 +376,7 @@ FN_INLINE void column_slopes(const int kind, const fn_norm_args *a, const plan *
 }
 
 /* sum dy and sum dy (x - mean) of channels c..c+n (n <= CHANNELS) from their parts; from them db and dw. */
-ONCE void channel_slopes(const fn_norm_args *a, const plan *p, int64_t c, int64_t n) {
+FN_APART void channel_slopes(const fn_norm_args *a, const plan *p, int64_t c, int64_t n) {
     const int64_t C = a->C, parts = p->groups * p->across;
     const double *const sums = (const double *)a->work + c, *const dots = sums + parts * C, *const mean = a->stats + c;
     double *const total = (double *)a->work + 2 * parts * C + c;
@@ -393,7 +393,7 @@ ONCE void channel_slopes(const fn_norm_args *a, const plan *p, int64_t c, int64_
 }
 
 /* q and r of channels c..c+n, beside m, s and t. */
-ONCE void terms_dx(const fn_norm_args *a, const double *total, int64_t c, int64_t n, terms *k) {
+FN_APART void terms_dx(const fn_norm_args *a, const double *total, int64_t c, int64_t n, terms *k) {
     const double *const mean = a->stats + c, *const rstd = mean + a->C, count = 1 / (double)(a->N * a->inner);
     const fn_t *const w = a->w;
     for (int64_t j = 0; j < n; j++) {

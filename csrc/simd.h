@@ -26,8 +26,6 @@ typedef fn_i mask __attribute__((vector_size(FN_VBYTES)));
 /* Memory of NumPy's is aligned to the element alone. */
 typedef fn_t vec_u __attribute__((vector_size(FN_VBYTES), aligned(sizeof(fn_t)), may_alias));
 
-#define FN_INLINE static inline __attribute__((always_inline, unused))
-
 FN_INLINE vec v_set1(fn_t s) { return s - (vec){0}; }                 /* keeps -0.0, which 0 + s would not */
 FN_INLINE vec v_zero(void) { return (vec){0}; }
 FN_INLINE mask m_set1(fn_i s) { return (mask){0} + s; }

@@ -65,7 +65,7 @@ FN_INLINE void split_step(uint16_t *y, const fn_t *x, int64_t x_i, int64_t x_k, 
         }
 }
 /* n rows and K of k, and n lanes: `room` numbers from tile to tile. Memory is read along its rows. */
-static __attribute__((noinline, unused)) void split_rows(uint16_t *y, int64_t room, const fn_t *x, int64_t x_i, int64_t x_k, int64_t n, int64_t K) {
+FN_APART void split_rows(uint16_t *y, int64_t room, const fn_t *x, int64_t x_i, int64_t x_k, int64_t n, int64_t K) {
     if (x_k == 1) {
         for (int64_t i = 0; i < up(n, SPLIT_SIDE); i++, x += x_i) {
             uint16_t *const to = y + i / SPLIT_SIDE * room;
@@ -82,7 +82,7 @@ static __attribute__((noinline, unused)) void split_rows(uint16_t *y, int64_t ro
         for (int64_t i = 0; i < n; i += SPLIT_SIDE)
             split_step(y + i / SPLIT_SIDE * room + k / SPLIT_K * SPLIT_STEP, x + i * x_i + k * x_k, x_i, x_k, n - i, K - k, 0);
 }
-static __attribute__((noinline, unused)) void split_lanes(uint16_t *y, int64_t room, const fn_t *x, int64_t x_i, int64_t x_k, int64_t n, int64_t K) {
+FN_APART void split_lanes(uint16_t *y, int64_t room, const fn_t *x, int64_t x_i, int64_t x_k, int64_t n, int64_t K) {
     if (x_i == 1) {
         for (int64_t k = 0; k < up(K, SPLIT_K); k += 2, x += 2 * x_k) {
             uint16_t *to = y + k / SPLIT_K * SPLIT_STEP;
@@ -117,7 +117,7 @@ FN_INLINE void split_end(void) { _tile_release(); }
 
 /* c[r,l] = sum over K of s[r,k] v[k,l], c (32,32), rows ldc apart: one or two tiles of rows, s_room apart, and of lanes. The six
  * products are taken in one order whichever of the two is the left operand: s, or v if turned. */
-static __attribute__((noinline, unused)) void split_product(fn_t *c, int64_t ldc, const uint16_t *s, int64_t s_room, int64_t rows,
+FN_APART void split_product(fn_t *c, int64_t ldc, const uint16_t *s, int64_t s_room, int64_t rows,
                                                             const uint16_t *v, int64_t v_room, int64_t lanes, int64_t K, int turned) {
     const int low = rows > SPLIT_SIDE, right = lanes > SPLIT_SIDE;
     __asm__ volatile("" ::: "memory");       /* what was stored is loaded below, of which the intrinsics say nothing */

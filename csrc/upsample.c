@@ -24,7 +24,7 @@ static axis columns_of(const fn_upsample_args *a) { return axis_of(a->W, a->Q, a
 
 /* Output p takes wb of input b and the rest of a; a and b rise with p. Not inlined: forward and backward must find the same. */
 typedef struct { int64_t a, b; double wb; } place;
-static __attribute__((noinline)) place place_of(const axis *x, int64_t p) {
+FN_APART place place_of(const axis *x, int64_t p) {
     const int64_t end = x->n - 1;
     if (x->same) return (place){p, p, 0};
     if (x->mode == FN_UP_NEAREST || x->mode == FN_UP_EXACT) {            /* in float, as PyTorch finds it */
