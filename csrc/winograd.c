@@ -167,56 +167,65 @@ static void multiply(const filtering *g, const plan *p, fn_t *m, const fn_t *v, 
 
 FN_INLINE vec gated(vec y, vec gate) { return v_select(gate <= v_zero(), v_zero(), y); }
 
-/* y = act(A' M A + bias), or with a residual, for tiles [from, from + count) and a panel, M[plane][t][width]; *odd is NaN if one is not
- * finite. */
-FN_INLINE void tiles_y(const int more, const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel,
-                       vec *odd) {
-    const int64_t width = p->width, o = panel * width, lanes = least(width, g->O - o), y_h = g->dil * g->y_h, y_w = g->dil * g->y_w;
+/* y = act(A' m A + bias), or with a residual, of a vector of filters of a tile, whose planes are so far apart and of whose rows and columns
+ * so many lie in y; returns NaN if one of them is not finite. A call, as spread_whole. */
+FN_INLINE vec gather_tile(const int more, const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
+    const int64_t y_h = g->dil * g->y_h, y_w = g->dil * g->y_w, row = D * plane;
+    const fn_t *r = more ? g->residual + (y - g->y) : 0, *gate = more && g->gate ? g->gate + (y - g->y) : 0;
     const vec zero = v_zero();
-    vec seen[OUT];
+    vec half[OUT][D], seen[OUT];
     UNROLL for (int b = 0; b < OUT; b++) seen[b] = zero;
-    spot at = spot_of(g, from);
-    for (int64_t t = 0; t < count; t++, m += width, advance(g, &at)) {
-        const int64_t rows = rows_at(g, &at), columns = columns_at(g, &at);
-        const int64_t begin = at.n * g->y_n + at.row * g->y_h + at.column * g->y_w + o;
-        fn_t *const y = g->y + begin;
-        const fn_t *const r = more ? g->residual + begin : 0, *const gate = more && g->gate ? g->gate + begin : 0;
-        for (int64_t l = 0; l < lanes; l += FN_VL) {
-            if (more)
-                UNROLL for (int a = 0; a < OUT; a++)         /* of the next tile */
-                    UNROLL for (int b = OUT; b < 2 * OUT; b++) {
-                        __builtin_prefetch(r + a * y_h + b * y_w + l);
-                        if (gate) __builtin_prefetch(gate + a * y_h + b * y_w + l);
-                    }
-            vec half[OUT][D];
-            const vec bias = g->bias ? v_load(g->bias + o + l) : zero;
-            UNROLL for (int b = 0; b < D; b++) {
-                vec d[D], s[OUT];
-                UNROLL for (int a = 0; a < D; a++) d[a] = v_load(m + (a * D + b) * p->m_plane + l);
-                gather(s, d, OUT);
-                UNROLL for (int a = 0; a < OUT; a++) half[a][b] = s[a];
-            }
-            UNROLL for (int a = 0; a < OUT; a++) {
-                vec s[OUT];
-                if (a >= rows) break;
-                gather(s, half[a], OUT);
-                UNROLL for (int b = 0; b < OUT; b++) {
-                    if (b >= columns) break;
-                    const vec z = s[b] + bias;
-                    seen[b] += z * zero;
-                    const int64_t i = a * y_h + b * y_w + l;
-                    if (!more) v_store(y + i, g->relu ? v_relu(z) : z);
-                    else v_store(y + i, gate ? gated(z + v_load(r + i), v_load(gate + i)) : z + v_load(r + i));
-                }
-            }
+    UNROLL for (int b = 0; b < D; b++, m += plane) {
+        vec d[D], s[OUT];
+        UNROLL for (int a = 0; a < D; a++) d[a] = v_load(m + a * row);
+        gather(s, d, OUT);
+        UNROLL for (int a = 0; a < OUT; a++) half[a][b] = s[a];
+    }
+    UNROLL for (int a = 0; a < OUT; a++, y += y_h, r += more ? y_h : 0, gate += gate ? y_h : 0) {
+        vec s[OUT];
+        if (a >= rows) break;
+        gather(s, half[a], OUT);
+        UNROLL for (int b = 0; b < OUT; b++) {
+            if (b >= columns) break;
+            const vec z = s[b] + bias;
+            seen[b] += z * zero;
+            if (!more) v_store(y + b * y_w, g->relu ? v_relu(z) : z);
+            else v_store(y + b * y_w, gate ? gated(z + v_load(r + b * y_w), v_load(gate + b * y_w)) : z + v_load(r + b * y_w));
         }
     }
-    UNROLL for (int b = 0; b < OUT; b++) *odd += seen[b];
+    UNROLL for (int b = 1; b < OUT; b++) seen[0] += seen[b];
+    return seen[0];
 }
-static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel,
-                        vec *odd) {
-    if (g->residual) tiles_y(1, g, p, m, from, count, panel, odd);
-    else tiles_y(0, g, p, m, from, count, panel, odd);
+FN_APART vec gather_whole(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias) {
+    return gather_tile(0, g, y, m, plane, bias, OUT, OUT);
+}
+FN_APART vec gather_rim(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
+    return gather_tile(0, g, y, m, plane, bias, rows, columns);
+}
+FN_APART vec gather_more(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
+    return gather_tile(1, g, y, m, plane, bias, rows, columns);
+}
+
+/* y for tiles [from, from + count) and a panel, M[plane][t][width]; *odd is NaN if one is not finite. */
+static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel, vec *odd) {
+    const int64_t width = p->width, plane = p->m_plane, o = panel * width, lanes = least(width, g->O - o), y_h = g->dil * g->y_h, y_w = g->dil * g->y_w;
+    spot at = spot_of(g, from);
+    for (int64_t t = 0; t < count; t++, m += width, advance(g, &at)) {
+        const int64_t rows = rows_at(g, &at), columns = columns_at(g, &at), begin = at.n * g->y_n + at.row * g->y_h + at.column * g->y_w + o;
+        for (int64_t l = 0; l < lanes; l += FN_VL) {
+            fn_t *const y = g->y + begin + l;
+            const vec bias = g->bias ? v_load(g->bias + o + l) : v_zero();
+            if (g->residual) {
+                UNROLL for (int a = 0; a < OUT; a++)         /* of the next tile */
+                    UNROLL for (int b = OUT; b < 2 * OUT; b++) {
+                        __builtin_prefetch(g->residual + begin + l + a * y_h + b * y_w);
+                        if (g->gate) __builtin_prefetch(g->gate + begin + l + a * y_h + b * y_w);
+                    }
+                *odd += gather_more(g, y, m + l, plane, bias, rows, columns);
+            } else if (rows == OUT && columns == OUT) *odd += gather_whole(g, y, m + l, plane, bias);
+            else *odd += gather_rim(g, y, m + l, plane, bias, rows, columns);
+        }
+    }
 }
 
 /* Scratch of all: a flag for each thread, U or V; of a thread: M, zeros, the other of U and V. */

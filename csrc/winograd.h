@@ -100,8 +100,9 @@ static inline void advance(const filtering *g, spot *s) {
     if (--s->left == 0) *s = spot_of(g, s->tile);
 }
 /* Its rows and columns that lie in y. */
-static inline int64_t rows_at(const filtering *g, const spot *s) { return least(OUT, over(g->P - s->row, g->dil)); }
-static inline int64_t columns_at(const filtering *g, const spot *s) { return least(OUT, over(g->Q - s->column, g->dil)); }
+static inline int64_t left_of(int64_t size, int64_t dil) { return size > (OUT - 1) * dil ? OUT : over(size, dil); }
+static inline int64_t rows_at(const filtering *g, const spot *s) { return left_of(g->P - s->row, g->dil); }
+static inline int64_t columns_at(const filtering *g, const spot *s) { return left_of(g->Q - s->column, g->dil); }
 
 /* Of an axis: the share of the taps that lie within, which are all that the direct form of small images multiplies. */
 static inline double taps_within(int64_t size, int64_t dil) {
@@ -120,6 +121,28 @@ static inline int pays(const filtering *g) {
            outputs > tiles * ((double)PLANES / FILTER + transforms / (double)g->I + transforms / (double)g->O) + 30;
 }
 
+/* V = B' d B of a vector of channels of a tile: d[a][b] at x + a x_h + b x_w, or, of one over the rim, at at[a][b] + i. Calls, since of
+ * a loop's 72 addresses the compiler would keep each in memory. */
+FN_INLINE void spread_tile(const int whole, fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w, const fn_t *(*at)[D],
+                           int64_t i) {
+    vec half[D][D];
+    UNROLL for (int b = 0; b < D; b++, x += x_w) {
+        vec d[D], s[D];
+        UNROLL for (int a = 0; a < D; a++) d[a] = v_load(whole ? x + a * x_h : at[a][b] + i);
+        spread_x(s, d);
+        UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
+    }
+    UNROLL for (int a = 0; a < D; a++, v += D * plane) {
+        vec s[D];
+        spread_x(s, half[a]);
+        UNROLL for (int b = 0; b < D; b++) v_store(v + b * plane, s[b]);
+    }
+}
+FN_APART void spread_whole(fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w) { spread_tile(1, v, plane, x, x_h, x_w, 0, 0); }
+FN_APART void spread_rim(fn_t *v, int64_t plane, const fn_t *(*at)[D], int64_t i) { spread_tile(0, v, plane, at[0][0], 0, 0, at, i); }
+
+static inline int within(int64_t i, int64_t n) { return (uint64_t)i < (uint64_t)n; }
+
 /* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. fed: what they read has
  * been fetched before. */
 FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros, int64_t from,
@@ -129,30 +152,20 @@ FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane
     for (int64_t t = 0; t < count; t++, at++, advance(g, &to)) {
         const int64_t h = to.row - g->top, w = to.column - g->left;
         const int whole = h >= 0 && h + reach < g->H && w >= 0 && w + reach < g->W;
-        const fn_t *x[D][D], *row = g->x + to.n * g->x_n + h * g->x_h + w * g->x_w;
-        UNROLL for (int a = 0; a < D; a++, row += x_h)
-            UNROLL for (int b = 0; b < D; b++) x[a][b] = row + b * x_w;
+        const fn_t *const x = g->x + to.n * g->x_n + h * g->x_h + w * g->x_w;
+        const fn_t *rim[D][D];
         if (!whole)
-            for (int a = 0; a < D; a++)
-                for (int b = 0; b < D; b++)
-                    if (h + a * dil < 0 || h + a * dil >= g->H || w + b * dil < 0 || w + b * dil >= g->W) x[a][b] = zeros;
+            for (int a = 0; a < D; a++) {
+                const int down = within(h + a * dil, g->H);
+                UNROLL for (int b = 0; b < D; b++) rim[a][b] = down & within(w + b * dil, g->W) ? x + a * x_h + b * x_w : zeros;
+            }
         fn_t *v_t = v + at / per * per * I + at % per * FN_VL;
         for (int64_t i = 0; i < I; i += FN_VL, v_t += per * FN_VL) {
             if (!fed)
                 UNROLL for (int a = D - OUT; a < D; a++)     /* what the next tile shares with no earlier one */
-                    UNROLL for (int b = D - OUT; b < D; b++) __builtin_prefetch(x[a][b] + i + OUT * x_w);
-            vec half[D][D];
-            UNROLL for (int b = 0; b < D; b++) {
-                vec d[D], s[D];
-                UNROLL for (int a = 0; a < D; a++) d[a] = v_load(x[a][b] + i);
-                spread_x(s, d);
-                UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
-            }
-            UNROLL for (int a = 0; a < D; a++) {
-                vec s[D];
-                spread_x(s, half[a]);
-                UNROLL for (int b = 0; b < D; b++) v_store(v_t + (a * D + b) * plane, s[b]);
-            }
+                    UNROLL for (int b = D; b < D + OUT; b++) __builtin_prefetch(x + a * x_h + b * x_w + i);
+            if (whole) spread_whole(v_t, plane, x + i, x_h, x_w);
+            else spread_rim(v_t, plane, rim, i);
         }
     }
 }

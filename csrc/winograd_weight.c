@@ -36,7 +36,7 @@ static plan plan_of(const filtering *g) {
     p.deep = least(g->I, most(FN_VL, CACHE / (PLANES * SIZE * FN_NR * 2) / FN_VL * FN_VL));
     p.few = u > CACHE ? 64 : 32;
     /* bytes moved: all of dU to and fro for each small chunk, or V and Z for each row or column of blocks */
-    const int64_t small = most(p.few, u > CACHE ? 0 : CACHE / 2 / tile);
+    const int64_t small = most(p.few, u > CACHE ? 0 : CACHE / 4 / tile);
     const int64_t by_small = u > CACHE ? 2 * u * over(p.tiles, small) : 0;
     const int64_t by_all = p.tiles * tile * (2 + (over(p.panels, p.wide) + over(g->I, p.deep)) / 2);
     p.chunk = by_small < by_all ? small : most(p.few, LARGE_BYTES / tile);
@@ -52,39 +52,51 @@ static plan plan_of(const filtering *g) {
     return p;
 }
 
+/* Z = F dy F' of a vector of channels of a tile, of whose rows and columns so many lie in y. A call, as spread_whole. */
+FN_INLINE void spread_dy(fn_t *z, int64_t plane, const fn_t *y, int64_t y_h, int64_t y_w, int64_t rows, int64_t columns) {
+    vec half[D][OUT];
+    UNROLL for (int b = 0; b < OUT; b++, y += y_w) {
+        vec d[OUT], s[D];
+        UNROLL for (int a = 0; a < OUT; a++) d[a] = a < rows && b < columns ? v_load(y + a * y_h) : v_zero();
+        spread_taps(s, d, OUT);
+        UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
+    }
+    UNROLL for (int a = 0; a < D; a++, z += D * plane) {
+        vec s[D];
+        spread_taps(s, half[a], OUT);
+        UNROLL for (int b = 0; b < D; b++) v_store(z + b * plane, s[b]);
+    }
+}
+FN_APART void spread_dy_whole(fn_t *z, int64_t plane, const fn_t *y, int64_t y_h, int64_t y_w) { spread_dy(z, plane, y, y_h, y_w, OUT, OUT); }
+FN_APART void spread_dy_rim(fn_t *z, int64_t plane, const fn_t *y, int64_t y_h, int64_t y_w, int64_t rows, int64_t columns) {
+    spread_dy(z, plane, y, y_h, y_w, rows, columns);
+}
+
 /* Z[plane][panel][t][FN_NR] = F dy F' for tiles [from, from + count), at place `at` of their chunk */
 static void transform_dy(const filtering *g, const plan *p, fn_t *z, int64_t at, int64_t from, int64_t count) {
+    const int64_t y_h = g->dil * g->y_h, y_w = g->dil * g->y_w, plane = p->z_plane;
     spot s = spot_of(g, from);
     for (int64_t t = 0; t < count; t++, advance(g, &s)) {
-        const int64_t y_h = g->dil * g->y_h, y_w = g->dil * g->y_w;
         const fn_t *const y = g->y + s.n * g->y_n + s.row * g->y_h + s.column * g->y_w;
         const int64_t rows = rows_at(g, &s), columns = columns_at(g, &s);
-        for (int64_t o = 0; o < g->O; o += FN_VL) {
-            UNROLL for (int a = 0; a < OUT; a++)
-                UNROLL for (int b = 0; b < OUT; b++) __builtin_prefetch(y + a * y_h + (b + OUT) * y_w + o);
-            vec half[D][OUT];
-            fn_t *const to = z + (o / p->width * p->chunk + at + t) * p->width + o % p->width;
-            UNROLL for (int b = 0; b < OUT; b++) {
-                vec d[OUT], s[D];
+        fn_t *to = z + (at + t) * p->width;
+        for (int64_t k = 0; k < g->O; k += p->width, to += p->chunk * p->width)
+            for (int64_t l = 0; l < p->width && k + l < g->O; l += FN_VL) {
+                const fn_t *const y_l = y + k + l;
                 UNROLL for (int a = 0; a < OUT; a++)
-                    d[a] = a < rows && b < columns ? v_load(y + a * y_h + b * y_w + o) : v_zero();
-                spread_taps(s, d, OUT);
-                UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
+                    UNROLL for (int b = 0; b < OUT; b++) __builtin_prefetch(y_l + a * y_h + (b + OUT) * y_w);
+                if (rows == OUT && columns == OUT) spread_dy_whole(to + l, plane, y_l, y_h, y_w);
+                else spread_dy_rim(to + l, plane, y_l, y_h, y_w, rows, columns);
             }
-            UNROLL for (int a = 0; a < D; a++) {
-                vec s[D];
-                spread_taps(s, half[a], OUT);
-                UNROLL for (int b = 0; b < D; b++) v_store(to + (a * D + b) * p->z_plane, s[b]);
-            }
-        }
     }
 }
 
 /* dU[rows][nv FN_VL] (+)= V' Z over `count` tiles, `few` at a time, so that the roundings of long sums stay small. */
 FN_INLINE void add_tiles(const int rows, const int nv, fn_t *du, const fn_t *v, const fn_t *z, int64_t width, int64_t count, int64_t few,
-                         int first) {
+                         int first, feed *f) {
     for (int64_t at = 0, end; at < count; at = end, first = 0) {
         vec acc[16][2];
+        if (f) fetch(f);
         end = least(count, at + few);
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int l = 0; l < nv; l++) acc[r][l] = v_zero();
@@ -107,7 +119,7 @@ FN_INLINE void add_tiles(const int rows, const int nv, fn_t *du, const fn_t *v, 
 
 /* Plane q of block j of dU, the block at `du`, from a chunk of `count` tiles */
 static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v, const fn_t *z, int64_t j, int64_t q,
-                     int64_t count, int first) {
+                     int64_t count, int first, feed *f) {
     const int64_t i0 = j % p->across * p->deep, i1 = least(g->I, i0 + p->deep);
     const int64_t k0 = j / p->across * p->wide, k1 = least(p->panels, k0 + p->wide);
     for (int64_t k = k0; k < k1; k++) {
@@ -118,8 +130,8 @@ static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v,
             for (int64_t i = i0; i < i1; i += narrow ? ROWS1 : ROWS2) {
                 fn_t *const du_i = to + (i - i0) * FN_NR;
                 const fn_t *const v_i = v + q * p->v_plane + (i / FN_VL * p->chunk + at) * FN_VL + i % FN_VL, *const z_t = z_k + at * p->width;
-                if (narrow) add_tiles(ROWS1, 1, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at);
-                else add_tiles(ROWS2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at);
+                if (narrow) add_tiles(ROWS1, 1, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at, f);
+                else add_tiles(ROWS2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at, f);
             }
     }
 }
@@ -171,7 +183,8 @@ static int64_t room(const filtering *g, int threads) {
 static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
     if (g->dil > 1) return (feed){.images = 0};
     const int64_t x = g->N * g->H * g->W * g->I / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, next = from + count + across_of(g);
-    return (feed){.at = {g->x + next * x, g->y + next * y}, .images = 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->blocks)};
+    const int64_t rows = g->O > FN_VL ? ROWS2 : ROWS1, sums = p->panels * over(g->I, rows) * over(count, p->few);
+    return (feed){.at = {g->x + next * x, g->y + next * y}, .images = 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * sums)};
 }
 
 /* dU of part i, by one thread */
@@ -183,10 +196,8 @@ static void add_part(const filtering *g, const plan *p, fn_t *du, fn_t *v, fn_t 
         if (f.images) tiles_x(1, g, v, p->v_plane, p->chunk, 0, zeros, from, count);
         else transform_x(g, v, p->v_plane, p->chunk, 0, zeros, from, count);
         transform_dy(g, p, z, 0, from, count);
-        for (int64_t j = 0; j < p->blocks * PLANES; j++) {
-            fetch(&f);
-            multiply(g, p, du + j / PLANES * u_room(p), v, z, j / PLANES, j % PLANES, count, c == begin);
-        }
+        for (int64_t j = 0; j < p->blocks * PLANES; j++)
+            multiply(g, p, du + j / PLANES * u_room(p), v, z, j / PLANES, j % PLANES, count, c == begin, &f);
     }
 }
 
@@ -214,7 +225,7 @@ static int correlate(const filtering *g, void *work, fn_team t) {
         if (p.chunks == 1) break;
         fn_share(p.blocks * PLANES, 1, t, &lo, &hi);
         for (int64_t j = lo; j < hi; j++)
-            multiply(g, &p, du + j / PLANES * u_room(&p), v, z, j / PLANES, j % PLANES, count, c == 0);
+            multiply(g, &p, du + j / PLANES * u_room(&p), v, z, j / PLANES, j % PLANES, count, c == 0, 0);
         fn_barrier(t);
     }
     fn_share(p.blocks * p.deep, p.chunks == 1 ? p.deep : 1, t, &lo, &hi);
@@ -222,7 +233,7 @@ static int correlate(const filtering *g, void *work, fn_team t) {
         const int64_t j = k / p.deep, i0 = j % p.across * p.deep;
         fn_t *const block = p.chunks == 1 ? own : du + j * u_room(&p);
         end = least(hi, (j + 1) * p.deep);
-        for (int64_t q = 0; q < PLANES && p.chunks == 1; q++) multiply(g, &p, own, v, z, j, q, p.tiles, 1);
+        for (int64_t q = 0; q < PLANES && p.chunks == 1; q++) multiply(g, &p, own, v, z, j, q, p.tiles, 1, 0);
         transform_dw(g, &p, block, apart, j, i0 + k % p.deep, least(g->I, i0 + end - j * p.deep), odd);
     }
     return all_finite(flags, v_sum(odd[0] + odd[1] + odd[2]), t);
