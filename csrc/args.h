@@ -187,14 +187,14 @@ typedef struct {
     void *work;
     void *y;                     /* forward: loss, scalar or (rows, inner) */
     void *total;                 /* (1): what mean divides by; written forward, read backward; null if reduction is not 1, or it is rows */
-    void *dx;                    /* backward; like x; of elements: may be null */
-    void *dt, *dv;               /* backward, of elements: like x, may be null */
-    void *prob;                  /* (rows, C, inner): softmax of x, written forward if not null, read backward (cross_entropy) */
+    void *dx;                    /* like x; backward, of elements: may be null; forward: null, or written at once (not of nll) */
+    void *dt, *dv;               /* of elements: like x, may be null; forward: as dx */
+    void *prob;                  /* (rows, C, inner): softmax of x, written forward if not null, read backward (cross_entropy); null if both */
     const void *x;               /* (rows, C, inner) dense; of elements: (rows) */
     const void *target;          /* int64 (rows, inner), or reals like x if soft; of elements: like x */
     const void *v;               /* of elements: like x or null, see loss.c */
     const void *weight;          /* (C) or null; of elements: a factor of each, (rows) or null */
-    const void *dy;              /* backward: scalar, or (rows, inner) if reduction is 0 */
+    const void *dy;              /* of dx, dt, dv: scalar (null: 1), or (rows, inner) if reduction is 0 */
     int64_t rows, C, inner;
     int64_t reduction, ignore_index, soft;
     double smoothing;

@@ -137,16 +137,14 @@ FN_INLINE void entropy_part(const fn_loss_args *a, part p, part_sum *sum, const 
         v_put(it.log, v_log(v_get(it.log, m)), m);
         for (int k = 0; k < m; k++) {
             const int64_t i = p.r * inner + j + k;
-            fn_t loss = 0, w = 1;
+            const fn_t w = kind == SOFT ? 1 : weight_at(a, target[i]);
+            fn_t loss = 0;
             if (kind == SOFT) {
                 loss = it.q[k] * it.log[k] - it.qx[k];
-            } else if (!counts(a, target[i])) {
-                w = 0;
-            } else if (!valid(a, target[i])) {
+            } else if (counts(a, target[i]) && !valid(a, target[i])) {
                 loss = (fn_t)NAN;
-            } else {
+            } else if (counts(a, target[i])) {
                 const fn_t xt = inner == 1 ? x[i * C + target[i]] : x[(p.r * C + target[i]) * step + j + k];
-                w = weight_of(a, target[i]);
                 loss = keep * w * (it.log[k] - (xt - it.max[k]));
                 if (kind == SMOOTH) loss += e_c * (it.q[k] * it.log[k] - it.qx[k]);
             }
@@ -156,19 +154,6 @@ FN_INLINE void entropy_part(const fn_loss_args *a, part p, part_sum *sum, const 
         }
     }
 }
-static void entropy_plain(const fn_loss_args *a, part p, part_sum *sum) { entropy_part(a, p, sum, PLAIN); }
-static void entropy_smooth(const fn_loss_args *a, part p, part_sum *sum) { entropy_part(a, p, sum, SMOOTH); }
-static void entropy_soft(const fn_loss_args *a, part p, part_sum *sum) { entropy_part(a, p, sum, SOFT); }
-
-FN_WORK(cross_entropy_fwd) {
-    (void)threads;
-    return work_for(args, entropy_parts(args));
-}
-FN_KERNEL(cross_entropy_fwd) {
-    const fn_loss_args *a = args;
-    reduce_parts(a, entropy_parts(a), t, a->soft ? entropy_soft : a->smoothing != 0 ? entropy_smooth : entropy_plain);
-}
-
 /* dx = scale p - every w, less `at` where the class is t; scale, at, every are those of the item (none: zeros, whatever p is). */
 typedef struct { fn_t scale, at, every; int64_t t; int none; } slope;
 
@@ -257,29 +242,42 @@ FN_INLINE void entropy_columns_bwd(const fn_loss_args *a, int64_t r, int64_t j, 
         if (s[k].t >= 0) dx[s[k].t * step + k] -= s[k].at;
 }
 
-FN_INLINE void entropy_bwd(const fn_loss_args *a, fn_team t, const int kind) {
-    const parting ps = entropy_parts(a);
-    const int64_t inner = a->inner;
-    const fn_t all = ps.count ? gradient(a) : 0;
-    fn_t W = 0;
-    for (int64_t c = 0; kind == SMOOTH && c < a->C; c++) W += weight_of(a, c);
-    int64_t lo, hi;
-    fn_share(ps.count, 1, t, &lo, &hi);
-    for (int64_t i = lo; i < hi; i++) {
-        const part p = part_at(a, ps, i);
-        if (inner == 1 && kind == PLAIN && !a->weight && a->reduction != NONE) entropy_rows_bwd(a, p.j0, p.j1, all);
-        else if (inner == 1)
-            for (int64_t j = p.j0; j < p.j1; j++) entropy_row_bwd(a, j, all, W, kind);
-        else
-            for (int64_t j = p.j0; j < p.j1; j += FN_VL)
-                entropy_columns_bwd(a, p.r, j, (int)(p.j1 - j < FN_VL ? p.j1 - j : FN_VL), all, W, kind);
+FN_INLINE void entropy_slopes(const fn_loss_args *a, part p, const int kind) {
+    const fn_t all = gradient(a);
+    fn_t W = (fn_t)a->C;
+    if (kind == SMOOTH && a->weight) {
+        vec sum = v_zero();
+        for (int64_t c = 0; c < a->C; c += FN_VL) sum += v_load_n((const fn_t *)a->weight + c, (int)least(a->C - c, FN_VL));
+        W = v_sum(sum);
     }
+    if (a->inner == 1 && kind == PLAIN && !a->weight && a->reduction != NONE) entropy_rows_bwd(a, p.j0, p.j1, all);
+    else if (a->inner == 1)
+        for (int64_t j = p.j0; j < p.j1; j++) entropy_row_bwd(a, j, all, W, kind);
+    else
+        for (int64_t j = p.j0; j < p.j1; j += FN_VL) entropy_columns_bwd(a, p.r, j, (int)least(p.j1 - j, FN_VL), all, W, kind);
+}
+
+#define ENTROPY(name, kind) \
+    static void entropy_##name(const fn_loss_args *a, part p, part_sum *sum) { entropy_part(a, p, sum, kind); } \
+    static void entropy_##name##_slopes(const fn_loss_args *a, part p) { entropy_slopes(a, p, kind); }
+ENTROPY(plain, PLAIN)
+ENTROPY(smooth, SMOOTH)
+ENTROPY(soft, SOFT)
+
+FN_WORK(cross_entropy_fwd) {
+    (void)threads;
+    return work_for(args, entropy_parts(args));
+}
+FN_KERNEL(cross_entropy_fwd) {
+    fn_loss_args a = *(const fn_loss_args *)args;
+    if (a.dx) a.prob = a.dx;             /* a part of it, until that part of dx is made */
+    if (a.soft) run_losses(&a, entropy_parts(&a), t, entropy_soft, entropy_soft_slopes);
+    else if (a.smoothing != 0) run_losses(&a, entropy_parts(&a), t, entropy_smooth, entropy_smooth_slopes);
+    else run_losses(&a, entropy_parts(&a), t, entropy_plain, entropy_plain_slopes);
 }
 FN_KERNEL(cross_entropy_bwd) {
     const fn_loss_args *a = args;
-    if (a->soft) entropy_bwd(a, t, SOFT);
-    else if (a->smoothing != 0) entropy_bwd(a, t, SMOOTH);
-    else entropy_bwd(a, t, PLAIN);
+    run_slopes(a, entropy_parts(a), t, a->soft ? entropy_soft_slopes : a->smoothing != 0 ? entropy_smooth_slopes : entropy_plain_slopes);
 }
 
 /* ---- nll ------------------------------------------------------------------------------------------------------ */
@@ -288,13 +286,11 @@ static void nll_part(const fn_loss_args *a, part p, part_sum *sum) {
     const fn_t *const x = a->x;
     for (int64_t j = p.j0; j < p.j1; j++) {
         const int64_t i = p.r * a->inner + j, class = ((const int64_t *)a->target)[i];
-        fn_t loss = 0, w = 1;
-        if (!counts(a, class)) {
-            w = 0;
-        } else if (!valid(a, class)) {
+        const fn_t w = weight_at(a, class);
+        fn_t loss = 0;
+        if (counts(a, class) && !valid(a, class)) {
             loss = (fn_t)NAN;
-        } else {
-            w = weight_of(a, class);
+        } else if (counts(a, class)) {
             loss = -w * (a->inner == 1 ? x[j * a->C + class] : x[(p.r * a->C + class) * a->inner + j]);
         }
         if (a->reduction == NONE) ((fn_t *)a->y)[i] = loss;
@@ -308,7 +304,7 @@ FN_WORK(nll_fwd) {
 }
 FN_KERNEL(nll_fwd) {
     const fn_loss_args *a = args;
-    reduce_parts(a, parts_of(a, NLL_PART), t, nll_part);
+    run_losses(a, parts_of(a, NLL_PART), t, nll_part, NULL);
 }
 
 FN_KERNEL(nll_bwd) {
@@ -359,15 +355,13 @@ FN_INLINE void pair_part(const fn_loss_args *a, part p, part_sum *sum, pair_loss
     sum->loss = (double)v_sum(s0 + s1);
     sum->total = (double)(p.j1 - p.j0);
 }
-FN_INLINE void pair_bwd(const fn_loss_args *a, fn_team t, pair_slopes f, const int all) {
+FN_INLINE void pair_part_bwd(const fn_loss_args *a, part p, pair_slopes f, const int all) {
     const numbers k = numbers_of(a);
     fn_t *const dx = a->dx, *const dt = a->dt, *const dv = a->dv;
     const fn_t *const dy = a->reduction == NONE ? a->dy : NULL;
-    int64_t lo, hi;
-    fn_share(a->rows, 64, t, &lo, &hi);
-    const fn_t one = lo < hi ? gradient(a) : 0;
-    for (int64_t i = lo; i < hi; i += FN_VL) {
-        const int m = (int)(hi - i < FN_VL ? hi - i : FN_VL);
+    const fn_t one = gradient(a);
+    for (int64_t i = p.j0; i < p.j1; i += FN_VL) {
+        const int m = (int)least(p.j1 - i, FN_VL);
         const slopes d = f(k, v_get((const fn_t *)a->x + i, m), v_get((const fn_t *)a->target + i, m), v_or(a->v, i, m, 1), all);
         const vec g = v_or(dy, i, m, one) * v_or(a->weight, i, m, 1);
         if (dx) v_put(dx + i, g * d.dx, m);
@@ -379,19 +373,16 @@ FN_INLINE void pair_bwd(const fn_loss_args *a, fn_team t, pair_slopes f, const i
 /* name_of is the loss, name_slopes its slopes */
 #define PAIR(name) \
     static void name##_part(const fn_loss_args *a, part p, part_sum *sum) { pair_part(a, p, sum, name##_of); } \
+    static void name##_part_bwd(const fn_loss_args *a, part p) { \
+        if (a->dt || a->dv) pair_part_bwd(a, p, name##_slopes, 1); \
+        else pair_part_bwd(a, p, name##_slopes, 0); \
+    } \
     FN_WORK(name##_fwd) { \
         (void)threads; \
         return work_for(args, parts_of(args, PAIR_PART)); \
     } \
-    FN_KERNEL(name##_fwd) { \
-        const fn_loss_args *a = args; \
-        reduce_parts(a, parts_of(a, PAIR_PART), t, name##_part); \
-    } \
-    FN_KERNEL(name##_bwd) { \
-        const fn_loss_args *a = args; \
-        if (a->dt || a->dv) pair_bwd(a, t, name##_slopes, 1); \
-        else pair_bwd(a, t, name##_slopes, 0); \
-    }
+    FN_KERNEL(name##_fwd) { run_losses(args, parts_of(args, PAIR_PART), t, name##_part, name##_part_bwd); } \
+    FN_KERNEL(name##_bwd) { run_slopes(args, parts_of(args, PAIR_PART), t, name##_part_bwd); }
 #define LOSS(name) FN_INLINE vec name##_of(numbers k, vec x, vec t, vec v)
 #define SLOPES(name) FN_INLINE slopes name##_slopes(numbers k, vec x, vec t, vec v, const int all)
 #define UNUSED (void)k, (void)x, (void)v

@@ -235,7 +235,8 @@ cdef class Captured:
                 "alive": [e.program.live for e in self.entries if e.program is not None]}
 
     def operations(self):
-        """Of each program: the (name, dtype name) of its operations, in order; a norm whose sums the convolution before it takes says so."""
+        """Of each program: the (name, dtype name) of its operations, in order; a norm whose sums the convolution before it takes
+        says so, and a loss that makes its gradient at once."""
         cdef Entry e
         cdef int64_t i
         programs = []
@@ -246,7 +247,7 @@ cdef class Captured:
 
 
 cdef tuple _described(fn_call *c):
-    return fn_ops[c.op].name.decode() + " of sums" * summed_ahead(c), DTYPE_NAMES[c.dtype]
+    return fn_ops[c.op].name.decode() + " of sums" * summed_ahead(c) + " with gradient" * with_gradient(c), DTYPE_NAMES[c.dtype]
 
 
 cdef int64_t _input_strides(TensorBase t, int64_t *s) noexcept:

@@ -15,6 +15,7 @@
 #   convolution of one channel c, pool p <- c    convolution p           the map between is neither written nor read (_fusion_pool.pxi);
 #       and pool_bwd d <- dp, weights <- d   weights <- dp, taps         its gradient's zeros add nothing
 #   winograd_fwd y, norm <- y                winograd_fwd y, its sums        the norm's parts, taken in its order (_fusion_stats.pxi)
+#   loss_fwd, loss_bwd dx                    loss_fwd, dx                   the same kernels on the same parts (_fusion_loss.pxi)
 #   results that nobody reads                nothing                        or that are overwritten whole before anyone does
 #   dense_bwd_w dw, sgd | adam .. w <- dw    dense_step w                   nobody reads w in between (_fusion_step.pxi)
 #   dense_bwd_x dx, dense_step w of one row    dense_step w, dx             w is read once for both
@@ -368,6 +369,9 @@ cdef int fuse(Tape t, list storages) except -1:
     _everywhere(t, _largest_at_once, (FN_OP_max_pool2d_fwd,))        # and where one before it has joined
     _everywhere(t, _gradient_of_largest, (FN_OP_conv2d_bwd_w,))
     _everywhere(t, _sum_ahead, (FN_OP_batch_norm_fwd,))
+    for i in range(len(t.ops)):
+        if t.ops[i] is not None and (<Op>t.ops[i]).op in _LOSSES:
+            _loss_at_once(t, i, storages)
     for i in range(len(t.ops) - 1, -1, -1):                  # from the end: what fed a result that nobody reads is not read either
         if t.ops[i] is not None:
             _forget(t, i)

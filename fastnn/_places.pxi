@@ -1,5 +1,7 @@
 # Where the temporaries of a program lie: each in the lowest gap between those that live at the same time.
 
+cdef enum: _TRIES = 8
+
 cdef struct _span:
     int64_t bytes, begin, end, at        # lives from the operation `begin` to `end`; lies from `at` on
 
@@ -58,13 +60,20 @@ cdef tuple plan(Tape t):
         # the large ones first; if that leaves gaps, as they come, and by the room they take in space and time
         for keys in ([(-s[i].bytes, s[i].begin) for i in range(n)], [(s[i].begin, -s[i].bytes) for i in range(n)],
                      [(-s[i].bytes * (s[i].end - s[i].begin + 1), 0) for i in range(n)]):
-            for i, k in enumerate(sorted(range(n), key=keys.__getitem__)):
-                order[i] = k
-            need = _place(s, n, order, order + n)
-            if best == 0 or need < best:
-                best, places = need, {blocks[i]: s[i].at for i in range(n)}
-            if best == most:
-                break
+            trial = sorted(range(n), key=keys.__getitem__)
+            for _ in range(_TRIES):      # and then what came to lie highest before all others
+                for i, k in enumerate(trial):
+                    order[i] = k
+                need = _place(s, n, order, order + n)
+                if best == 0 or need < best:
+                    best, places = need, {blocks[i]: s[i].at for i in range(n)}
+                if best == most:
+                    return places, best, most
+                for i in range(n):
+                    if s[i].at + s[i].bytes == need:
+                        trial.remove(i)
+                        trial.insert(0, i)
+                        break
         return places, best, most
     finally:
         free(s)
