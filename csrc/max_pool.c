@@ -183,8 +183,7 @@ FN_INLINE void max_pixels(const fn_pool2d_args *a, const axis *across, window u,
         else max_pixel(y, a->tap, o, p, tap0, nr, ns, down, right, S, C, kept, 0);
     }
 }
-FN_APART void max_border(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end,
-                                                 int kept) {
+FN_APART void max_border(const fn_pool2d_args *a, const axis *across, window u, const fn_t *x, int64_t at, int64_t q, int64_t end, int kept) {
     max_pixels(a, across, u, x, at, q, end, 1, kept);
 }
 
@@ -219,10 +218,23 @@ FN_INLINE void max_row_inside(const fn_pool2d_args *a, window u, range in, const
         taps_put(a->tap, at + in.first + i, which, m, kept);
     });
 }
+/* The first output of a row of windows that have three rows and three columns, of which one is padding: as max_pixel, number by number. */
+FN_INLINE void max_first(const fn_pool2d_args *a, window u, const fn_t *x, int64_t at) {
+    fn_t v[6], best = (fn_t)-INFINITY, sum = 0;
+    int which = 0;
+    UNROLL for (int j = 0; j < 6; j++) v[j] = x[(u.lo + (u.from + j / 2) * a->dh) * a->W + j % 2];
+    UNROLL for (int j = 0; j < 6; j++) best = v[j] > best ? v[j] : best, sum += v[j];
+    UNROLL for (int j = 5; j >= 0; j--) which = v[j] == best ? j / 2 * 3 + j % 2 + 1 : which;
+    if (sum != sum)                      /* perhaps NaN */
+        for (int j = 0; j < 6; j++)
+            if (v[j] != v[j]) best = v[j], which = j / 2 * 3 + j % 2 + 1;
+    ((fn_t *)a->y)[at] = best, ((uint8_t *)a->tap)[at] = (uint8_t)(u.from * 3 + which);
+}
 FN_INLINE void max_row(const fn_pool2d_args *a, const axis *across, range in, window u, const fn_t *x, int64_t at, int kept) {
     const int two = a->sw == 2 && a->dw == 1;
-    if (in.first) max_border(a, across, u, x, at, 0, in.first, kept);
     const int64_t nr = u.to - u.from;
+    if (in.first == 1 && a->pw == 1 && kept == BYTES && two && a->S == 3 && nr == 3) max_first(a, u, x, at);
+    else if (in.first) max_border(a, across, u, x, at, 0, in.first, kept);
     if (kept == BYTES && two && a->S == 2 && nr == 2) max_row_inside(a, u, in, 2, 2, x, at, kept, TWO);
     else if (kept == BYTES && two && a->S == 3 && nr == 3) max_row_inside(a, u, in, 3, 3, x, at, kept, TWO);
     else if (kept == BYTES && two) max_row_inside(a, u, in, 0, a->S, x, at, kept, TWO);
@@ -296,9 +308,26 @@ FN_INLINE void max_pixels_bwd(const fn_pool2d_args *a, held rows, held columns, 
         else max_pixel_bwd(d, dy, tap, k, tap0, u.n, v.n, down, right, tap_down, tap_right, C, kept);
     }
 }
-FN_APART void max_border_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w,
-                                                     int64_t end, int kept) {
-    max_pixels_bwd(a, rows, columns, u, dx, at, w, end, 1, kept);
+/* x, or 0, without a branch, which would be taken at random. */
+FN_INLINE fn_t here(fn_t x, int is) {
+    union { fn_t x; fn_i bits; } v = {x};
+    v.bits &= -(fn_i)is;
+    return v.x;
+}
+/* The same of one channel, number by number. */
+FN_INLINE void max_border_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w, int64_t end, int kept) {
+    const fn_t *const dy = a->dy;
+    for (; w < end; w++) {
+        const holders v = columns.of[w];
+        fn_t sum = 0;
+        for (int64_t i = 0; i < u.n; i++)
+            for (int64_t j = 0; j < v.n; j++) {
+                const int64_t k = at + i * rows.hop * a->Q + v.at + j * columns.hop;
+                const int64_t tap = (u.tap - i * rows.tap_hop) * a->S + v.tap - j * columns.tap_hop;
+                sum += here(dy[k], tap_at(a->tap, k, kept) == tap);
+            }
+        dx[w] = sum;
+    }
 }
 
 /* The sums of columns w, w + sw, w + 2 sw, ..., m of them: v is w's, and each next one is held by the next windows. */

@@ -24,25 +24,31 @@ def test_what_wins():
                     assert k.view(-1).tolist() == [where + 4 * i for i in range(20)]
 
 
-@pytest.mark.parametrize("k", (2, 3))
-def test_windows_of_two_and_three_wide(k):
-    """A vector of windows at a time gives the bits of taps that contend one after another: zeros of both signs, infinities, NaN."""
+@pytest.mark.parametrize("k, pad", (((2, 2), (0, 0)), ((3, 3), (0, 0)), ((3, 3), (1, 1)), ((5, 3), (2, 1)), ((4, 3), (1, 1))), ids=str)
+def test_windows_of_two_and_three_wide(k, pad):
+    """A vector of windows at a time, and the first of a row that begins in the padding, give the bits of taps that contend one after another:
+    zeros of both signs, infinities, NaN."""
     rng = np.random.default_rng(k)
+    R, S = k
     for W in (5, 32, 33, 47, 80):
-        for values in ([0., -0., -1.], [0., -0., -1., np.inf, -np.inf], [1., -0., np.inf, -np.inf, np.nan]):
+        for values in ([0., -0., -1.], [0., -0., -1., np.inf, -np.inf], [-np.inf], [1., -0., np.inf, -np.inf, np.nan]):
             x = rng.choice(values, (2, 18, 7, W)).astype("float32")
-            best, which = np.full((2, 18, (7 - k) // 2 + 1, (W - k) // 2 + 1), -np.inf, "float32"), 0
-            for tap, (r, s) in enumerate(np.ndindex(k, k)):
-                v = x[:, :, r:r + 2 * best.shape[2] - 1:2, s:s + 2 * best.shape[3] - 1:2]
-                wins = (v > best) | np.isnan(v)
-                best, which = np.where(wins, v, best), np.where(wins, tap, which)
+            wide = np.pad(x, ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
+            lies = np.pad(np.ones((7, W), bool), ((pad[0],) * 2, (pad[1],) * 2))
+            best, which = np.full((2, 18, (wide.shape[2] - R) // 2 + 1, (wide.shape[3] - S) // 2 + 1), -np.inf, "float32"), None
+            for tap, (r, s) in enumerate(np.ndindex(R, S)):
+                rows, columns = slice(r, r + 2 * best.shape[2] - 1, 2), slice(s, s + 2 * best.shape[3] - 1, 2)
+                v, there = wide[:, :, rows, columns], lies[rows, columns]
+                wins = there & ((v > best) | np.isnan(v))
+                which = np.full(best.shape, -1) if which is None else which
+                best, which = np.where(wins, v, best), np.where(wins | (there & (which < 0)), tap, which)
             p, q = np.ogrid[:best.shape[2], :best.shape[3]]
-            where = (2 * p + which // k) * W + 2 * q + which % k
+            where = (2 * p - pad[0] + which // S) * W + 2 * q - pad[1] + which % S
             for dtype in ("float32", "float64"):
                 for isa in _core.isas():
                     for layout in (lambda x: x, _core.nhwc):
                         with machine(isa):
-                            y, flat = F.max_pool2d(layout(fastnn.tensor(x.astype(dtype))), k, 2, return_indices=True)
+                            y, flat = F.max_pool2d(layout(fastnn.tensor(x.astype(dtype))), k, 2, pad, return_indices=True)
                             same_bits(y.contiguous(), fastnn.tensor(best.astype(dtype)))
                             assert (flat.numpy() == where).all()
 
