@@ -33,6 +33,9 @@ FN_INLINE void each(const fn_optim_args *a, fn_team t, piece *f) {
     }
 }
 
+/* 1 - beta^step. beta^step < exp(step (beta - 1)): if that is less than half the distance from 1 to the number before it, it changes nothing. */
+static double unbiased(double beta, double step) { return beta >= 0 && step * (1 - beta) > 38 ? 1 : 1 - pow(beta, step); }
+
 /* step += 1, and what follows from it; segments of one group and age share the powers */
 FN_KERNEL(optim_tick) {
     const fn_optim_args *a = args;
@@ -45,8 +48,8 @@ FN_KERNEL(optim_tick) {
             memcpy(s, seg[k - 1].step, 4 * sizeof *s);
             continue;
         }
-        s[NEG_STEP_SIZE] = -h[FN_LR] / (1 - pow(h[FN_BETA1], s[STEP]));
-        s[RSQRT_BC2] = 1 / sqrt(1 - pow(h[FN_BETA2], s[STEP]));
+        s[NEG_STEP_SIZE] = -h[FN_LR] / unbiased(h[FN_BETA1], s[STEP]);
+        s[RSQRT_BC2] = 1 / sqrt(unbiased(h[FN_BETA2], s[STEP]));
         s[KEEP] = 1 - h[FN_LR] * h[FN_WEIGHT_DECAY];
     }
 }

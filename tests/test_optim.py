@@ -135,6 +135,20 @@ def test_parameter_groups(torch):
     assert [[p is q for p, q in zip(g["params"], r)] for g, r in zip(a.param_groups, [[ours[0]], [ours[1]], [ours[2]]])] == [[True]] * 3
 
 
+def test_age():
+    """Adam's corrections at ages at which they hardly matter, and no longer do."""
+    for b1, b2 in ((0.9, 0.999), (0.5, 0.5), (0.0, 0.99)):
+        for age in (0, 1, 30, 37, 38, 75, 76, 77, 378, 379, 380, 381, 3799, 3801, 37_999, 38_001, 10**6):
+            p = leaves([[1.0]], "float64")
+            optimizer = fastnn.optim.Adam(p, 0.5, betas=(b1, b2), eps=0)
+            optimizer.load_state_dict({"state": {0: {"step": age, "exp_avg": np.zeros(1), "exp_avg_sq": np.zeros(1)}},
+                                       "param_groups": optimizer.state_dict()["param_groups"]})
+            give(p, [[2.0]])
+            optimizer.step()
+            m, v = (1 - b1) * 2 / (1 - b1 ** (age + 1)), (1 - b2) * 4 / (1 - b2 ** (age + 1))
+            assert abs(p[0].item() - (1 - 0.5 * m / v ** 0.5)) < 4e-16 * (1 + abs(m / v ** 0.5)), (b1, b2, age)
+
+
 def test_parameters_without_gradient_are_skipped():
     params = leaves([np.ones(3), np.ones(4)])
     for optimizer in (SGD(params, 0.1, momentum=0.9, weight_decay=1.0), Adam(params, 0.1, weight_decay=1.0)):
