@@ -342,17 +342,17 @@ FN_INLINE vec max_gather(const fn_pool2d_args *a, held rows, held columns, holde
         }
     return acc;
 }
-/* S is 2 or 3, or 0: any. Where it is told and kind is TWO, even columns have S - 1 windows, odd ones 1. */
-FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, int64_t nu, int64_t S, fn_t *dx, int64_t at,
-                                  int kept, int kind) {
+/* nv, nw: the windows of the first two columns, if they are told, or 0. */
+FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, int64_t nu, int64_t nv, int64_t nw, fn_t *dx,
+                                  int64_t at, int kept, int kind) {
     const holders *const v = columns.of + in.first;
     const int64_t sw = a->sw;
     dx += in.first;
     FN_COVER((in.end - in.first) / sw, {
         if (kind == ONE) v_put(dx + i, max_gather(a, rows, columns, u, v[0], nu, v[0].n, at + i, m, kept), m);
         else if (kind == TWO) {
-            const vec even = max_gather(a, rows, columns, u, v[0], nu, S ? S - 1 : v[0].n, at + i, m, kept);
-            v_put_pairs(dx + 2 * i, even, max_gather(a, rows, columns, u, v[1], nu, S ? 1 : v[1].n, at + i, m, kept), m);
+            const vec even = max_gather(a, rows, columns, u, v[0], nu, nv ? nv : v[0].n, at + i, m, kept);
+            v_put_pairs(dx + 2 * i, even, max_gather(a, rows, columns, u, v[1], nu, nw ? nw : v[1].n, at + i, m, kept), m);
         } else for (int64_t f = 0; f < sw; f++) {
             fn_t lane[FN_VL];
             v_store(lane, max_gather(a, rows, columns, u, v[f], nu, v[f].n, at + i, m, kept));
@@ -363,22 +363,27 @@ FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held colum
 FN_INLINE void max_row_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, fn_t *dx, int64_t at, int kept) {
     const int two = kept == BYTES && a->sw == 2, made = two && a->dw == 1;
     if (in.first) max_border_bwd(a, rows, columns, u, dx, at, 0, in.first, kept);
-    if (made && a->S == 2 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 2, dx, at, kept, TWO);
-    else if (made && a->S == 3 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 3, dx, at, kept, TWO);
-    else if (made && a->S == 3 && u.n == 2) max_row_inside_bwd(a, rows, columns, in, u, 2, 3, dx, at, kept, TWO);
-    else if (two) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, TWO);
-    else if (kept == BYTES && a->sw == 1) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, ONE);
-    else max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, dx, at, kept, ANY);
+    const int64_t nv = columns.of[in.first].n;
+    if (made && a->S == 2 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 1, 1, dx, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 1 && nv == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 1, 2, dx, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 2 && nv == 1) max_row_inside_bwd(a, rows, columns, in, u, 2, 1, 2, dx, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 2, 1, dx, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 2) max_row_inside_bwd(a, rows, columns, in, u, 2, 2, 1, dx, at, kept, TWO);
+    else if (two) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, 0, dx, at, kept, TWO);
+    else if (kept == BYTES && a->sw == 1) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, 0, dx, at, kept, ONE);
+    else max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, 0, dx, at, kept, ANY);
     if (in.end < a->W) max_border_bwd(a, rows, columns, u, dx, at, in.end, a->W, kept);
 }
 
 FN_WORK(max_pool2d_bwd) { return held_bytes(args, threads); }
 FN_INLINE void max_backward(const fn_pool2d_args *a, fn_team t, int kept) {
     const axis down = rows_of(a), across = columns_of(a);
-    const range in = inputs_of(&across, (range){0, a->Q});
     const int64_t C = a->last ? a->C : 1, H = a->H, W = a->W, Q = a->Q;
     holders *const of = (holders *)a->work + t.rank * (H + W);
     const held rows = held_in(&down, of), columns = held_in(&across, of + H);
+    range in = inputs_of(&across, (range){0, Q});
+    if (a->sw == 2 && in.first == 1 && in.end > 3 && columns.of[0].n == columns.of[2].n && columns.of[0].tap == columns.of[2].tap)
+        in.first--, in.end--;            /* where rows are aligned, as most are, stores then are too */
     const few f = few_of(a);
     const int far = in_memory(a);
     ROWS(a, H, {
