@@ -156,9 +156,11 @@ static void add_tiles(const fn_conv_args *a, const grad *d, int64_t g, int64_t n
         if (!d->dy_in_place) {
             if (lanes < vectors) clear(packed, (n1 - n0) * rows * Q * width);
             for (int64_t n = 0; n < n1 - n0; n++)
-                for (int64_t p = 0; p < rows; p++)
-                    copy_pixels(packed + (n * rows + p) * Q * width, width, dy + n * dy_n + p * dy_h, dy_w, a->dy_c, Q,
-                                lanes);
+                for (int64_t p = 0; p < rows; p++) {
+                    const fn_t *const from = dy + n * dy_n + p * dy_h;
+                    fetch_planes(from + 2 * dy_h, dy_w, a->dy_c, Q, lanes);
+                    copy_pixels(packed + (n * rows + p) * Q * width, width, from, dy_w, a->dy_c, Q, lanes);
+                }
             dy = packed, dy_n = rows * Q * width, dy_h = Q * width, dy_w = width;
         }
         if (first && i0 == 0) clear(biases, width);
