@@ -32,7 +32,11 @@ def whole(low, high, *shape):
     return RNG.integers(low, high + 1, shape).astype(float)
 
 
-def grad(f, dy, *leaves, which=0):
-    """The gradient of f(*leaves), weighed with dy, at one of the leaves."""
+def grad(f, dy, *leaves, which=0, read=False):
+    """The gradient of f(*leaves), weighed with dy, at one of the leaves. read: something reads f's result before, so that capture leaves the two
+    apart."""
     leaves = [x.detach().requires_grad_() if i == which else x for i, x in enumerate(leaves)]
-    return fastnn.autograd.grad(f(*leaves), leaves[which], dy)[0]
+    y = f(*leaves)
+    if read:
+        y.detach() + 1
+    return fastnn.autograd.grad(y, leaves[which], dy)[0]

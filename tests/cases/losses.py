@@ -57,7 +57,7 @@ for reduction in ("mean", "sum", "none"):
             weight = [positive(C)] if RNG.integers(2) else []
             case(op + "_fwd", run, x, target, *weight, mean=mean, grads=(0,), **FEW,
                  bound=lambda *args, f=mean: np.abs(f(*args)) + 1)
-            case(op + "_bwd", partial(grad, run), dy, x, target, *weight, mean=mean_bwd,
+            case(op + "_bwd", partial(grad, run, read=True), dy, x, target, *weight, mean=mean_bwd,
                  bound=lambda dy, *_: 3 * np.abs(dy).max(), **FEW)
     for n in ((9,), (5, 70), (0, 3)):
         x, dy, some = randn(*n), randn(*(n if reduction == "none" else ())), positive(*n)
@@ -76,7 +76,7 @@ for reduction in ("mean", "sum", "none"):
             size = max(x.size, 1) if reduction == "sum" else 1
             case(op + "_fwd", run, *operands, mean=mean, grads=tuple(range(len(operands))), grad_tol=2e-5, **FEW, bound=lambda *_, m=size: 9 * m)
             for which in range(len(operands)):
-                case(op + "_bwd", partial(grad, run, which=which), dy, *operands, mean=partial(slope, which=which), **FEW,
+                case(op + "_bwd", partial(grad, run, which=which, read=True), dy, *operands, mean=partial(slope, which=which), **FEW,
                      bound=lambda dy, *_: 9 * np.abs(dy).max(initial=0))
         case("bce_fwd", lambda x, t, w, r=reduction: F.binary_cross_entropy(x, t, w, reduction=r), inside, w, some[..., :1], **FEW,
              mean=lambda x, t, w, r=reduction: ref.bce_fwd(x, t, weight=w, reduction=r), bound=lambda x, *_: 9 * x.size)
