@@ -62,9 +62,15 @@ FN_INLINE void transpose_quad(fn_t *y, int64_t ys, const fn_t *x, int64_t xs) {
 }
 
 static void transpose_tile(fn_t *y, int64_t ys, const fn_t *x, int64_t xs, int64_t h, int64_t w) {
+    enum { LINE = 64 / SIZE };
     const int64_t h4 = h & ~3, w4 = w & ~3;
-    for (int64_t i = 0; i < h4; i += 4)
-        for (int64_t j = 0; j < w4; j += 4) transpose_quad(y + i * ys + j, ys, x + i + j * xs, xs);
+    if (xs * SIZE % 2048 == 0)           /* rows of x meet in two sets of a cache or one: each of their lines is read at once */
+        for (int64_t i0 = 0; i0 < h4; i0 += LINE)
+            for (int64_t j = 0; j < w4; j += 4)
+                for (int64_t i = i0; i < least(i0 + LINE, h4); i += 4) transpose_quad(y + i * ys + j, ys, x + i + j * xs, xs);
+    else
+        for (int64_t i = 0; i < h4; i += 4)
+            for (int64_t j = 0; j < w4; j += 4) transpose_quad(y + i * ys + j, ys, x + i + j * xs, xs);
     transpose_plain(y + w4, ys, x + w4 * xs, xs, h4, w - w4);
     transpose_plain(y + h4 * ys, ys, x + h4, xs, h - h4, w);
 }
