@@ -91,7 +91,8 @@ static void transform_dy(const filtering *g, const plan *p, fn_t *z, int64_t at,
     }
 }
 
-/* dU[rows][nv FN_VL] (+)= V' Z over `count` tiles, `few` at a time, so that the roundings of long sums stay small. */
+/* dU[rows][nv FN_VL] (+)= V' Z over `count` tiles, `few` at a time, so that the roundings of long sums stay small. f: fetched from
+ * before each few, or null. */
 FN_INLINE void add_tiles(const int rows, const int nv, fn_t *du, const fn_t *v, const fn_t *z, int64_t width, int64_t count, int64_t few,
                          int first, feed *f) {
     for (int64_t at = 0, end; at < count; at = end, first = 0) {

@@ -37,6 +37,15 @@ def same(step, *leaves, joined, steps=4):
     return ops
 
 
+def step_of(f, target, **options):
+    """A step that takes a loss and its gradient."""
+    def step(x):
+        loss = f(x, target, **options)
+        loss.backward()
+        return [loss]
+    return step
+
+
 def rng(seed=0):
     return np.random.default_rng(seed)
 
@@ -61,17 +70,12 @@ def test_cross_entropy(shape, threads, isa):
     dtype = fastnn.float64 if threads == 2 else fastnn.float32
     x, t, w = logits(*shape, dtype=dtype), classes(shape), fastnn.tensor(rng(3).uniform(0.1, 2, shape[1]), dtype=dtype)
     soft = fastnn.tensor(rng(4).random(shape), dtype=dtype)
-
-    def step(x, target, **options):
-        loss = F.cross_entropy(x, target, **options)
-        loss.backward()
-        return [loss]
     with machine(isa, threads=threads):
         for options in ({}, {"weight": w}, {"label_smoothing": 0.1}, {"label_smoothing": 0.1, "weight": w, "reduction": "sum"}):
-            ops = same(lambda x: step(x, t, **options), x, joined=1)         # noqa: B023
+            ops = same(step_of(F.cross_entropy, t, **options), x, joined=1)
             assert ops == ["cross_entropy_fwd with gradient"], "neither filled nor kept"
-        same(lambda x: step(x, soft, weight=w), x, joined=1)
-        same(lambda x: step(x, soft, reduction="sum"), x, joined=1)
+        same(step_of(F.cross_entropy, soft, weight=w), x, joined=1)
+        same(step_of(F.cross_entropy, soft, reduction="sum"), x, joined=1)
 
 
 def test_classes_out_of_range():
@@ -104,12 +108,8 @@ def test_single_elements(name, threads, isa):
         for dtype in (fastnn.float32, fastnn.float64):
             x, t = logits(n, dtype=dtype), fastnn.tensor(rng(1).random(n), dtype=dtype)
             for reduction in ("sum",) if name.startswith("kl") else ("mean", "sum"):       # kl_div's mean is a division of its own
-                def step(x):
-                    loss = PAIRS[name](x, t, reduction=reduction)           # noqa: B023
-                    loss.backward()
-                    return [loss]
                 with machine(isa, threads=threads):
-                    same(step, x, joined=1)
+                    same(step_of(PAIRS[name], t, reduction=reduction), x, joined=1)
 
 
 def test_every_gradient():
