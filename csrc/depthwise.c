@@ -152,47 +152,55 @@ typedef struct {
 
 typedef struct {
     const beneath *rows;
+    const int64_t *begin;        /* row p of y has rows[begin[p]] to rows[begin[p + 1]] beneath it */
     fn_t *y;
-    int64_t count, at, w_at, w_s, S, dil, step, y_q, pixels, n;          /* rows; elements; `pixels` of n lanes are stored */
+    int64_t lines, y_p, pixels, y_q, n;      /* rows of y; `pixels` of n lanes are stored */
+    int64_t at, I, x_i, w_i;                 /* elements: of x; its I inputs */
+    int64_t w_at, w_s, S, dil, step;
     vec start;
     int64_t relu;
 } strip;
 
-/* J pixels of a row; S taps side by side and STEP between pixels, if S is not 0. Each pixel of x is loaded once for a row of
+/* J pixels of some rows; S taps side by side and STEP between pixels, if S is not 0. Each pixel of x is loaded once for a row of
  * the filter, whose weights stay in registers. */
 FN_INLINE void strip_(const strip *c, const int J, const int S, const int STEP) {
-    const int64_t w_s = c->w_s;
-    vec acc[WIDEST];
-    UNROLL for (int j = 0; j < J; j++) acc[j] = c->start;
-    for (const beneath *row = c->rows; row < c->rows + c->count; row++) {
-        const fn_t *x = row->x + c->at, *w = row->w + c->w_at;
-        NEAR_BY(x);
-        if (S) {
-            vec v[MANY];
-            UNROLL for (int s = 0; s < S; s++) {
-                v[s] = v_load(w), w += w_s;
-                HOLD(v[s]);
+    const int64_t w_s = c->w_s, y_q = c->y_q, pixels = c->pixels, n = c->n;
+    fn_t *y = c->y;
+    for (int64_t p = 0; p < c->lines; p++, y += c->y_p) {
+        vec acc[WIDEST];
+        UNROLL for (int j = 0; j < J; j++) acc[j] = c->start;
+        for (int64_t in = 0, at = c->at, w_at = c->w_at; in < c->I; in++, at += c->x_i, w_at += c->w_i)
+            for (const beneath *row = c->rows + c->begin[p]; row < c->rows + c->begin[p + 1]; row++) {
+                const fn_t *x = row->x + at, *w = row->w + w_at;
+                NEAR_BY(x);
+                if (S) {
+                    vec v[MANY];
+                    UNROLL for (int s = 0; s < S; s++) {
+                        v[s] = v_load(w), w += w_s;
+                        HOLD(v[s]);
+                    }
+                    UNROLL for (int i = 0; i < (J - 1) * STEP + S; i++) {
+                        vec x_i = v_load(x + i * FN_VL);
+                        HOLD(x_i);
+                        UNROLL for (int s = 0; s < S; s++)
+                            if (i >= s && (i - s) % STEP == 0 && (i - s) / STEP < J)
+                                acc[(i - s) / STEP] = v_fma(x_i, v[s], acc[(i - s) / STEP]);
+                    }
+                } else {
+                    for (int64_t s = 0; s < c->S; s++) {
+                        const vec w_v = v_load(w + s * w_s);
+                        UNROLL for (int j = 0; j < J; j++) acc[j] = v_fma(v_load(x + s * c->dil + j * c->step), w_v, acc[j]);
+                    }
+                }
             }
-            UNROLL for (int i = 0; i < (J - 1) * STEP + S; i++) {
-                const vec x_i = v_load(x + i * FN_VL);
-                UNROLL for (int s = 0; s < S; s++)
-                    if (i >= s && (i - s) % STEP == 0 && (i - s) / STEP < J)
-                        acc[(i - s) / STEP] = v_fma(x_i, v[s], acc[(i - s) / STEP]);
-            }
+        if (c->relu) UNROLL for (int j = 0; j < J; j++) acc[j] = v_relu(acc[j]);
+        if (pixels == J && n == FN_VL) {
+            UNROLL for (int j = 0; j < J; j++) v_store(y + j * y_q, acc[j]);
+        } else if (n == FN_VL) {
+            UNROLL for (int j = 0; j < J; j++) if (j < pixels) v_store(y + j * y_q, acc[j]);
         } else {
-            for (int64_t s = 0; s < c->S; s++) {
-                const vec w_v = v_load(w + s * w_s);
-                UNROLL for (int j = 0; j < J; j++) acc[j] = v_fma(v_load(x + s * c->dil + j * c->step), w_v, acc[j]);
-            }
+            UNROLL for (int j = 0; j < J; j++) if (j < pixels) v_store_n(y + j * y_q, acc[j], (int)n);
         }
-    }
-    if (c->relu) UNROLL for (int j = 0; j < J; j++) acc[j] = v_relu(acc[j]);
-    if (c->pixels == J && c->n == FN_VL) {
-        UNROLL for (int j = 0; j < J; j++) v_store(c->y + j * c->y_q, acc[j]);
-    } else if (c->n == FN_VL) {
-        UNROLL for (int j = 0; j < J; j++) if (j < c->pixels) v_store(c->y + j * c->y_q, acc[j]);
-    } else {
-        UNROLL for (int j = 0; j < J; j++) if (j < c->pixels) v_store_n(c->y + j * c->y_q, acc[j], (int)c->n);
     }
 }
 #define STRIP(J, S, STEP) static void strip##J##_##S##_##STEP(const strip *c) { strip_(c, J, S, STEP); }
@@ -239,8 +247,9 @@ typedef struct {
     int64_t step, low_h, high_h, ring, low_w;            /* row p of y reads rows p/down*step + [low_h, high_h] of x */
     int64_t wide, cols, outs, pitch;         /* pixels of a strip; those of a window, of a row, each way; pixels of a ring's row */
     int64_t group;                           /* chunks of channels that go down the rows together, as the memory lies */
-    int64_t height, blocks, depth;           /* rows of y of a visit; rows that are turned to planes together */
-    int64_t packed, axes, rows, block, room; /* elements */
+    int64_t height, blocks;                  /* rows of y of a visit */
+    int64_t lines, depth;                    /* rows of x that are turned together; of y that are made together */
+    int64_t packed, axes, rows, block, together, room;       /* elements */
 } lanes;
 
 /* From the first to the last position that output 0 reads, in any way. */
@@ -264,27 +273,29 @@ static lanes lanes_of(const fn_conv_args *a, int64_t backward) {
     int64_t high;
     const int64_t step = backward ? 1 : a->stride_w;
     span_of(a, backward, 1, c.down, &c.low_h, &c.high_h), span_of(a, backward, 0, c.across, &c.low_w, &high);
-    const int64_t span = least(c.high_h - c.low_h + 1, c.H);
-    c.ring = span, c.outs = over(c.Q, c.across);
-    c.wide = strip_width(c.outs);
+    const int64_t chunks = over(c.K, FN_VL), image = most(c.H * c.W, c.P * c.Q) * c.K * SIZE;
+    const int64_t together = !a->planes && few_taps(a) && image > RINGS, span = least(c.high_h - c.low_h + 1, c.H);
+    c.lines = lines_of(a, c.I, c.x_h, c.W, c.H), c.ring = least(span + c.lines - 1, c.H);
+    c.outs = over(c.Q, c.across), c.wide = strip_width(c.outs);
     const int64_t strips = over(c.outs, c.wide), bytes = c.ring * c.I * FN_VBYTES;
     const int64_t fit = most((LANES / bytes - (high - c.low_w)) / (c.wide * step), 1);
     c.cols = over(strips, over(strips, fit)) * c.wide;
     c.pitch = (c.cols - 1) * step + high - c.low_w + 1;
-    const int64_t chunks = over(c.K, FN_VL), image = most(c.H * c.W, c.P * c.Q) * c.K * SIZE;
-    const int64_t together = !a->planes && few_taps(a) && image > RINGS;
     c.group = together ? least(chunks, most(RINGS / (span * c.pitch * FN_VBYTES), 1)) : 1;
+    const int64_t depth = least(over(4 * FN_VL, c.Q), c.P), deep = least(c.ring + over(depth - 1, c.down) * c.step, c.H);
+    c.depth = 1;
+    if (c.I == 1 && !together && c.cols >= c.outs && deep * c.pitch * FN_VBYTES <= LANES) c.depth = depth, c.ring = deep;
     if (c.H * c.pitch * c.I * c.group * FN_VBYTES <= (together ? RINGS : LANES)) c.ring = most(c.ring, c.H);
     c.blocks = a->planes || together ? 1 : over(c.P, most(IMAGE / (c.W * c.K * SIZE * c.step), 2 * span) * c.down);
     const int64_t visits = c.N * over(chunks, c.group);
     if (visits * c.blocks < FEED) c.blocks = most(least(over(FEED, visits), c.P / 4), c.blocks);
     c.height = over(c.P, c.blocks), c.blocks = over(c.P, c.height);
-    c.depth = c.cols < c.outs ? 1 : least(over(4 * FN_VL, c.Q), c.height);
     c.packed = up(chunks * c.I * c.R * c.S * FN_VL, 64);
-    c.axes = up(((c.down + c.across) * (int64_t)sizeof(axis) + c.across * (int64_t)sizeof(strip_fn)) / SIZE, 64);
-    c.rows = up(c.I * c.R * (int64_t)sizeof(beneath) / SIZE, 64);
+    c.axes = up(c.across * (int64_t)(sizeof(axis) + sizeof(strip_fn)) / SIZE, 64);
+    c.rows = up((c.P * c.R * (int64_t)sizeof(beneath) + (c.P + 1) * 8) / SIZE, 64);
     c.block = up(c.group * c.ring * c.I * c.pitch * FN_VL, 64);
-    c.room = c.axes + c.rows + c.block + up(a->planes ? c.depth * c.cols * c.across * FN_VL : 0, 64);
+    c.together = up(c.lines > 1 ? c.lines * c.W * FN_VL : 0, 64);
+    c.room = c.axes + c.rows + c.block + c.together + up(a->planes ? c.depth * c.cols * c.across * FN_VL : 0, 64);
     return c;
 }
 
@@ -297,7 +308,7 @@ static void pack(const lanes *c, fn_t *packed, fn_team t) {
         const int64_t k = u * FN_VL, n = least(FN_VL, c->K - k);
         fn_t *const y = packed + k * each;
         if (!c->backward || c->I == 1) {
-            turn(y, c->w + k * each, each, each, n);
+            turn(y, c->w + k * each, each, each, n, 0);
             continue;
         }
         for (int64_t i = 0; i < each; i++)
@@ -308,64 +319,75 @@ static void pack(const lanes *c, fn_t *packed, fn_team t) {
     }
 }
 
+/* The rows beneath each row p of y, from begin[p] on: of the first chunk of channels in a ring, and of packed weights. */
+static void list_rows(const lanes *c, beneath *rows, int64_t *begin, const fn_t *block, const fn_t *packed) {
+    int64_t n = 0;
+    for (int64_t p = 0; p < c->P; p++) {
+        const axis h = way_of(c->a, (int)c->backward, 1, p % c->down);
+        int64_t r0, r1;
+        taps_at(&h, p / c->down, &r0, &r1);
+        begin[p] = n;
+        for (int64_t r = r0; r < r1; r++)
+            rows[n++] = (beneath){block + slot(p / c->down * h.step + h.first + r * h.dil, c->ring) * c->I * c->pitch * FN_VL,
+                                  packed + (h.w0 + r * h.w_step) * c->S * FN_VL};
+    }
+    begin[c->P] = n;
+}
+
 static void lane_rows(const lanes *c, const fn_t *packed, fn_t *room, fn_team t) {
-    axis *const ways = (axis *)room, *const columns = ways + c->down;
+    axis *const columns = (axis *)room;
     strip_fn *const strips_ = (strip_fn *)(columns + c->across);
-    beneath *const rows = (beneath *)(room + c->axes);
-    fn_t *const block = room + c->axes + c->rows, *const turned = block + c->block;
-    const int64_t K = c->K, P = c->P, Q = c->Q, I = c->I, R = c->R, S = c->S, planes_ = c->a->planes;
-    const int64_t pitch = c->pitch * FN_VL;
-    for (int64_t p = 0; p < c->down; p++) ways[p] = way_of(c->a, (int)c->backward, 1, p);
+    int64_t *const begin = (int64_t *)(room + c->axes);
+    beneath *const rows = (beneath *)(begin + c->P + 1);
+    fn_t *const block = room + c->axes + c->rows, *const together = block + c->block, *const turned = together + c->together;
+    const int64_t K = c->K, P = c->P, Q = c->Q, I = c->I, taps = c->R * c->S, planes_ = c->a->planes;
     for (int64_t q = 0; q < c->across; q++) {
         columns[q] = way_of(c->a, (int)c->backward, 0, q);
         strips_[q] = strip_of(columns[q].taps, columns[q].dil, columns[q].step, c->wide);
     }
-    const int64_t groups = over(over(K, FN_VL), c->group), each = c->ring * I * pitch;
+    list_rows(c, rows, begin, block, packed);
+    const int64_t groups = over(over(K, FN_VL), c->group), each = c->ring * I * c->pitch;
+    window in = {.x_h = c->x_h, .x_w = c->x_w, .x_c = c->x_c, .W = c->W, .pitch = c->pitch, .ring = c->ring, .I = I,
+                 .together = c->lines > 1 ? together : 0};
+    const int64_t y_w = planes_ ? FN_VL : K;
+    strip b = {.rows = rows, .I = I, .x_i = c->pitch * FN_VL, .w_i = taps * FN_VL, .relu = c->relu, .y_p = Q * y_w,
+               .y_q = c->across * y_w};
     fn_deal deal = fn_dealt(c->N * c->blocks * groups, t);
     for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t k0 = u % groups * c->group * FN_VL, k1 = least(K, k0 + c->group * FN_VL), n = u / groups / c->blocks;
         const int64_t p0 = u / groups % c->blocks * c->height, p1 = least(P, p0 + c->height);
         for (int64_t j0 = 0; j0 < c->outs; j0 += c->cols) {
             const int64_t q0 = j0 * c->across, q1 = least(Q, (j0 + c->cols) * c->across);
-            int64_t next = 0, done = p0;
-            for (int64_t p = p0; p < p1; p++) {
-                const int64_t way = c->down > 1 ? p % c->down : 0, at = (c->down > 1 ? p / c->down : p) * c->step;
-                const axis h = ways[way];
-                int64_t r0, r1;
-                next = most(next, at + c->low_h);
-                for (; next <= least(at + c->high_h, c->H - 1); next++)
+            in.from = j0 * columns->step + c->low_w;
+            for (int64_t p = p0, next = 0; p < p1; p += b.lines) {
+                b.lines = least(c->depth, p1 - p), b.begin = begin + p;
+                next = most(next, p / c->down * c->step + c->low_h);
+                while (next <= least((p + b.lines - 1) / c->down * c->step + c->high_h, c->H - 1)) {
+                    const int64_t end = least(next + c->lines, c->H);
                     for (int64_t k = k0; k < k1; k += FN_VL)
-                        lane_row(block + (k - k0) / FN_VL * each + slot(next, c->ring) * I * pitch, c->pitch,
-                                 c->x + n * c->x_n + next * c->x_h, c->x_w, c->x_c, j0 * columns->step + c->low_w, c->W, k,
-                                 least(FN_VL, K - k), I, ahead_of(c->a, k));
-                taps_at(&h, c->down > 1 ? p / c->down : p, &r0, &r1);
+                        lane_lines(&in, block + (k - k0) * each, c->x + n * c->x_n, next, end, k, least(FN_VL, K - k),
+                                   ahead_of(c->a, k));
+                    next = end;
+                }
                 for (int64_t k = k0; k < k1; k += FN_VL) {
                     const int64_t m = least(FN_VL, K - k);
-                    const fn_t *const w = packed + k * I * R * S, *const x = block + (k - k0) / FN_VL * each;
-                    strip b = {.rows = rows, .relu = c->relu, .start = c->bias ? v_get(c->bias + k, m) : v_zero(),
-                               .n = planes_ ? FN_VL : m, .y_q = c->across * (planes_ ? FN_VL : K)};
-                    for (int64_t i = 0; i < I; i++)
-                        for (int64_t r = r0; r < r1; r++)
-                            rows[b.count++] = (beneath){x + (slot(at + h.first + r * h.dil, c->ring) * I + i) * pitch,
-                                                        w + (i * R + h.w0 + r * h.w_step) * S * FN_VL};
-                    fn_t *const y = planes_ ? turned + (p - done) * Q * FN_VL : c->y + ((n * P + p) * Q + q0) * K + k;
+                    fn_t *const y = planes_ ? turned : c->y + ((n * P + p) * Q + q0) * K + k;
+                    b.start = c->bias ? v_get(c->bias + k, m) : v_zero(), b.n = planes_ ? FN_VL : m;
                     for (int64_t q = 0; q < c->across; q++) {
                         const axis *const v = columns + q;
-                        b.S = v->taps, b.dil = v->dil * FN_VL, b.step = v->step * FN_VL, b.w_at = v->w0 * FN_VL, b.w_s = v->w_step * FN_VL;
+                        b.S = v->taps, b.dil = v->dil * FN_VL, b.step = v->step * FN_VL;
+                        b.w_at = k * I * taps + v->w0 * FN_VL, b.w_s = v->w_step * FN_VL;
                         for (int64_t j = 0; j < least(c->cols, v->out - j0); j += c->wide) {
-                            b.at = (v->first - c->low_w + j * v->step) * FN_VL, b.pixels = least(c->wide, v->out - j0 - j);
-                            b.y = y + q * (planes_ ? FN_VL : K) + j * b.y_q;
+                            b.at = (k - k0) * each + (v->first - c->low_w + j * v->step) * FN_VL;
+                            b.pixels = least(c->wide, v->out - j0 - j), b.y = y + q * y_w + j * b.y_q;
                             strips_[q](&b);
                         }
                     }
                 }
-                if (planes_ && (p + 1 - done == c->depth || p + 1 == p1)) {
-                    for (int64_t k = k0 + ahead_of(c->a, k0); k > k0 && k < least(K, k0 + 2 * FN_VL); k++)
-                        fetch_lines(c->y + ((n * K + k) * P + done) * Q, (p + 1 - done) * Q * SIZE, 1);
-                    planes(c->y + ((n * K + k0) * P + done) * Q + q0, P * Q, turned, FN_VL,
-                           c->depth > 1 ? (p + 1 - done) * Q : q1 - q0, k1 - k0);
-                    done = p + 1;
-                }
+                if (!planes_) continue;
+                for (int64_t k = k0 + ahead_of(c->a, k0); k > k0 && k < least(K, k0 + 2 * FN_VL); k++)
+                    fetch_lines(c->y + ((n * K + k) * P + p) * Q, b.lines * Q * SIZE, 1);
+                planes(c->y + ((n * K + k0) * P + p) * Q + q0, P * Q, turned, FN_VL, c->depth > 1 ? b.lines * Q : q1 - q0, k1 - k0);
             }
         }
     }

@@ -126,13 +126,14 @@ FN_INLINE int64_t ahead_of(const fn_conv_args *a, int64_t k) {
 
 /* Row h's place in a ring. */
 FN_INLINE int64_t slot(int64_t h, int64_t ring) { return h < ring ? h : h % ring; }
-/* y[j*FN_VL + l] = x[l*x_c + j] for n pixels of m planes; the lanes beyond are the last one's. */
-FN_SHARED void turn(fn_t *y, const fn_t *x, int64_t x_c, int64_t n, int64_t m) {
+/* y[j*FN_VL + l] = x[l*x_c + j] for n pixels of m planes; the lanes beyond are the last one's. The planes `ahead` on are fetched. */
+FN_SHARED void turn(fn_t *y, const fn_t *x, int64_t x_c, int64_t n, int64_t m, int64_t ahead) {
     if (n < FN_PIECE) {
         for (int64_t j = 0; j < n; j++)
             for (int64_t l = 0; l < FN_VL; l++) y[j * FN_VL + l] = x[least(l, m - 1) * x_c + j];
         return;
     }
+    for (int64_t l = ahead; l < ahead + least(FN_VL, ahead); l++) fetch_lines(x + l * x_c, n * SIZE, 0);
     for (int64_t i = 0; i < n; i += FN_PIECE) {
         const int64_t j = least(i, n - FN_PIECE);
         vec v[FN_PIECE];
@@ -141,10 +142,17 @@ FN_SHARED void turn(fn_t *y, const fn_t *x, int64_t x_c, int64_t n, int64_t m) {
     }
 }
 
-/* Pixels [from, from + pitch) of a row x of W pixels, channels [k, k + m), zeros outside of it. */
-FN_SHARED void lane_row(fn_t *y, int64_t pitch, const fn_t *x, int64_t x_w, int64_t x_c, int64_t from, int64_t W, int64_t k, int64_t m,
-                        int64_t I, int64_t ahead) {
-    const int64_t lo = least(most(-from, 0), pitch), hi = most(least(pitch, W - from), lo);
+/* A window of images on its way to a ring of rows: pixels [from, from + pitch) of rows of W, zeros outside of them. */
+typedef struct {
+    int64_t x_h, x_w, x_c, W, from, pitch, ring;
+    int64_t I;                   /* copies of a row, which show each lane a channel of its group */
+    fn_t *together;              /* room for rows of planes that are turned together, or null */
+} window;
+
+/* Row x, channels [k, k + m). */
+FN_SHARED void lane_row(const window *c, fn_t *y, const fn_t *x, int64_t k, int64_t m, int64_t ahead) {
+    const int64_t pitch = c->pitch, x_w = c->x_w, x_c = c->x_c, from = c->from, I = c->I;
+    const int64_t lo = least(most(-from, 0), pitch), hi = most(least(pitch, c->W - from), lo);
     const fn_t *const x_k = x + (from + lo) * x_w + k * x_c;
     fn_t *const y_lo = y + lo * FN_VL;
     vec zero = v_zero();
@@ -159,17 +167,8 @@ FN_SHARED void lane_row(fn_t *y, int64_t pitch, const fn_t *x, int64_t x_w, int6
                 v_store(y_lo + (i * pitch + j) * FN_VL, v_set1(x[(from + lo + j) * x_w + (k / I * I + i) * x_c]));
         return;
     }
-    if (x_c == 1 && m == FN_VL) {
-        for (int64_t j = 0; j < hi - lo; j++) {
-            __builtin_prefetch(x_k + j * x_w + ahead, 0, 2);
-            v_store(y_lo + j * FN_VL, v_load(x_k + j * x_w));
-        }
-    }
-    else if (x_c == 1) for (int64_t j = 0; j < hi - lo; j++) v_store(y_lo + j * FN_VL, v_get(x_k + j * x_w, m));
-    else {
-        for (int64_t l = ahead; l < ahead + least(FN_VL, ahead); l++) fetch_lines(x_k + l * x_c, (hi - lo) * SIZE, 0);
-        turn(y_lo, x_k, x_c, hi - lo, m);
-    }
+    if (x_c == 1) for (int64_t j = 0; j < hi - lo; j++) v_store(y_lo + j * FN_VL, v_get(x_k + j * x_w, m));
+    else turn(y_lo, x_k, x_c, hi - lo, m, ahead);
     if (I == 1) return;
     mask from_lane[8];
     for (int64_t i = 0; i < I; i++)
@@ -178,5 +177,35 @@ FN_SHARED void lane_row(fn_t *y, int64_t pitch, const fn_t *x, int64_t x_w, int6
         const vec v = v_load(y_lo + j * FN_VL);
         for (int64_t i = 0; i < I; i++) v_store(y_lo + (i * pitch + j) * FN_VL, __builtin_shuffle(v, from_lane[i]));
     }
+}
+
+/* Rows [h0, h1) of image x. */
+FN_SHARED void lane_lines(const window *c, fn_t *y, const fn_t *x, int64_t h0, int64_t h1, int64_t k, int64_t m, int64_t ahead) {
+    const int64_t pitch = c->pitch, W = c->W, from = c->from, lo = least(most(-from, 0), pitch), hi = most(least(pitch, W - from), lo);
+    const fn_t *x_h = x + h0 * c->x_h + k;
+    int64_t h_by = c->x_h, w_by = c->x_w;
+    if (c->together) {
+        turn(c->together, x + h0 * c->x_h + k * c->x_c, c->x_c, (h1 - h0) * W, m, ahead);
+        x_h = c->together, h_by = W * FN_VL, w_by = FN_VL, ahead = 0;
+    } else if (c->I > 1 || m < FN_VL || c->x_c > 1) {
+        for (int64_t h = h0; h < h1; h++) lane_row(c, y + slot(h, c->ring) * c->I * pitch * FN_VL, x + h * c->x_h, k, m, ahead);
+        return;
+    }
+    vec zero = v_zero();
+    HOLD(zero);
+    for (int64_t h = h0; h < h1; h++, x_h += h_by) {
+        fn_t *const y_h = y + slot(h, c->ring) * pitch * FN_VL;
+        int64_t j = 0;
+        for (; j < lo; j++) v_store(y_h + j * FN_VL, zero);
+        for (; j < hi; j++) {
+            if (ahead) __builtin_prefetch(x_h + (from + j) * w_by + ahead, 0, 2);
+            v_store(y_h + j * FN_VL, v_load(x_h + (from + j) * w_by));
+        }
+        for (; j < pitch; j++) v_store(y_h + j * FN_VL, zero);
+    }
+}
+/* How many rows to turn together: if they lie one after the other. */
+FN_INLINE int64_t lines_of(const fn_conv_args *a, int64_t I, int64_t x_h, int64_t W, int64_t H) {
+    return a->planes && I == 1 && x_h == W && W < 2 * FN_VL ? least(over(4 * FN_VL, most(W, 1)), H) : 1;
 }
 #endif

@@ -176,9 +176,10 @@ static void plane_sums(const fn_conv_args *a, const grad *d, fn_team t) {
  * the bias. */
 typedef struct {
     int64_t I, chunks, taps, each, all;      /* sums of a chunk; elements of them, and of all chunks */
-    int64_t ring, cols, pitch, lines;        /* rows of the ring; pixels of a window; of a ring's row; rows of dy together */
+    int64_t ring, cols, pitch;               /* rows of the ring; pixels of a window, of a ring's row */
+    int64_t lines, fetched;                  /* rows of dy together; of x that are turned together */
     int64_t height, blocks, visits, parts;
-    int64_t rows, block, room;               /* elements, of a thread */
+    int64_t rows, block, dy, room;           /* elements, of a thread; then those that are turned together */
 } side;
 
 static side side_of(const fn_conv_args *a) {
@@ -192,10 +193,12 @@ static side side_of(const fn_conv_args *a) {
     if (a->N * d.blocks < FEED) d.blocks = most(least(over(FEED, most(a->N, 1)), a->P / 4), d.blocks);
     d.height = most(over(a->P, most(d.blocks, 1)), 1), d.blocks = over(a->P, d.height);
     d.visits = a->N * d.blocks, d.parts = most(least(d.visits, FEED), 1);
-    d.lines = least(over(64, d.cols), d.height), d.ring += (d.lines - 1) * a->stride_h;
+    d.lines = least(over(64, d.cols), d.height), d.fetched = lines_of(a, d.I, a->x_h, a->W, a->H);
+    d.ring += (d.lines - 1) * a->stride_h + d.fetched - 1;
     if (a->H * d.pitch * FN_VBYTES <= LANES) d.ring = most(d.ring, a->H);
     d.rows = up(d.lines * a->R * 8 / SIZE, 64), d.block = up((d.ring + 1) * d.I * d.pitch * FN_VL, 64);
-    d.room = d.rows + d.block + up(d.lines * d.cols * FN_VL, 64);
+    d.dy = up(d.lines * d.cols * FN_VL, 64);
+    d.room = d.rows + d.block + d.dy + up(d.fetched > 1 ? d.fetched * a->W * FN_VL : 0, 64);
     return d;
 }
 
@@ -275,27 +278,32 @@ static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p
     const int64_t together = !special ? 1 : S == 3 ? 3 : FN_ROWS1 == 14 ? 2 : 1;
     const fn_t **const rows = (const fn_t **)room;
     fn_t *const block = room + d->rows, *const dy = block + d->block, *const none = block + d->ring * I * pitch;
+    window of_x = {.x_h = a->x_h, .x_w = a->x_w, .x_c = a->x_c, .W = a->W, .pitch = d->pitch, .ring = d->ring, .I = I,
+                   .together = d->fetched > 1 ? dy + d->dy : 0};
+    window of_dy = {.x_h = a->dy_h, .x_w = a->dy_w, .x_c = a->dy_c, .W = a->Q, .ring = d->lines, .I = 1};
     crossing c = {.x_p = R, .sum_r = S * FN_VL, .step = a->stride_w * FN_VL, .dil = a->dil_w * FN_VL};
     for (int64_t q0 = 0; q0 < a->Q; q0 += d->cols) {
         int64_t next = 0;
-        c.Q = least(d->cols, a->Q - q0);
+        c.Q = least(d->cols, a->Q - q0), of_dy.from = q0, of_dy.pitch = c.Q, of_x.from = q0 * a->stride_w - a->pad_w;
         for (int64_t p = p0, lines; p < p1; p += lines) {
+            const int64_t at = p * a->stride_h - a->pad_h;
+            const fn_t *const dy_p = (const fn_t *)a->dy + n * a->dy_n + p * a->dy_h;
             lines = least(d->lines, p1 - p);
-            for (int64_t l = 0; l < lines; l++) {
-                const int64_t at = (p + l) * a->stride_h - a->pad_h;
-                fn_t *const dy_l = dy + l * c.Q * FN_VL;
-                lane_row(dy_l, c.Q, (const fn_t *)a->dy + n * a->dy_n + (p + l) * a->dy_h, a->dy_w, a->dy_c, q0, a->Q, k, m, 1, ahead_of(a, k));
-                if (a->db) add_pixels(sums + d->taps * FN_VL, dy_l, c.Q);
-                if (!a->dw) continue;
-                next = most(next, at);
-                for (; next <= least(at + (R - 1) * a->dil_h, a->H - 1); next++)
-                    lane_row(block + slot(next, d->ring) * I * pitch, d->pitch, (const fn_t *)a->x + n * a->x_n + next * a->x_h, a->x_w,
-                             a->x_c, q0 * a->stride_w - a->pad_w, a->W, k, m, I, ahead_of(a, k));
-                for (int64_t r = 0; r < R; r++) {
-                    const int64_t at_r = at + r * a->dil_h;
-                    rows[l * R + r] = at_r >= 0 && at_r < a->H ? block + slot(at_r, d->ring) * I * pitch : none;
-                }
+            if (c.Q == a->Q && lines_of(a, 1, a->dy_h, a->Q, a->P) > 1)
+                turn(dy, dy_p + k * a->dy_c, a->dy_c, lines * c.Q, m, ahead_of(a, k));
+            else lane_lines(&of_dy, dy, dy_p, 0, lines, k, m, ahead_of(a, k));
+            if (a->db) add_pixels(sums + d->taps * FN_VL, dy, lines * c.Q);
+            next = most(next, at);
+            while (a->dw && next <= least(at + (lines - 1) * a->stride_h + (R - 1) * a->dil_h, a->H - 1)) {
+                const int64_t end = least(next + d->fetched, a->H);
+                lane_lines(&of_x, block, (const fn_t *)a->x + n * a->x_n, next, end, k, m, ahead_of(a, k));
+                next = end;
             }
+            for (int64_t l = 0; l < lines; l++)
+                for (int64_t r = 0; r < R; r++) {
+                    const int64_t h = at + l * a->stride_h + r * a->dil_h;
+                    rows[l * R + r] = h >= 0 && h < a->H ? block + slot(h, d->ring) * I * pitch : none;
+                }
             for (int64_t i = 0; i < I && a->dw; i++)
                 for (int64_t r = 0, high; r < R; r += high) {
                     int64_t first = 0, last = lines;
