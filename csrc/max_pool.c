@@ -39,28 +39,39 @@ FN_INLINE void contend(vec *best, mask *which, vec v, int64_t tap) {
 #endif
 }
 
-/* tap in the lanes of which where a is b. */
-FN_INLINE mask mark(mask which, vec a, vec b, int64_t tap) {
+/* x in the lanes where a is b, else y. */
+FN_INLINE vec where_equal(vec a, vec b, vec x, vec y) {
 #if defined(__AVX512F__) && FN_DT == 0
-    return (mask)_mm512_mask_mov_epi32((__m512i)which, _mm512_cmpeq_ps_mask((__m512)a, (__m512)b), _mm512_set1_epi32((int)tap));
+    return (vec)_mm512_mask_mov_ps((__m512)y, _mm512_cmpeq_ps_mask((__m512)a, (__m512)b), (__m512)x);
 #elif defined(__AVX512F__)
-    return (mask)_mm512_mask_mov_epi64((__m512i)which, _mm512_cmpeq_pd_mask((__m512d)a, (__m512d)b), _mm512_set1_epi64(tap));
+    return (vec)_mm512_mask_mov_pd((__m512d)y, _mm512_cmpeq_pd_mask((__m512d)a, (__m512d)b), (__m512d)x);
 #else
-    return (mask)v_select(a == b, (vec)m_set1((fn_i)tap), (vec)which);
+    return v_select(a == b, x, y);
 #endif
 }
-/* Whom n numbers, of taps tap0, tap0 + 1, ... in rows of `across` that lie S apart, would find by contending one after another,
- * without a chain of comparisons. Their sum tells whether any of them is NaN: then they contend. */
-FN_INLINE vec champion(const vec *v, const int n, const int across, int64_t tap0, int64_t S, mask *which) {
-    vec best = v[0], sum = v[0];
-    UNROLL for (int j = 1; j < n; j++) best = v_max(v[j], best), sum += v[j];
+/* Whom n x n numbers, of taps tap0, tap0 + 1, ... in rows S apart, would find by contending one after another, without a chain of
+ * comparisons: the first row that has the largest, then the first of that row. Their sum tells whether any is NaN: then they contend. */
+FN_INLINE vec champion(const vec *v, const int n, int64_t tap0, int64_t S, mask *which) {
+    vec best, sum = v[0], largest[3], of_row[3];
+    UNROLL for (int r = 0; r < n; r++) {
+        largest[r] = v[r * n];
+        UNROLL for (int s = 1; s < n; s++) largest[r] = v_max(v[r * n + s], largest[r]);
+        best = r ? v_max(largest[r], best) : largest[r];
+    }
+    UNROLL for (int j = 1; j < n * n; j++) sum += v[j];
     if (v_any_nan(sum)) {
         best = v_set1((fn_t)-INFINITY), *which = m_set1((fn_i)tap0);
-        for (int j = 0; j < n; j++) contend(&best, which, v[j], tap0 + j / across * S + j % across);
+        for (int j = 0; j < n * n; j++) contend(&best, which, v[j], tap0 + j / n * S + j % n);
         return best;
     }
-    *which = m_set1((fn_i)(tap0 + (n - 1) / across * S + (n - 1) % across));
-    UNROLL for (int j = n - 2; j >= 0; j--) *which = mark(*which, v[j], best, tap0 + j / across * S + j % across);
+    vec row = (vec)m_set1((fn_i)(tap0 + (n - 1) * S)), column = (vec)m_set1((fn_i)(n - 1));
+    UNROLL for (int s = 0; s < n - 1; s++) of_row[s] = v[(n - 1) * n + s];
+    UNROLL for (int r = n - 2; r >= 0; r--) {
+        UNROLL for (int s = 0; s < n - 1; s++) of_row[s] = where_equal(largest[r], best, v[r * n + s], of_row[s]);
+        row = where_equal(largest[r], best, (vec)m_set1((fn_i)(tap0 + r * S)), row);
+    }
+    UNROLL for (int s = n - 2; s >= 0; s--) column = where_equal(of_row[s], best, (vec)m_set1((fn_i)s), column);
+    *which = (mask)row + (mask)column;
     return best;
 }
 
@@ -159,7 +170,7 @@ FN_INLINE void max_pixel(fn_t *y, void *tap, int64_t at, const fn_t *x, int64_t 
         if (made) {
             vec v[9];
             UNROLL for (int j = 0; j < made * made; j++) v[j] = v_get(x + j / made * down + j % made * right + i, m);
-            best = champion(v, made * made, made, tap0, S, &which);
+            best = champion(v, made, tap0, S, &which);
         } else for (int64_t r = 0; r < nr; r++)
             for (int64_t s = 0; s < ns; s++) contend(&best, &which, v_get(x + r * down + s * right + i, m), tap0 + r * S + s);
         v_put(y + at + i, best, m);
@@ -204,7 +215,7 @@ FN_INLINE void max_row_inside(const fn_pool2d_args *a, window u, range in, const
                     v[r * nr + s] = w.even;
                     if (s + 1 < nr) v[r * nr + s + 1] = w.odd;
                 }
-            best = champion(v, nr * nr, nr, u.from * S, S, &which);
+            best = champion(v, nr, u.from * S, S, &which);
         } else for (int64_t r = u.from; r < u.to; r++) {
             const fn_t *const p = x + r * dh * W + i * sw;
             if (kind != TWO) for (int64_t s = 0; s < S; s++) contend(&best, &which, v_every(p + s * dw, sw, m, kind), r * S + s);
@@ -330,32 +341,39 @@ FN_INLINE void max_border_bwd(const fn_pool2d_args *a, held rows, held columns, 
     }
 }
 
+/* A row of windows, and the one that lies `down` behind it: each next one on the way to the right and down has as many taps less. */
+typedef struct {
+    const fn_t *dy;
+    const void *tap;
+    int64_t tap0, right, down, tap_right, tap_down;
+} gather;
+
 /* The sums of columns w, w + sw, w + 2 sw, ..., m of them: v is w's, and each next one is held by the next windows. */
-FN_INLINE vec max_gather(const fn_pool2d_args *a, held rows, held columns, holders u, holders v, int64_t nu, int64_t nv, int64_t at, int m, int kept) {
-    const int64_t down = rows.hop * a->Q, tap0 = u.tap * a->S + v.tap, tap_down = rows.tap_hop * a->S;
+FN_INLINE vec max_gather(const gather *c, holders v, int64_t nu, int64_t nv, int64_t at, int m, int kept) {
     vec acc = v_zero();
-    at += v.at;
     for (int64_t i = 0; i < nu; i++)
         for (int64_t j = 0; j < nv; j++) {
-            const int64_t k = at + i * down + j * columns.hop;
-            acc = add_where(acc, v_get((const fn_t *)a->dy + k, m), taps_get(a->tap, k, m, kept), tap0 - i * tap_down - j * columns.tap_hop);
+            const int64_t k = at + v.at + i * c->down + j * c->right;
+            acc = add_where(acc, v_get(c->dy + k, m), taps_get(c->tap, k, m, kept), c->tap0 + v.tap - i * c->tap_down - j * c->tap_right);
         }
     return acc;
 }
 /* nv, nw: the windows of the first two columns, if they are told, or 0. */
 FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, int64_t nu, int64_t nv, int64_t nw, fn_t *dx,
                                   int64_t at, int kept, int kind) {
-    const holders *const v = columns.of + in.first;
-    const int64_t sw = a->sw;
+    const int64_t sw = a->sw, n = (in.end - in.first) / sw;
+    if (!n) return;
+    const gather c = {a->dy, a->tap, u.tap * a->S, columns.hop, rows.hop * a->Q, columns.tap_hop, rows.tap_hop * a->S};
+    const holders *const v = columns.of + in.first, first = v[0], second = v[kind == TWO];
     dx += in.first;
-    FN_COVER((in.end - in.first) / sw, {
-        if (kind == ONE) v_put(dx + i, max_gather(a, rows, columns, u, v[0], nu, v[0].n, at + i, m, kept), m);
+    FN_COVER(n, {
+        if (kind == ONE) v_put(dx + i, max_gather(&c, first, nu, first.n, at + i, m, kept), m);
         else if (kind == TWO) {
-            const vec even = max_gather(a, rows, columns, u, v[0], nu, nv ? nv : v[0].n, at + i, m, kept);
-            v_put_pairs(dx + 2 * i, even, max_gather(a, rows, columns, u, v[1], nu, nw ? nw : v[1].n, at + i, m, kept), m);
+            const vec even = max_gather(&c, first, nu, nv ? nv : first.n, at + i, m, kept);
+            v_put_pairs(dx + 2 * i, even, max_gather(&c, second, nu, nw ? nw : second.n, at + i, m, kept), m);
         } else for (int64_t f = 0; f < sw; f++) {
             fn_t lane[FN_VL];
-            v_store(lane, max_gather(a, rows, columns, u, v[f], nu, v[f].n, at + i, m, kept));
+            v_store(lane, max_gather(&c, v[f], nu, v[f].n, at + i, m, kept));
             for (int l = 0; l < m; l++) dx[(i + l) * sw + f] = lane[l];
         }
     });
