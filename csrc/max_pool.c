@@ -325,28 +325,26 @@ FN_INLINE fn_t here(fn_t x, int is) {
     v.bits &= -(fn_i)is;
     return v.x;
 }
-/* The same of one channel, number by number. */
-FN_INLINE void max_border_bwd(const fn_pool2d_args *a, held rows, held columns, holders u, fn_t *dx, int64_t at, int64_t w, int64_t end, int kept) {
-    const fn_t *const dy = a->dy;
-    for (; w < end; w++) {
-        const holders v = columns.of[w];
-        fn_t sum = 0;
-        for (int64_t i = 0; i < u.n; i++)
-            for (int64_t j = 0; j < v.n; j++) {
-                const int64_t k = at + i * rows.hop * a->Q + v.at + j * columns.hop;
-                const int64_t tap = (u.tap - i * rows.tap_hop) * a->S + v.tap - j * columns.tap_hop;
-                sum += here(dy[k], tap_at(a->tap, k, kept) == tap);
-            }
-        dx[w] = sum;
-    }
-}
-
 /* A row of windows, and the one that lies `down` behind it: each next one on the way to the right and down has as many taps less. */
 typedef struct {
     const fn_t *dy;
     const void *tap;
     int64_t tap0, right, down, tap_right, tap_down;
 } gather;
+
+/* Columns w..end of one channel, number by number. nv: the windows of a column, if they are told, or 0. */
+FN_INLINE void max_border_bwd(const gather *c, const holders *of, int64_t nu, int64_t nv, fn_t *dx, int64_t at, int64_t w, int64_t end, int kept) {
+    for (; w < end; w++) {
+        const holders v = of[w];
+        fn_t sum = 0;
+        for (int64_t i = 0; i < nu; i++)
+            for (int64_t j = 0; j < (nv ? nv : v.n); j++) {
+                const int64_t k = at + v.at + i * c->down + j * c->right;
+                sum += here(c->dy[k], tap_at(c->tap, k, kept) == c->tap0 + v.tap - i * c->tap_down - j * c->tap_right);
+            }
+        dx[w] = sum;
+    }
+}
 
 /* The sums of columns w, w + sw, w + 2 sw, ..., m of them: v is w's, and each next one is held by the next windows. */
 FN_INLINE vec max_gather(const gather *c, holders v, int64_t nu, int64_t nv, int64_t at, int m, int kept) {
@@ -359,38 +357,41 @@ FN_INLINE vec max_gather(const gather *c, holders v, int64_t nu, int64_t nv, int
     return acc;
 }
 /* nv, nw: the windows of the first two columns, if they are told, or 0. */
-FN_INLINE void max_row_inside_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, int64_t nu, int64_t nv, int64_t nw, fn_t *dx,
-                                  int64_t at, int kept, int kind) {
-    const int64_t sw = a->sw, n = (in.end - in.first) / sw;
+FN_INLINE void max_row_inside_bwd(const gather *c, const holders *v, int64_t n, int64_t sw, int64_t nu, int64_t nv, int64_t nw, fn_t *dx, int64_t at,
+                                  int kept, int kind) {
     if (!n) return;
-    const gather c = {a->dy, a->tap, u.tap * a->S, columns.hop, rows.hop * a->Q, columns.tap_hop, rows.tap_hop * a->S};
-    const holders *const v = columns.of + in.first, first = v[0], second = v[kind == TWO];
-    dx += in.first;
+    const holders first = v[0], second = v[kind == TWO];
     FN_COVER(n, {
-        if (kind == ONE) v_put(dx + i, max_gather(&c, first, nu, first.n, at + i, m, kept), m);
+        if (kind == ONE) v_put(dx + i, max_gather(c, first, nu, first.n, at + i, m, kept), m);
         else if (kind == TWO) {
-            const vec even = max_gather(&c, first, nu, nv ? nv : first.n, at + i, m, kept);
-            v_put_pairs(dx + 2 * i, even, max_gather(&c, second, nu, nw ? nw : second.n, at + i, m, kept), m);
+            const vec even = max_gather(c, first, nu, nv ? nv : first.n, at + i, m, kept);
+            v_put_pairs(dx + 2 * i, even, max_gather(c, second, nu, nw ? nw : second.n, at + i, m, kept), m);
         } else for (int64_t f = 0; f < sw; f++) {
             fn_t lane[FN_VL];
-            v_store(lane, max_gather(&c, v[f], nu, v[f].n, at + i, m, kept));
+            v_store(lane, max_gather(c, v[f], nu, v[f].n, at + i, m, kept));
             for (int l = 0; l < m; l++) dx[(i + l) * sw + f] = lane[l];
         }
     });
 }
 FN_INLINE void max_row_bwd(const fn_pool2d_args *a, held rows, held columns, range in, holders u, fn_t *dx, int64_t at, int kept) {
+    const gather c = {a->dy, a->tap, u.tap * a->S, columns.hop, rows.hop * a->Q, columns.tap_hop, rows.tap_hop * a->S};
     const int two = kept == BYTES && a->sw == 2, made = two && a->dw == 1;
-    if (in.first) max_border_bwd(a, rows, columns, u, dx, at, 0, in.first, kept);
-    const int64_t nv = columns.of[in.first].n;
-    if (made && a->S == 2 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 1, 1, dx, at, kept, TWO);
-    else if (made && a->S == 3 && u.n == 1 && nv == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 1, 2, dx, at, kept, TWO);
-    else if (made && a->S == 3 && u.n == 2 && nv == 1) max_row_inside_bwd(a, rows, columns, in, u, 2, 1, 2, dx, at, kept, TWO);
-    else if (made && a->S == 3 && u.n == 1) max_row_inside_bwd(a, rows, columns, in, u, 1, 2, 1, dx, at, kept, TWO);
-    else if (made && a->S == 3 && u.n == 2) max_row_inside_bwd(a, rows, columns, in, u, 2, 2, 1, dx, at, kept, TWO);
-    else if (two) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, 0, dx, at, kept, TWO);
-    else if (kept == BYTES && a->sw == 1) max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, 0, dx, at, kept, ONE);
-    else max_row_inside_bwd(a, rows, columns, in, u, u.n, 0, 0, dx, at, kept, ANY);
-    if (in.end < a->W) max_border_bwd(a, rows, columns, u, dx, at, in.end, a->W, kept);
+    const int64_t sw = a->sw, n = (in.end - in.first) / sw;
+    const holders *const v = columns.of + in.first;
+    fn_t *const inside = dx + in.first;
+    if (in.first) max_border_bwd(&c, columns.of, u.n, 0, dx, at, 0, in.first, kept);
+    if (made && a->S == 2 && u.n == 1) max_row_inside_bwd(&c, v, n, sw, 1, 1, 1, inside, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 1 && v->n == 1) max_row_inside_bwd(&c, v, n, sw, 1, 1, 2, inside, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 2 && v->n == 1) max_row_inside_bwd(&c, v, n, sw, 2, 1, 2, inside, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 1) max_row_inside_bwd(&c, v, n, sw, 1, 2, 1, inside, at, kept, TWO);
+    else if (made && a->S == 3 && u.n == 2) max_row_inside_bwd(&c, v, n, sw, 2, 2, 1, inside, at, kept, TWO);
+    else if (two) max_row_inside_bwd(&c, v, n, sw, u.n, 0, 0, inside, at, kept, TWO);
+    else if (kept == BYTES && sw == 1) max_row_inside_bwd(&c, v, n, sw, u.n, 0, 0, inside, at, kept, ONE);
+    else max_row_inside_bwd(&c, v, n, sw, u.n, 0, 0, inside, at, kept, ANY);
+    const int ones = in.end + 2 == a->W && columns.of[in.end].n == 1 && columns.of[in.end + 1].n == 1;
+    if (ones && u.n == 1) max_border_bwd(&c, columns.of, 1, 1, dx, at, in.end, in.end + 2, kept);
+    else if (ones && u.n == 2) max_border_bwd(&c, columns.of, 2, 1, dx, at, in.end, in.end + 2, kept);
+    else max_border_bwd(&c, columns.of, u.n, 0, dx, at, in.end, a->W, kept);
 }
 
 FN_WORK(max_pool2d_bwd) { return held_bytes(args, threads); }
