@@ -8,8 +8,8 @@
 /* A row that lies in a vector is pooled there: lane l of the result is the sum of lanes at[0][l], at[1][l], ..., those that are in. */
 typedef struct { int n; mask at[FN_VL], in[FN_VL]; } lanes;
 static int in_vectors(const fn_pool2d_args *a) { return !a->last && a->W <= FN_VL && a->Q <= FN_VL; }
-/* Windows of different sizes, and a few outputs where a part of a vector is made lane by lane */
-static int one_by_one(const fn_pool2d_args *a) { return !a->last && a->Q > 1 && (a->adaptive || (FN_VBYTES < 64 && a->Q < FN_VL)); }
+/* Windows of different sizes, or three and more columns apart: their sums, and their shares, go one by one. */
+static int one_by_one(const fn_pool2d_args *a) { return !a->last && (a->adaptive || a->sw > 2); }
 FN_INLINE void lane_takes(lanes *of, int l, int64_t first, int64_t n) {
     for (int k = 0; k < n; k++) of->at[k][l] = (fn_i)(first + k), of->in[k][l] = -1;
     if (n > of->n) of->n = (int)n;
@@ -147,7 +147,7 @@ FN_KERNEL(avg_pool2d_fwd) {
             return;
         }
     }
-    const int single = one_by_one(a);
+    const int single = Q > 1 && (one_by_one(a) || (FN_VBYTES < 64 && !a->last && Q < FN_VL));        /* or a few: a part of a vector is made so */
     window first[LINE];
     for (int64_t q = 0; single && q < Q && q < LINE; q++) first[q] = window_of(&across, q);
     const int far = in_memory(a) && !a->last && !a->adaptive;
@@ -282,7 +282,7 @@ static void avg_short_bwd(const fn_pool2d_args *a, counts of, held rows, held co
         before = u;
     });
 }
-/* Windows of different sizes; `line` takes the shares. */
+/* One by one; `line` takes the shares. */
 static void avg_single_bwd(const fn_pool2d_args *a, counts of, const holders *columns, holders u, fn_t *dx, const fn_t *dy, fn_t *line) {
     FN_VECTORS(a->Q, v_put(line + i, avg_shares(a, of, u, dy, i, m), m););
     for (int64_t w = 0; w < a->W; w++) {
@@ -320,7 +320,7 @@ FN_KERNEL(avg_pool2d_bwd) {
         avg_short_bwd(a, of, rows, columns, t);
         return;
     }
-    const int far = in_memory(a) && !a->last && !a->adaptive;
+    const int single = one_by_one(a), far = in_memory(a) && !a->last && !single;
     ROWS(a, H, {
         const holders u = rows.of[row];
         fn_t *const dx = (fn_t *)a->dx + i * W * C;
@@ -328,8 +328,8 @@ FN_KERNEL(avg_pool2d_bwd) {
         if (far) fetch_lines(dx + BEYOND, W * SIZE, 1), fetch_lines(dy + BEYOND, Q * SIZE, 0);
         if (!u.n) memset(dx, 0, (size_t)(W * C) * sizeof(fn_t));
         else if (a->last) avg_pixels_bwd(a, of, columns.of, u, dx, dy, 0, W, C);
-        else if (a->adaptive && row && i > lo && same_windows(u, rows.of[row - 1])) memcpy(dx, dx - W, (size_t)W * sizeof(fn_t));
-        else if (a->adaptive) avg_single_bwd(a, of, columns.of, u, dx, dy, line);
+        else if (single && row && i > lo && same_windows(u, rows.of[row - 1])) memcpy(dx, dx - W, (size_t)W * sizeof(fn_t));
+        else if (single) avg_single_bwd(a, of, columns.of, u, dx, dy, line);
         else avg_row_bwd(a, of, columns.of, in, u, dx, dy);
     });
 }

@@ -33,6 +33,8 @@ FN_INLINE void elem_move_sized(char *d, int64_t ds, const char *s, int64_t ss, i
         for (int64_t i = 0; i < n; i++) memcpy(d + i * size, s, (size_t)size);
     } else if (ds == 1 && ss == 2) {
         for (int64_t i = 0; i < n; i++) memcpy(d + i * size, s + i * 2 * size, (size_t)size);
+    } else if (ds == 1 && ss == -1) {
+        for (int64_t i = 0; i < n; i++) memcpy(d + i * size, s - i * size, (size_t)size);
     } else {
         for (int64_t i = 0; i < n; i++) memcpy(d + i * ds * size, s + i * ss * size, (size_t)size);
     }

@@ -16,7 +16,7 @@
 #define MIN2(a, b) ((a) < (b) ? (a) : (b))
 
 enum { SUM, SUMSQ, SUMABS, SHIFTED, SUMDEV2, PROD, MAX, MIN, ANY, ALL };      /* SHIFTED: sum of x - m */
-enum { ROWS = 32, WIDE = 512, ITEMS = 64, LEAST = 32768, DIRECT = 128, FOLD = 256, GATHER = 16 };
+enum { ROWS = 32, WIDE = 512, ITEMS = 64, LEAST = 32768, DIRECT = 128, FOLD = 256, GATHER = 16, ABREAST = 4 };
 
 #if FN_REAL
 typedef double acc_t;
@@ -463,6 +463,16 @@ FN_KERNEL(argmin) { arg(MIN, &kind_MIN, args, t); }
 
 /* ---- cumsum: y[o,r] = x[o,0] + ... + x[o,r] ---------------------------------------------------------------------- */
 
+/* n lines, that none waits for its last sum */
+FN_INLINE void cumsum_lines(sum_t *const *y, int64_t ry, const fn_t *const *x, int64_t rx, int64_t red, const int n) {
+    acc_t acc[ABREAST];
+    for (int k = 0; k < n; k++) acc[k] = 0;
+    for (int64_t r = 0; r < red; r++)
+        for (int k = 0; k < n; k++) {
+            acc[k] = join(SUM, acc[k], x[k][r * rx]);
+            y[k][r * ry] = (sum_t)acc[k];
+        }
+}
 FN_KERNEL(cumsum) {
     const fn_reduce_args *a = args;
     const plan p = planned(a, 1);
@@ -470,7 +480,17 @@ FN_KERNEL(cumsum) {
     acc_t acc[WIDE];
     int64_t lo, hi, w;
     fn_share(p.units, 1, t, &lo, &hi);
-    for (int64_t u = lo; u < hi; u++) {
+    for (int64_t u = lo, n; u < hi && !p.n; u += n) {
+        const fn_t *x[ABREAST];
+        sum_t *y[ABREAST];
+        n = hi - u < ABREAST ? 1 : ABREAST;
+        for (int64_t k = 0; k < n; k++)
+            x[k] = (const fn_t *)a->x + corner(a, &p, a->o_x, u + k, &w), y[k] = (sum_t *)a->y + corner(a, &p, a->o_y, u + k, &w);
+        if (n == ABREAST && rx == 1 && ry == 1) cumsum_lines(y, 1, x, 1, red, ABREAST);
+        else if (n == ABREAST) cumsum_lines(y, ry, x, rx, red, ABREAST);
+        else cumsum_lines(y, ry, x, rx, red, 1);
+    }
+    for (int64_t u = lo; u < hi && p.n; u++) {
         const fn_t *x = (const fn_t *)a->x + corner(a, &p, a->o_x, u, &w);
         sum_t *y = (sum_t *)a->y + corner(a, &p, a->o_y, u, &w);
         for (int64_t j = 0; j < w; j++) acc[j] = 0;
