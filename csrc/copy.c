@@ -1,5 +1,8 @@
 /* Copy with conversion, fill, arange.  y[i] = (type of y) x[i] over any strides. */
 #include "elem.h"
+#if FN_REAL
+#include "simd.h"
+#endif
 
 /* ---- conversion: reals to integers round to zero, and give the least integer where they do not fit (u8: 0) ------ */
 
@@ -61,22 +64,37 @@ FN_INLINE void transpose_quad(fn_t *y, int64_t ys, const fn_t *x, int64_t xs) {
     *(quad_u *)(y + 3 * ys) = (quad){AB[2], AB[3], CD[2], CD[3]};
 }
 
-static void transpose_tile(fn_t *y, int64_t ys, const fn_t *x, int64_t xs, int64_t h, int64_t w) {
-    enum { LINE = 64 / SIZE };
+static void transpose_small(fn_t *y, int64_t ys, const fn_t *x, int64_t xs, int64_t h, int64_t w) {
     const int64_t h4 = h & ~3, w4 = w & ~3;
-    if (xs * SIZE % 2048 == 0)           /* rows of x meet in two sets of a cache or one: each of their lines is read at once */
-        for (int64_t i0 = 0; i0 < h4; i0 += LINE)
-            for (int64_t j = 0; j < w4; j += 4)
-                for (int64_t i = i0; i < least(i0 + LINE, h4); i += 4) transpose_quad(y + i * ys + j, ys, x + i + j * xs, xs);
-    else
-        for (int64_t i = 0; i < h4; i += 4)
-            for (int64_t j = 0; j < w4; j += 4) transpose_quad(y + i * ys + j, ys, x + i + j * xs, xs);
+    for (int64_t i = 0; i < h4; i += 4)
+        for (int64_t j = 0; j < w4; j += 4) transpose_quad(y + i * ys + j, ys, x + i + j * xs, xs);
     transpose_plain(y + w4, ys, x + w4 * xs, xs, h4, w - w4);
     transpose_plain(y + h4 * ys, ys, x + h4, xs, h - h4, w);
 }
 #else
-#define transpose_tile transpose_plain
+#define transpose_small transpose_plain
 #endif
+
+/* Squares of a vector's lanes; the last ones in a row or column begin early. Rows of x may meet in few sets of a cache: what one line of
+ * each holds is read before the next. */
+static void transpose_tile(fn_t *y, int64_t ys, const fn_t *x, int64_t xs, int64_t h, int64_t w) {
+#if FN_REAL
+    enum { LINE = 64 / SIZE };
+    if (h >= FN_VL && w >= FN_VL) {
+        for (int64_t line = 0; line < h; line += LINE)
+            for (int64_t j = 0; j < w; j += FN_VL)
+                for (int64_t i = line; i < least(line + LINE, h); i += FN_VL) {
+                    const int64_t from = least(i, h - FN_VL), to = least(j, w - FN_VL);
+                    vec v[FN_VL];
+                    UNROLL for (int k = 0; k < FN_VL; k++) v[k] = v_load(x + from + (to + k) * xs);
+                    v_transpose(v);
+                    UNROLL for (int k = 0; k < FN_VL; k++) v_store(y + (from + k) * ys + to, v[k]);
+                }
+        return;
+    }
+#endif
+    transpose_small(y, ys, x, xs, h, w);
+}
 
 static void transpose(const fn_copy_args *p, int64_t d, fn_team t) {
     const int64_t ndim = p->ndim, last = ndim - 1, ys = p->y_s[d], xs = p->x_s[last], H = p->n[d], W = p->n[last];

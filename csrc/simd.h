@@ -275,6 +275,25 @@ FN_INLINE void v_transpose_pieces(vec *v) {
 #endif
 }
 
+/* Transpose in place the FN_VL x FN_VL matrix of which v[0], v[1], ... are the rows. */
+FN_INLINE void v_transpose(vec *v) {
+    UNROLL for (int i = 0; i < FN_VL; i += FN_PIECE) v_transpose_pieces(v + i);
+#if defined(__AVX512F__)
+    UNROLL for (int q = 0; q < FN_PIECE; q++) {
+        vec *const a = v + q, *const b = a + FN_PIECE, *const c = b + FN_PIECE, *const d = c + FN_PIECE;
+        const __m512 ab = _mm512_shuffle_f32x4((__m512)*a, (__m512)*b, 0x44), AB = _mm512_shuffle_f32x4((__m512)*a, (__m512)*b, 0xee);
+        const __m512 cd = _mm512_shuffle_f32x4((__m512)*c, (__m512)*d, 0x44), CD = _mm512_shuffle_f32x4((__m512)*c, (__m512)*d, 0xee);
+        *a = (vec)_mm512_shuffle_f32x4(ab, cd, 0x88), *b = (vec)_mm512_shuffle_f32x4(ab, cd, 0xdd);
+        *c = (vec)_mm512_shuffle_f32x4(AB, CD, 0x88), *d = (vec)_mm512_shuffle_f32x4(AB, CD, 0xdd);
+    }
+#elif defined(__AVX2__)
+    UNROLL for (int q = 0; q < FN_PIECE; q++) {
+        const __m256 a = (__m256)v[q], b = (__m256)v[FN_PIECE + q];
+        v[q] = (vec)_mm256_permute2f128_ps(a, b, 0x20), v[FN_PIECE + q] = (vec)_mm256_permute2f128_ps(a, b, 0x31);
+    }
+#endif
+}
+
 /* t[j], lane i = x[i ldx + j], j < FN_PIECE, i < n; lanes beyond repeat the last. */
 FN_INLINE void v_load_turned(vec *t, const fn_t *x, int64_t ldx, int n) {
     if (n == FN_VL) {
