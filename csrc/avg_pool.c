@@ -109,23 +109,30 @@ static void avg_short(const fn_pool2d_args *a, const axis *down, const axis *acr
         v_put((fn_t *)a->y + i * Q, sum_lanes(&of, acc) / (v_set1((fn_t)(a->divisor ? a->divisor : u.count)) * count), Q);
     });
 }
-/* One by one, from the sums of columns where a row is no longer than LINE; `first` has that many windows. */
+/* One by one, from the sums of columns of as many outputs as these fit in a line; `first` has that many windows. */
 enum { LINE = 1024 };
 static void avg_single(const fn_pool2d_args *a, const axis *across, const window *first, window u, const fn_t *x, fn_t *y) {
-    const int64_t W = a->W;
+    const int64_t W = a->W, Q = a->Q, wide = a->adaptive ? W / Q + 2 : a->S, apart = a->adaptive ? wide : a->sw;
+    const int64_t together = wide <= LINE ? (LINE - wide) / apart + 1 : 1;
     fn_t line[LINE];
     x += u.lo * W;
-    if (W <= LINE) FN_VECTORS(W, {
-        vec acc = v_zero();
-        for (int64_t r = u.from; r < u.to; r++) acc += v_get(x + r * W + i, m);
-        v_put(line + i, acc, m);
-    });
-    for (int64_t q = 0; q < a->Q; q++) {
-        const window v = q < LINE ? first[q] : window_of(across, q);
-        fn_t acc = 0;
-        if (W > LINE) for (int64_t r = u.from; r < u.to; r++) acc += sum_of(x + r * W + v.lo + v.from, v.to - v.from);
-        else for (int64_t s = v.from; s < v.to; s++) acc += line[v.lo + s];
-        y[q] = acc / divisor_of(a, u, v);
+    for (int64_t q0 = 0, n; q0 < Q; q0 += n) {
+        n = least(together, Q - q0);
+        const int64_t last = q0 + n - 1;
+        const window left = q0 < LINE ? first[q0] : window_of(across, q0), right = last < LINE ? first[last] : window_of(across, last);
+        const int64_t begin = left.lo + left.from;
+        if (wide <= LINE) FN_VECTORS(right.lo + right.to - begin, {
+            vec acc = v_zero();
+            for (int64_t r = u.from; r < u.to; r++) acc += v_get(x + r * W + begin + i, m);
+            v_put(line + i, acc, m);
+        });
+        for (int64_t q = q0; q < q0 + n; q++) {
+            const window v = q < LINE ? first[q] : window_of(across, q);
+            fn_t acc = 0;
+            if (wide > LINE) for (int64_t r = u.from; r < u.to; r++) acc += sum_of(x + r * W + v.lo + v.from, v.to - v.from);
+            else for (int64_t s = v.from; s < v.to; s++) acc += line[v.lo + s - begin];
+            y[q] = acc / divisor_of(a, u, v);
+        }
     }
 }
 

@@ -32,11 +32,14 @@ for pools in (max_cases, avg_cases):
     pools((2, 17, 5, 6), kernel_size=(2, 3), stride=(1, 2), padding=(1, 0), ceil_mode=True)
     pools((1, 2, 7, 40), kernel_size=3, stride=(2, 1), padding=(0, 1))
     pools((1, 1, 5, 60), kernel_size=2, stride=3)
+    pools((1, 2, 9, 75), kernel_size=(3, 5), stride=4, padding=(1, 2))
     pools((1, 2, 9, 19), kernel_size=17, stride=3, padding=8)                # more taps than a byte counts
     pools((0, 3, 4, 4), kernel_size=2)
     pools((1, 1, 1, 1), kernel_size=1)
 max_cases((1, 3, 9, 40), kernel_size=(2, 3), stride=2, padding=1, dilation=(3, 2))
 avg_cases((1, 3, 7, 38), kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)
 avg_cases((1, 70, 4, 5), kernel_size=3, stride=1, padding=1, divisor_override=-2)
+avg_cases((1, 1, 2, 4500), kernel_size=(2, 5), stride=(2, 3), padding=(0, 2))                # rows in parts
+avg_cases((1, 1, 1, 2500), kernel_size=(1, 1100), stride=(1, 700))
 for size in ((1, 1), (3, 5), (5, 9), (2, 3)):
     avg_cases((2, 5, 4, 9), F.adaptive_avg_pool2d, output_size=size)
