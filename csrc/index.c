@@ -134,14 +134,10 @@ FN_KERNEL(put_add) { put(ADD, args, t); }
 
 /* ---- gather, scatter, scatter_add: one coordinate replaced ------------------------------------------------------- */
 
-/* One line: READ makes y dense, WRITE and ADD read x so; the other is reached by idx, and written from y0 to y1. */
-FN_INLINE void along_line(const int op, fn_t *y, int64_t ys, const fn_t *x, int64_t xs, const int64_t *idx, int64_t is, int64_t extent, int64_t y0,
-                          int64_t y1, int64_t k0, int64_t k1) {
-    for (int64_t k = k0; k < k1; k++) {
-        const int64_t j = idx[k * is];
-        if (op == READ) y[k * ys] = (uint64_t)j < (uint64_t)extent ? x[j * xs] : 0;
-        else if (j >= y0 && j < y1) y[j * ys] = op == ADD ? plus(y[j * ys], x[k * xs]) : x[k * xs];
-    }
+/* READ: y[dense] = x[j step], or 0 if that is none; WRITE, ADD: the reverse, where j is from y0 to y1. */
+FN_INLINE void along_one(const int op, fn_t *y, const fn_t *x, int64_t j, int64_t step, int64_t dense, int64_t extent, int64_t y0, int64_t y1) {
+    if (op == READ) y[dense] = (uint64_t)j < (uint64_t)extent ? x[j * step] : 0;
+    else if (j >= y0 && j < y1) y[j * step] = op == ADD ? plus(y[j * step], x[dense]) : x[dense];
 }
 /* P lines of K elements along `axis`. Lines never meet, so each is one thread's; if there are too few of them, the team
  * shares the places in a line that are written. */
@@ -167,20 +163,18 @@ static __attribute__((noinline, noclone)) void along(const int op, const void *a
         fn_offsets(i_p, p, c, nd, n, s_idx);
         fn_offsets(d_p, p, c, nd, n, s_dense);
         fn_offsets(at_p, p, c, nd, n, s_at);
-        if (many == 1) {
-            const int64_t *const i = idx + *i_p;
-            if (op == READ && ks == 1 && kd == 1 && step == 1) along_line(READ, y + *d_p, 1, x + *at_p, 1, i, 1, extent, y0, y1, k0, k1);
-            else if (op == READ) along_line(READ, y + *d_p, kd, x + *at_p, step, i, ks, extent, y0, y1, k0, k1);
-            else if (op == ADD) along_line(ADD, y + *at_p, step, x + *d_p, kd, i, ks, extent, y0, y1, k0, k1);
-            else along_line(WRITE, y + *at_p, step, x + *d_p, kd, i, ks, extent, y0, y1, k0, k1);
-            continue;
+        for (int64_t q = 0; q < c && op != READ; q++) {
+            const int64_t dense = d_p[q];
+            d_p[q] = at_p[q], at_p[q] = dense;           /* where y begins, and where x does */
         }
-        for (int64_t k = k0; k < k1; k++)
-            for (int64_t q = 0; q < c; q++) {
-                const int64_t j = idx[i_p[q] + k * ks], at = at_p[q] + j * step, dense = d_p[q] + k * kd;
-                if (op == READ) y[dense] = (uint64_t)j < (uint64_t)extent ? x[at] : 0;
-                else if (j >= y0 && j < y1) y[at] = op == ADD ? plus(y[at], x[dense]) : x[dense];
-            }
+        if (many == 1 && op == READ && ks == 1 && kd == 1 && step == 1)
+            for (int64_t k = k0; k < k1; k++) along_one(READ, y + *d_p, x + *at_p, idx[*i_p + k], 1, k, extent, y0, y1);
+        else if (many == 1)
+            for (int64_t k = k0; k < k1; k++) along_one(op, y + *d_p, x + *at_p, idx[*i_p + k * ks], step, k * kd, extent, y0, y1);
+        else
+            for (int64_t k = k0; k < k1; k++)
+                for (int64_t q = 0; q < c; q++)
+                    along_one(op, y + d_p[q], x + at_p[q], idx[i_p[q] + k * ks], step, k * kd, extent, y0, y1);
     }
 }
 

@@ -483,11 +483,10 @@ FN_KERNEL(cumsum) {
     for (int64_t u = lo, n; u < hi && !p.n; u += n) {
         const fn_t *x[ABREAST];
         sum_t *y[ABREAST];
-        n = hi - u < ABREAST ? 1 : ABREAST;
+        n = rx == 1 && ry == 1 && hi - u >= ABREAST ? ABREAST : 1;
         for (int64_t k = 0; k < n; k++)
             x[k] = (const fn_t *)a->x + corner(a, &p, a->o_x, u + k, &w), y[k] = (sum_t *)a->y + corner(a, &p, a->o_y, u + k, &w);
-        if (n == ABREAST && rx == 1 && ry == 1) cumsum_lines(y, 1, x, 1, red, ABREAST);
-        else if (n == ABREAST) cumsum_lines(y, ry, x, rx, red, ABREAST);
+        if (n == ABREAST) cumsum_lines(y, 1, x, 1, red, ABREAST);
         else cumsum_lines(y, ry, x, rx, red, 1);
     }
     for (int64_t u = lo; u < hi && p.n; u++) {
