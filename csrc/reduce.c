@@ -320,8 +320,22 @@ ONCE void guess(fn_t *mean, const fn_reduce_args *a, const plan *p, int64_t u) {
     for (int64_t j = 0; j < w; j++) mean[j] = p->red ? x[(p->fold > 1 ? j % p->n : j) * p->cs] : 0;
 }
 
-ONCE void means(fn_t *mean, const acc_t *acc, const plan *p) {
-    for (int64_t j = 0; j < p->width; j++) mean[j] = (fn_t)(mean[j] + acc[p->fold > 1 ? j % p->n : j] / (acc_t)p->red);
+/* The squared distances from the mean in one part of a unit, whose distances from the guess are `away`, part by part.
+ * Rounding moves the mean by d, which adds red d^2 to them; the first part gives that back. */
+ONCE void squares(const kind *f, acc_t *acc, const acc_t *away, fn_t *mean, const fn_reduce_args *a, const plan *p,
+                  int64_t u, int64_t part) {
+    acc_t sum[WIDE];
+    const int64_t cols = p->width / p->fold;
+    guess(mean, a, p, u);
+    total(SHIFTED, sum, away, p);
+    for (int64_t j = 0; j < cols; j++) {
+        const acc_t exact = mean[j] + sum[j] / (acc_t)p->red, d = exact - (acc_t)(fn_t)exact;
+        mean[j] = (fn_t)exact;
+        sum[j] = (acc_t)p->red * d * d;
+    }
+    for (int64_t j = cols; j < p->width; j++) mean[j] = mean[j - cols];
+    item(SUMDEV2, f, acc, a, p, u, part, mean);
+    for (int64_t j = 0; part == 0 && j < cols; j++) acc[j] -= sum[j];
 }
 
 ONCE void finish(const int op, const fn_reduce_args *a, const plan *p, int64_t u, const acc_t *acc) {
@@ -343,12 +357,8 @@ ONCE void reduce(const int op, const kind *f0, const kind *f, const void *args, 
         for (int64_t u = lo; u < hi; u++) {
             if (op == SUMDEV2) guess(mean, a, &p, u);
             item(lead, f0, acc, a, &p, u, 0, mean);
-            total(lead, acc, acc, &p);
-            if (op == SUMDEV2) {
-                means(mean, acc, &p);
-                item(op, f, acc, a, &p, u, 0, mean);
-                total(op, acc, acc, &p);
-            }
+            if (op == SUMDEV2) squares(f, acc, acc, mean, a, &p, u, 0);
+            total(op, acc, acc, &p);
             finish(op, a, &p, u, acc);
         }
         return;
@@ -361,12 +371,9 @@ ONCE void reduce(const int op, const kind *f0, const kind *f, const void *args, 
     fn_barrier(t);
     if (op == SUMDEV2) {
         acc_t *dev = part + p.units * p.parts * p.width;
-        for (int64_t i = lo; i < hi; i++) {
-            guess(mean, a, &p, i / p.parts);
-            total(lead, acc, part + i / p.parts * p.parts * p.width, &p);
-            means(mean, acc, &p);
-            item(op, f, dev + i * p.width, a, &p, i / p.parts, i % p.parts, mean);
-        }
+        for (int64_t i = lo; i < hi; i++)
+            squares(f, dev + i * p.width, part + i / p.parts * p.parts * p.width, mean, a, &p, i / p.parts,
+                    i % p.parts);
         part = dev;
         fn_barrier(t);
     }
