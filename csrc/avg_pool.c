@@ -56,7 +56,7 @@ FN_INLINE void avg_row_inside(const fn_pool2d_args *a, window u, range in, int64
         vec acc = v_zero();
         for (int64_t r = u.from; r < u.to; r++) {
             const fn_t *const p = x + r * W + i * sw;
-            if (kind != TWO) for (int64_t s = 0; s < S; s++) acc += v_every(p + s, sw, m, kind);
+            if (kind != TWO) for (int64_t s = 0; s < S; s++) acc += kind == ONE ? v_get(p + s, m) : v_every(p + s, sw, m);
             else for (int64_t s = 0; s < S; s += 2) {
                 const pair v = v_pairs(p + s, m, s + 1 == S);
                 acc += v.even;

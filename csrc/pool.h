@@ -88,8 +88,24 @@ FN_INLINE int in_memory(const fn_pool2d_args *a) { return a->N * a->C * a->H * a
 /* ---- vectors --------------------------------------------------------------------------------------------- */
 
 /* p[0], p[step], ..., m of them; nothing beyond is touched. */
-FN_INLINE vec v_every(const fn_t *p, int64_t step, int m, int kind) {
-    if (kind == ONE) return v_get(p, m);
+FN_INLINE vec v_every(const fn_t *p, int64_t step, int m) {
+#if defined(__AVX512F__)
+    if (step < FN_VL) {                      /* the vectors that they lie in, one after another */
+        const mask at = m_lanes() * m_set1((fn_i)step);
+        const int64_t n = (m - 1) * step + 1;
+        vec v = v_lanes(v_get(p, n), at);
+#if FN_DT == 0
+        for (int j = 1; j * FN_VL < n; j++)
+            v = (vec)_mm512_mask_permutexvar_ps((__m512)v, _mm512_cmpge_epi32_mask((__m512i)at, _mm512_set1_epi32(j * FN_VL)), (__m512i)at,
+                                                (__m512)v_get(p + j * FN_VL, n - j * FN_VL));
+#else
+        for (int j = 1; j * FN_VL < n; j++)
+            v = (vec)_mm512_mask_permutexvar_pd((__m512d)v, _mm512_cmpge_epi64_mask((__m512i)at, _mm512_set1_epi64(j * FN_VL)), (__m512i)at,
+                                                (__m512d)v_get(p + j * FN_VL, n - j * FN_VL));
+#endif
+        return v;
+    }
+#endif
     fn_t lane[FN_VL] = {0};
     for (int i = 0; i < m; i++) lane[i] = p[i * step];
     return v_load(lane);

@@ -29,6 +29,12 @@ typedef fn_t vec_u __attribute__((vector_size(FN_VBYTES), aligned(sizeof(fn_t)),
 FN_INLINE vec v_set1(fn_t s) { return s - (vec){0}; }                 /* keeps -0.0, which 0 + s would not */
 FN_INLINE vec v_zero(void) { return (vec){0}; }
 FN_INLINE mask m_set1(fn_i s) { return (mask){0} + s; }
+static const fn_i FN_LANE[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+FN_INLINE mask m_lanes(void) {                                        /* 0, 1, 2, ... */
+    mask lane;
+    memcpy(&lane, FN_LANE, sizeof lane);
+    return lane;
+}
 FN_INLINE vec v_load(const fn_t *p) { return *(const vec_u *)p; }
 FN_INLINE void v_store(fn_t *p, vec v) { *(vec_u *)p = v; }
 
@@ -104,6 +110,18 @@ FN_INLINE vec v_fma(vec a, vec b, vec c) {
 FN_INLINE vec v_select(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
 FN_INLINE vec v_relu(vec a) { return v_select(a <= v_zero(), v_zero(), a); }      /* never -0.0; NaN stays */
 FN_INLINE mask m_nan(vec a) { return a != a; }
+/* Lane l is lane i[l] of a, of which the lowest bits count where there is such an instruction; elsewhere it is one of them. */
+FN_INLINE vec v_lanes(vec a, mask i) {
+#if defined(__AVX512F__)
+    return FN_DT == 0 ? (vec)_mm512_permutexvar_ps((__m512i)i, (__m512)a) : (vec)_mm512_permutexvar_pd((__m512i)i, (__m512d)a);
+#elif defined(__AVX2__) && FN_DT == 0
+    return (vec)_mm256_permutevar8x32_ps((__m256)a, (__m256i)i);
+#else
+    vec v = a;
+    for (int l = 0; l < FN_VL; l++) v[l] = a[i[l]];
+    return v;
+#endif
+}
 FN_INLINE int v_any_nan(vec a) {
 #if defined(__AVX512F__)
     return FN_DT == 0 ? _mm512_cmpunord_ps_mask((__m512)a, (__m512)a) != 0 : _mm512_cmpunord_pd_mask((__m512d)a, (__m512d)a) != 0;

@@ -4,13 +4,6 @@
 #define FN_SOFTMAX_H
 #include "vmath.h"
 
-static const fn_i FN_LANE[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-FN_INLINE mask m_lanes(void) {                           /* 0, 1, 2, ... */
-    mask lane;
-    memcpy(&lane, FN_LANE, sizeof lane);
-    return lane;
-}
 FN_INLINE mask m_first(int n) { return m_lanes() < m_set1(n); }
 FN_INLINE vec v_load_or(const fn_t *p, int n, fn_t other) { return v_select(m_first(n), v_load_n(p, n), v_set1(other)); }
 

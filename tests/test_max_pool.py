@@ -24,31 +24,35 @@ def test_what_wins():
                     assert k.view(-1).tolist() == [where + 4 * i for i in range(20)]
 
 
-@pytest.mark.parametrize("k, pad", (((2, 2), (0, 0)), ((3, 3), (0, 0)), ((3, 3), (1, 1)), ((5, 3), (2, 1)), ((4, 3), (1, 1))), ids=str)
-def test_windows_of_two_and_three_wide(k, pad):
-    """A vector of windows at a time, and the first of a row that begins in the padding, give the bits of taps that contend one after another:
-    zeros of both signs, infinities, NaN."""
+@pytest.mark.parametrize("k, pad, step", (((2, 2), (0, 0), 2), ((3, 3), (0, 0), 2), ((3, 3), (1, 1), 2), ((5, 3), (2, 1), 2), ((4, 3), (1, 1), 2),
+                                          ((3, 3), (0, 0), 3), ((5, 4), (2, 2), 3), ((2, 2), (1, 1), 5), ((4, 5), (0, 2), 17), ((2, 33), (1, 9), 3),
+                                          ((7, 40), (3, 20), 1), ((7, 40), (2, 18), 2), ((7, 47), (0, 0), 4)), ids=str)
+def test_windows_side_by_side(k, pad, step):
+    """A vector of windows at a time, the first of a row that begins in the padding, and windows from the maxima of columns give the bits of taps
+    that contend one after another: zeros of both signs, infinities, NaN."""
     rng = np.random.default_rng(k)
     R, S = k
-    for W in (5, 32, 33, 47, 80):
+    for W in [W for W in (5, 32, 33, 47, 80) if W + 2 * pad[1] >= S]:
         for values in ([0., -0., -1.], [0., -0., -1., np.inf, -np.inf], [-np.inf], [1., -0., np.inf, -np.inf, np.nan]):
             x = rng.choice(values, (2, 18, 7, W)).astype("float32")
+            if len(values) == 5 and np.isnan(values[4]):
+                x[:, ::2][np.isnan(x[:, ::2]) & (rng.random(x[:, ::2].shape) < 0.98)] = -1              # windows without NaN, and of one
             wide = np.pad(x, ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
             lies = np.pad(np.ones((7, W), bool), ((pad[0],) * 2, (pad[1],) * 2))
-            best, which = np.full((2, 18, (wide.shape[2] - R) // 2 + 1, (wide.shape[3] - S) // 2 + 1), -np.inf, "float32"), None
+            best, which = np.full((2, 18, (wide.shape[2] - R) // step + 1, (wide.shape[3] - S) // step + 1), -np.inf, "float32"), None
             for tap, (r, s) in enumerate(np.ndindex(R, S)):
-                rows, columns = slice(r, r + 2 * best.shape[2] - 1, 2), slice(s, s + 2 * best.shape[3] - 1, 2)
+                rows, columns = slice(r, r + step * best.shape[2] - step + 1, step), slice(s, s + step * best.shape[3] - step + 1, step)
                 v, there = wide[:, :, rows, columns], lies[rows, columns]
                 wins = there & ((v > best) | np.isnan(v))
                 which = np.full(best.shape, -1) if which is None else which
                 best, which = np.where(wins, v, best), np.where(wins | (there & (which < 0)), tap, which)
             p, q = np.ogrid[:best.shape[2], :best.shape[3]]
-            where = (2 * p - pad[0] + which // S) * W + 2 * q - pad[1] + which % S
+            where = (step * p - pad[0] + which // S) * W + step * q - pad[1] + which % S
             for dtype in ("float32", "float64"):
                 for isa in _core.isas():
                     for layout in (lambda x: x, _core.nhwc):
                         with machine(isa):
-                            y, flat = F.max_pool2d(layout(fastnn.tensor(x.astype(dtype))), k, 2, pad, return_indices=True)
+                            y, flat = F.max_pool2d(layout(fastnn.tensor(x.astype(dtype))), k, step, pad, return_indices=True)
                             same_bits(y.contiguous(), fastnn.tensor(best.astype(dtype)))
                             assert (flat.numpy() == where).all()
 

@@ -37,6 +37,10 @@ for pools in (max_cases, avg_cases):
     pools((0, 3, 4, 4), kernel_size=2)
     pools((1, 1, 1, 1), kernel_size=1)
 max_cases((1, 3, 9, 40), kernel_size=(2, 3), stride=2, padding=1, dilation=(3, 2))
+max_cases((1, 3, 9, 70), kernel_size=(2, 3), stride=(1, 5), padding=1, dilation=(3, 2))
+max_cases((2, 1, 11, 90), kernel_size=(3, 2), stride=(4, 7))
+max_cases((1, 2, 8, 90), kernel_size=(7, 40), stride=(1, 3), padding=(2, 20))
+max_cases((1, 1, 8, 90), kernel_size=(7, 40), dilation=(1, 2))
 avg_cases((1, 3, 7, 38), kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)
 avg_cases((1, 70, 4, 5), kernel_size=3, stride=1, padding=1, divisor_override=-2)
 avg_cases((1, 1, 2, 4500), kernel_size=(2, 5), stride=(2, 3), padding=(0, 2))                # rows in parts
