@@ -155,21 +155,25 @@ typedef struct {
     const int64_t *begin;        /* row p of y has rows[begin[p]] to rows[begin[p + 1]] beneath it */
     fn_t *y;
     int64_t lines, y_p, pixels, y_q, n;      /* rows of y; `pixels` of n lanes are stored */
-    int64_t at, I, x_i, w_i;                 /* elements: of x; its I inputs */
+    const mask *from;                        /* where in a vector of x each of the I inputs lies, for each lane; of one there is none */
+    int64_t at, I, x_i, w_i;                 /* elements: of x; from vector to vector of inputs; from input to input of the weights */
     int64_t w_at, w_s, S, dil, step;
     vec start;
     int64_t relu;
 } strip;
 
 /* J pixels of some rows; S taps side by side and STEP between pixels, if S is not 0. Each pixel of x is loaded once for a row of
- * the filter, whose weights stay in registers. */
-FN_INLINE void strip_(const strip *c, const int J, const int S, const int STEP) {
+ * the filter, whose weights stay in registers. Lanes of GROUPS see one input after another. */
+FN_INLINE void strip_(const strip *c, const int J, const int S, const int STEP, const int GROUPS) {
     const int64_t w_s = c->w_s, y_q = c->y_q, pixels = c->pixels, n = c->n;
     fn_t *y = c->y;
     for (int64_t p = 0; p < c->lines; p++, y += c->y_p) {
         vec acc[WIDEST];
         UNROLL for (int j = 0; j < J; j++) acc[j] = c->start;
-        for (int64_t in = 0, at = c->at, w_at = c->w_at; in < c->I; in++, at += c->x_i, w_at += c->w_i)
+        for (int64_t in = 0, w_at = c->w_at; in < (GROUPS ? c->I : 1); in++, w_at += c->w_i) {
+            const int64_t at = c->at + in / FN_VL * c->x_i;
+            mask from = GROUPS ? c->from[in] : m_set1(0);
+            if (GROUPS) HOLD(from);
             for (const beneath *row = c->rows + c->begin[p]; row < c->rows + c->begin[p + 1]; row++) {
                 const fn_t *x = row->x + at, *w = row->w + w_at;
                 NEAR_BY(x);
@@ -180,7 +184,7 @@ FN_INLINE void strip_(const strip *c, const int J, const int S, const int STEP) 
                         HOLD(v[s]);
                     }
                     UNROLL for (int i = 0; i < (J - 1) * STEP + S; i++) {
-                        vec x_i = v_load(x + i * FN_VL);
+                        vec x_i = GROUPS ? v_lanes(v_load(x + i * FN_VL), from) : v_load(x + i * FN_VL);
                         HOLD(x_i);
                         UNROLL for (int s = 0; s < S; s++)
                             if (i >= s && (i - s) % STEP == 0 && (i - s) / STEP < J)
@@ -189,10 +193,14 @@ FN_INLINE void strip_(const strip *c, const int J, const int S, const int STEP) 
                 } else {
                     for (int64_t s = 0; s < c->S; s++) {
                         const vec w_v = v_load(w + s * w_s);
-                        UNROLL for (int j = 0; j < J; j++) acc[j] = v_fma(v_load(x + s * c->dil + j * c->step), w_v, acc[j]);
+                        UNROLL for (int j = 0; j < J; j++) {
+                            const vec x_j = v_load(x + s * c->dil + j * c->step);
+                            acc[j] = v_fma(GROUPS ? v_lanes(x_j, from) : x_j, w_v, acc[j]);
+                        }
                     }
                 }
             }
+        }
         if (c->relu) UNROLL for (int j = 0; j < J; j++) acc[j] = v_relu(acc[j]);
         if (pixels == J && n == FN_VL) {
             UNROLL for (int j = 0; j < J; j++) v_store(y + j * y_q, acc[j]);
@@ -203,23 +211,24 @@ FN_INLINE void strip_(const strip *c, const int J, const int S, const int STEP) 
         }
     }
 }
-#define STRIP(J, S, STEP) static void strip##J##_##S##_##STEP(const strip *c) { strip_(c, J, S, STEP); }
+#define STRIP(J, S, STEP) static void strip##J##_##S##_##STEP(const strip *c) { strip_(c, J, S, STEP, 0); } \
+    static void groups##J##_##S##_##STEP(const strip *c) { strip_(c, J, S, STEP, 1); }
 #define STRIPS(J) STRIP(J, 0, 1) STRIP(J, 1, 1) STRIP(J, 2, 1) STRIP(J, 3, 1) STRIP(J, 4, 1) STRIP(J, 5, 1) STRIP(J, 7, 1) \
     STRIP(J, 3, 2) STRIP(J, 5, 2) STRIP(J, 7, 2)
-#define THOSE(J) {{strip##J##_0_1, strip##J##_1_1, strip##J##_2_1, strip##J##_3_1, strip##J##_4_1, strip##J##_5_1, strip##J##_0_1, \
-    strip##J##_7_1}, {strip##J##_0_1, strip##J##_0_1, strip##J##_0_1, strip##J##_3_2, strip##J##_0_1, strip##J##_5_2, strip##J##_0_1, \
-    strip##J##_7_2}}
+#define OF(f, J) {{f##J##_0_1, f##J##_1_1, f##J##_2_1, f##J##_3_1, f##J##_4_1, f##J##_5_1, f##J##_0_1, f##J##_7_1}, \
+    {f##J##_0_1, f##J##_0_1, f##J##_0_1, f##J##_3_2, f##J##_0_1, f##J##_5_2, f##J##_0_1, f##J##_7_2}}
+#define THOSE(J) {OF(strip, J), OF(groups, J)}
 typedef void (*strip_fn)(const strip *c);
 #if FN_ROWS1 == 14               /* registers for a pixel's sum, a filter's row and a pixel of x */
 #define WIDTHS(f) f(4) f(7) f(8) f(14)
 static const int64_t widths[] = {4, 7, 8, 14};
 WIDTHS(STRIPS)
-static const strip_fn strips[][2][8] = {THOSE(4), THOSE(7), THOSE(8), THOSE(14)};
+static const strip_fn strips[][2][2][8] = {THOSE(4), THOSE(7), THOSE(8), THOSE(14)};
 #else
 #define WIDTHS(f) f(4) f(7) f(8)
 static const int64_t widths[] = {4, 7, 8};
 WIDTHS(STRIPS)
-static const strip_fn strips[][2][8] = {THOSE(4), THOSE(7), THOSE(8)};
+static const strip_fn strips[][2][2][8] = {THOSE(4), THOSE(7), THOSE(8)};
 #endif
 static int64_t strip_width(int64_t outs) {
     int64_t best = widths[0];
@@ -227,22 +236,22 @@ static int64_t strip_width(int64_t outs) {
         if (over(outs, widths[i]) * (widths[i] + 1) <= over(outs, best) * (best + 1)) best = widths[i];
     return best;
 }
-static strip_fn strip_of(int64_t taps, int64_t dil, int64_t step, int64_t wide) {
+static strip_fn strip_of(int64_t taps, int64_t dil, int64_t step, int64_t wide, int groups) {
     int64_t i = 0;
     while (widths[i] != wide) i++;
-    return strips[i][step == 2][taps < 8 && dil == 1 && step <= 2 ? taps : 0];
+    return strips[i][groups][step == 2][taps < 8 && dil == 1 && step <= 2 ? taps : 0];
 }
 
 /* ---- lanes ----------------------------------------------------------------------------------------------------------- */
 
 /* FN_VL channels side by side: rows of x, in a ring as long as a filter is high, as [pixel][lane] with zeros left and right.
- * Groups of I channels have I copies of a row; copy i shows each lane channel i of its group. */
+ * A row of groups of I channels has as many vectors for each pixel as a vector of outputs has inputs. */
 typedef struct {
     const fn_conv_args *a;
     const fn_t *x, *w, *bias;
     fn_t *y;
     int64_t x_n, x_c, x_h, x_w;
-    int64_t N, K, I, R, S, H, W, P, Q, relu, backward;
+    int64_t N, K, I, R, S, H, W, P, Q, relu, backward, vectors;
     int64_t down, across;                    /* ways of rows and of columns: strides of dx */
     int64_t step, low_h, high_h, ring, low_w;            /* row p of y reads rows p/down*step + [low_h, high_h] of x */
     int64_t wide, cols, outs, pitch;         /* pixels of a strip; those of a window, of a row, each way; pixels of a ring's row */
@@ -269,23 +278,23 @@ static lanes lanes_of(const fn_conv_args *a, int64_t backward) {
                        : (lanes){.x = a->x, .bias = a->b, .y = a->y, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h, .x_w = a->x_w,
                                  .K = a->K, .H = a->H, .W = a->W, .P = a->P, .Q = a->Q, .relu = a->act == FN_ACT_RELU, .down = 1,
                                  .across = 1, .step = a->stride_h};
-    c.a = a, c.w = a->w, c.N = a->N, c.I = a->C / a->G, c.R = a->R, c.S = a->S, c.backward = backward;
+    c.a = a, c.w = a->w, c.N = a->N, c.I = a->C / a->G, c.R = a->R, c.S = a->S, c.backward = backward, c.vectors = wide_of(c.I);
     int64_t high;
     const int64_t step = backward ? 1 : a->stride_w;
     span_of(a, backward, 1, c.down, &c.low_h, &c.high_h), span_of(a, backward, 0, c.across, &c.low_w, &high);
     const int64_t chunks = over(c.K, FN_VL), image = most(c.H * c.W, c.P * c.Q) * c.K * SIZE;
     const int64_t together = !a->planes && few_taps(a) && image > RINGS, span = least(c.high_h - c.low_h + 1, c.H);
-    c.lines = lines_of(a, c.I, c.x_h, c.W, c.H), c.ring = least(span + c.lines - 1, c.H);
+    c.lines = lines_of(a, c.vectors, c.x_h, c.W, c.H), c.ring = least(span + c.lines - 1, c.H);
     c.outs = over(c.Q, c.across), c.wide = strip_width(c.outs);
-    const int64_t strips = over(c.outs, c.wide), bytes = c.ring * c.I * FN_VBYTES;
+    const int64_t strips = over(c.outs, c.wide), bytes = c.ring * c.vectors * FN_VBYTES;
     const int64_t fit = most((LANES / bytes - (high - c.low_w)) / (c.wide * step), 1);
     c.cols = over(strips, over(strips, fit)) * c.wide;
     c.pitch = (c.cols - 1) * step + high - c.low_w + 1;
     c.group = together ? least(chunks, most(RINGS / (span * c.pitch * FN_VBYTES), 1)) : 1;
     const int64_t depth = least(over(4 * FN_VL, c.Q), c.P), deep = least(c.ring + over(depth - 1, c.down) * c.step, c.H);
     c.depth = 1;
-    if (c.I == 1 && !together && c.cols >= c.outs && deep * c.pitch * FN_VBYTES <= LANES) c.depth = depth, c.ring = deep;
-    if (c.H * c.pitch * c.I * c.group * FN_VBYTES <= (together ? RINGS : LANES)) c.ring = most(c.ring, c.H);
+    if (c.vectors == 1 && !together && c.cols >= c.outs && deep * c.pitch * FN_VBYTES <= LANES) c.depth = depth, c.ring = deep;
+    if (c.H * c.pitch * c.vectors * c.group * FN_VBYTES <= (together ? RINGS : LANES)) c.ring = most(c.ring, c.H);
     c.blocks = a->planes || together ? 1 : over(c.P, most(IMAGE / (c.W * c.K * SIZE * c.step), 2 * span) * c.down);
     const int64_t visits = c.N * over(chunks, c.group);
     if (visits * c.blocks < FEED) c.blocks = most(least(over(FEED, visits), c.P / 4), c.blocks);
@@ -293,7 +302,7 @@ static lanes lanes_of(const fn_conv_args *a, int64_t backward) {
     c.packed = up(chunks * c.I * c.R * c.S * FN_VL, 64);
     c.axes = up(c.across * (int64_t)(sizeof(axis) + sizeof(strip_fn)) / SIZE, 64);
     c.rows = up((c.P * c.R * (int64_t)sizeof(beneath) + (c.P + 1) * 8) / SIZE, 64);
-    c.block = up(c.group * c.ring * c.I * c.pitch * FN_VL, 64);
+    c.block = up(c.group * c.ring * c.vectors * c.pitch * FN_VL, 64);
     c.together = up(c.lines > 1 ? c.lines * c.W * FN_VL : 0, 64);
     c.room = c.axes + c.rows + c.block + c.together + up(a->planes ? c.depth * c.cols * c.across * FN_VL : 0, 64);
     return c;
@@ -328,7 +337,7 @@ static void list_rows(const lanes *c, beneath *rows, int64_t *begin, const fn_t 
         taps_at(&h, p / c->down, &r0, &r1);
         begin[p] = n;
         for (int64_t r = r0; r < r1; r++)
-            rows[n++] = (beneath){block + slot(p / c->down * h.step + h.first + r * h.dil, c->ring) * c->I * c->pitch * FN_VL,
+            rows[n++] = (beneath){block + slot(p / c->down * h.step + h.first + r * h.dil, c->ring) * c->vectors * c->pitch * FN_VL,
                                   packed + (h.w0 + r * h.w_step) * c->S * FN_VL};
     }
     begin[c->P] = n;
@@ -343,14 +352,16 @@ static void lane_rows(const lanes *c, const fn_t *packed, fn_t *room, fn_team t)
     const int64_t K = c->K, P = c->P, Q = c->Q, I = c->I, taps = c->R * c->S, planes_ = c->a->planes;
     for (int64_t q = 0; q < c->across; q++) {
         columns[q] = way_of(c->a, (int)c->backward, 0, q);
-        strips_[q] = strip_of(columns[q].taps, columns[q].dil, columns[q].step, c->wide);
+        strips_[q] = strip_of(columns[q].taps, columns[q].dil, columns[q].step, c->wide, c->I > 1);
     }
     list_rows(c, rows, begin, block, packed);
-    const int64_t groups = over(over(K, FN_VL), c->group), each = c->ring * I * c->pitch;
-    window in = {.x_h = c->x_h, .x_w = c->x_w, .x_c = c->x_c, .W = c->W, .pitch = c->pitch, .ring = c->ring, .I = I,
+    const int64_t groups = over(over(K, FN_VL), c->group), each = c->ring * c->vectors * c->pitch;
+    window in = {.x_h = c->x_h, .x_w = c->x_w, .x_c = c->x_c, .W = c->W, .pitch = c->pitch, .ring = c->ring, .I = I, .wide = c->vectors,
                  .together = c->lines > 1 ? together : 0};
     const int64_t y_w = planes_ ? FN_VL : K;
-    strip b = {.rows = rows, .I = I, .x_i = c->pitch * FN_VL, .w_i = taps * FN_VL, .relu = c->relu, .y_p = Q * y_w,
+    mask from[8];
+    lanes_from(from, I);
+    strip b = {.rows = rows, .from = from, .I = I, .x_i = c->pitch * FN_VL, .w_i = taps * FN_VL, .relu = c->relu, .y_p = Q * y_w,
                .y_q = c->across * y_w};
     fn_deal deal = fn_dealt(c->N * c->blocks * groups, t);
     for (int64_t u; (u = fn_take(&deal)) >= 0;) {

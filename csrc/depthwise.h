@@ -145,37 +145,31 @@ FN_SHARED void turn(fn_t *y, const fn_t *x, int64_t x_c, int64_t n, int64_t m, i
 /* A window of images on its way to a ring of rows: pixels [from, from + pitch) of rows of W, zeros outside of them. */
 typedef struct {
     int64_t x_h, x_w, x_c, W, from, pitch, ring;
-    int64_t I;                   /* copies of a row, which show each lane a channel of its group */
+    int64_t I, wide;             /* channels of a group; vectors that hold all of the groups of FN_VL outputs */
     fn_t *together;              /* room for rows of planes that are turned together, or null */
 } window;
 
+/* How many vectors of inputs the groups of FN_VL outputs have, and lane from[i][l] of the (i / FN_VL)-th is input i of l's group. */
+FN_INLINE int64_t wide_of(int64_t I) { return most(I / FN_VL, 1); }
+FN_INLINE void lanes_from(mask *from, int64_t I) {
+    for (int64_t i = 0; i < I; i++)
+        for (int64_t l = 0; l < FN_VL; l++) from[i][l] = (fn_i)(I < FN_VL ? l / I * I + i : i % FN_VL);
+}
+
 /* Row x, channels [k, k + m). */
 FN_SHARED void lane_row(const window *c, fn_t *y, const fn_t *x, int64_t k, int64_t m, int64_t ahead) {
-    const int64_t pitch = c->pitch, x_w = c->x_w, x_c = c->x_c, from = c->from, I = c->I;
+    const int64_t pitch = c->pitch, x_w = c->x_w, x_c = c->x_c, from = c->from;
     const int64_t lo = least(most(-from, 0), pitch), hi = most(least(pitch, c->W - from), lo);
-    const fn_t *const x_k = x + (from + lo) * x_w + k * x_c;
-    fn_t *const y_lo = y + lo * FN_VL;
     vec zero = v_zero();
     HOLD(zero);                              /* a call of memset would take longer */
-    for (int64_t i = 0; i < I; i++) {
-        for (int64_t j = 0; j < lo; j++) v_store(y + (i * pitch + j) * FN_VL, zero);
-        for (int64_t j = hi; j < pitch; j++) v_store(y + (i * pitch + j) * FN_VL, zero);
-    }
-    if (I > FN_VL) {                         /* all lanes in one group */
-        for (int64_t i = 0; i < I; i++)
-            for (int64_t j = 0; j < hi - lo; j++)
-                v_store(y_lo + (i * pitch + j) * FN_VL, v_set1(x[(from + lo + j) * x_w + (k / I * I + i) * x_c]));
-        return;
-    }
-    if (x_c == 1) for (int64_t j = 0; j < hi - lo; j++) v_store(y_lo + j * FN_VL, v_get(x_k + j * x_w, m));
-    else turn(y_lo, x_k, x_c, hi - lo, m, ahead);
-    if (I == 1) return;
-    mask from_lane[8];
-    for (int64_t i = 0; i < I; i++)
-        for (int l = 0; l < FN_VL; l++) from_lane[i][l] = (fn_i)(l / I * I + i);
-    for (int64_t j = 0; j < hi - lo; j++) {
-        const vec v = v_load(y_lo + j * FN_VL);
-        for (int64_t i = 0; i < I; i++) v_store(y_lo + (i * pitch + j) * FN_VL, __builtin_shuffle(v, from_lane[i]));
+    if (c->wide > 1) k = k / c->I * c->I, m = FN_VL;
+    for (int64_t i = 0; i < c->wide; i++, y += pitch * FN_VL, k += FN_VL) {
+        const fn_t *const x_k = x + (from + lo) * x_w + k * x_c;
+        fn_t *const y_lo = y + lo * FN_VL;
+        for (int64_t j = 0; j < lo; j++) v_store(y + j * FN_VL, zero);
+        for (int64_t j = hi; j < pitch; j++) v_store(y + j * FN_VL, zero);
+        if (x_c == 1) for (int64_t j = 0; j < hi - lo; j++) v_store(y_lo + j * FN_VL, v_get(x_k + j * x_w, m));
+        else turn(y_lo, x_k, x_c, hi - lo, m, ahead);
     }
 }
 
@@ -187,8 +181,8 @@ FN_SHARED void lane_lines(const window *c, fn_t *y, const fn_t *x, int64_t h0, i
     if (c->together) {
         turn(c->together, x + h0 * c->x_h + k * c->x_c, c->x_c, (h1 - h0) * W, m, ahead);
         x_h = c->together, h_by = W * FN_VL, w_by = FN_VL, ahead = 0;
-    } else if (c->I > 1 || m < FN_VL || c->x_c > 1) {
-        for (int64_t h = h0; h < h1; h++) lane_row(c, y + slot(h, c->ring) * c->I * pitch * FN_VL, x + h * c->x_h, k, m, ahead);
+    } else if (c->wide > 1 || m < FN_VL || c->x_c > 1) {
+        for (int64_t h = h0; h < h1; h++) lane_row(c, y + slot(h, c->ring) * c->wide * pitch * FN_VL, x + h * c->x_h, k, m, ahead);
         return;
     }
     vec zero = v_zero();
@@ -205,7 +199,7 @@ FN_SHARED void lane_lines(const window *c, fn_t *y, const fn_t *x, int64_t h0, i
     }
 }
 /* How many rows to turn together: if they lie one after the other. */
-FN_INLINE int64_t lines_of(const fn_conv_args *a, int64_t I, int64_t x_h, int64_t W, int64_t H) {
-    return a->planes && I == 1 && x_h == W && W < 2 * FN_VL ? least(over(4 * FN_VL, most(W, 1)), H) : 1;
+FN_INLINE int64_t lines_of(const fn_conv_args *a, int64_t wide, int64_t x_h, int64_t W, int64_t H) {
+    return a->planes && wide == 1 && x_h == W && W < 2 * FN_VL ? least(over(4 * FN_VL, most(W, 1)), H) : 1;
 }
 #endif

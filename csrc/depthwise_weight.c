@@ -175,7 +175,7 @@ static void plane_sums(const fn_conv_args *a, const grad *d, fn_team t) {
  * adds what rows of an image give to the sums of all channels, [chunk of channels][input of a group][r][s][lane] and one more for
  * the bias. */
 typedef struct {
-    int64_t I, chunks, taps, each, all;      /* sums of a chunk; elements of them, and of all chunks */
+    int64_t I, wide, chunks, taps, each, all;            /* vectors of inputs of FN_VL outputs; sums of a chunk; elements of them, and of all chunks */
     int64_t ring, cols, pitch;               /* rows of the ring; pixels of a window, of a ring's row */
     int64_t lines, fetched;                  /* rows of dy together; of x that are turned together */
     int64_t height, blocks, visits, parts;
@@ -184,7 +184,7 @@ typedef struct {
 
 static side side_of(const fn_conv_args *a) {
     const int64_t far = (a->S - 1) * a->dil_w;
-    side d = {.I = a->C / a->G, .chunks = over(a->K, FN_VL), .ring = least((a->R - 1) * a->dil_h + 1, a->H)};
+    side d = {.I = a->C / a->G, .wide = wide_of(a->C / a->G), .chunks = over(a->K, FN_VL), .ring = least((a->R - 1) * a->dil_h + 1, a->H)};
     d.taps = d.I * a->R * a->S, d.each = (d.taps + 1) * FN_VL, d.all = up(d.chunks * d.each, 64);
     const int64_t row = a->W * a->C * SIZE * a->stride_h, fit = most((LANES / (d.ring * FN_VBYTES) - far) / a->stride_w / TOGETHER, 1) * TOGETHER;
     d.cols = least(up(over(a->Q, most(over(a->Q, fit), 1)), TOGETHER), most(a->Q, 1));
@@ -193,10 +193,10 @@ static side side_of(const fn_conv_args *a) {
     if (a->N * d.blocks < FEED) d.blocks = most(least(over(FEED, most(a->N, 1)), a->P / 4), d.blocks);
     d.height = most(over(a->P, most(d.blocks, 1)), 1), d.blocks = over(a->P, d.height);
     d.visits = a->N * d.blocks, d.parts = most(least(d.visits, FEED), 1);
-    d.lines = least(over(64, d.cols), d.height), d.fetched = lines_of(a, d.I, a->x_h, a->W, a->H);
+    d.lines = least(over(64, d.cols), d.height), d.fetched = lines_of(a, d.wide, a->x_h, a->W, a->H);
     d.ring += (d.lines - 1) * a->stride_h + d.fetched - 1;
     if (a->H * d.pitch * FN_VBYTES <= LANES) d.ring = most(d.ring, a->H);
-    d.rows = up(d.lines * a->R * 8 / SIZE, 64), d.block = up((d.ring + 1) * d.I * d.pitch * FN_VL, 64);
+    d.rows = up(d.lines * a->R * 8 / SIZE, 64), d.block = up((d.ring + 1) * d.wide * d.pitch * FN_VL, 64);
     d.dy = up(d.lines * d.cols * FN_VL, 64);
     d.room = d.rows + d.block + d.dy + up(d.fetched > 1 ? d.fetched * a->W * FN_VL : 0, 64);
     return d;
@@ -207,12 +207,15 @@ typedef struct {
     fn_t *sums;                  /* of the first tap; sum_r from row to row of the filter */
     const fn_t *const *x, *dy;   /* row r of x for a row of dy, x_p to the next one's */
     int64_t lines, x_p, at, sum_r, step, dil, Q;
+    mask from;                   /* which lanes of x those of dy meet, in groups */
 } crossing;
 
 /* R rows of the filter and S taps of each; STEP between pixels and 1 between taps, if that is not 0: pixels go together. */
-FN_INLINE void cross(const crossing *c, const int R, const int S, const int STEP) {
+FN_INLINE void cross(const crossing *c, const int R, const int S, const int STEP, const int GROUPS) {
     const int64_t step = STEP ? STEP * FN_VL : c->step, dil = STEP ? FN_VL : c->dil;
     const fn_t *dy = c->dy, *const *rows = c->x;
+    mask from = c->from;
+    if (GROUPS) HOLD(from);
     vec acc[SUMS];
     UNROLL for (int i = 0; i < R * S; i++) acc[i] = v_zero();
     for (int64_t p = 0; p < c->lines; p++, rows += c->x_p) {
@@ -228,7 +231,8 @@ FN_INLINE void cross(const crossing *c, const int R, const int S, const int STEP
                 }
                 UNROLL for (int r = 0; r < R; r++) {
                     UNROLL for (int i = 0; i < (TOGETHER - 1) * STEP + S; i++) {
-                        const vec x_i = v_load(x[r] + i * FN_VL);
+                        vec x_i = v_load(x[r] + i * FN_VL);
+                        if (GROUPS) x_i = v_lanes(x_i, from);
                         UNROLL for (int j = 0; j < TOGETHER; j++)
                             if (i >= j * STEP && i - j * STEP < S)
                                 acc[r * S + i - j * STEP] = v_fma(g[j], x_i, acc[r * S + i - j * STEP]);
@@ -239,7 +243,10 @@ FN_INLINE void cross(const crossing *c, const int R, const int S, const int STEP
         for (; q < c->Q; q++, dy += FN_VL) {
             const vec g = v_load(dy);
             UNROLL for (int r = 0; r < R; r++) {
-                UNROLL for (int s = 0; s < S; s++) acc[r * S + s] = v_fma(g, v_load(x[r] + s * dil), acc[r * S + s]);
+                UNROLL for (int s = 0; s < S; s++) {
+                    const vec x_s = v_load(x[r] + s * dil);
+                    acc[r * S + s] = v_fma(g, GROUPS ? v_lanes(x_s, from) : x_s, acc[r * S + s]);
+                }
                 x[r] += step;
             }
         }
@@ -249,14 +256,16 @@ FN_INLINE void cross(const crossing *c, const int R, const int S, const int STEP
         v_store(sum, v_load(sum) + acc[i]);
     }
 }
-#define CROSS(R, S, STEP) static void cross##R##x##S##_##STEP(const crossing *c) { cross(c, R, S, STEP); }
+#define CROSS(R, S, STEP) static void cross##R##x##S##_##STEP(const crossing *c) { cross(c, R, S, STEP, 0); } \
+    static void group##R##x##S##_##STEP(const crossing *c) { cross(c, R, S, STEP, 1); }
 CROSS(1, 1, 0) CROSS(1, 2, 0) CROSS(1, 3, 0) CROSS(1, 4, 0) CROSS(1, 5, 0) CROSS(1, 6, 0) CROSS(1, 7, 0) CROSS(1, 8, 0)
 CROSS(1, 3, 1) CROSS(2, 3, 1) CROSS(3, 3, 1) CROSS(1, 3, 2) CROSS(2, 3, 2) CROSS(3, 3, 2)
 CROSS(1, 5, 1) CROSS(2, 5, 1) CROSS(1, 5, 2) CROSS(2, 5, 2) CROSS(1, 7, 1) CROSS(2, 7, 1) CROSS(1, 7, 2) CROSS(2, 7, 2)
 typedef void (*cross_fn)(const crossing *c);
-static const cross_fn cross_taps[TAPS] = {cross1x1_0, cross1x2_0, cross1x3_0, cross1x4_0, cross1x5_0, cross1x6_0, cross1x7_0, cross1x8_0};
-static const cross_fn cross_rows[2][3][3] = {{{cross1x3_1, cross2x3_1, cross3x3_1}, {cross1x5_1, cross2x5_1}, {cross1x7_1, cross2x7_1}},
-                                             {{cross1x3_2, cross2x3_2, cross3x3_2}, {cross1x5_2, cross2x5_2}, {cross1x7_2, cross2x7_2}}};
+#define IN_TAPS(f) {f##1x1_0, f##1x2_0, f##1x3_0, f##1x4_0, f##1x5_0, f##1x6_0, f##1x7_0, f##1x8_0}
+#define IN_ROWS(f, STEP) {{f##1x3_##STEP, f##2x3_##STEP, f##3x3_##STEP}, {f##1x5_##STEP, f##2x5_##STEP}, {f##1x7_##STEP, f##2x7_##STEP}}
+static const cross_fn cross_taps[2][TAPS] = {IN_TAPS(cross), IN_TAPS(group)};
+static const cross_fn cross_rows[2][2][3][3] = {{IN_ROWS(cross, 1), IN_ROWS(cross, 2)}, {IN_ROWS(group, 1), IN_ROWS(group, 2)}};
 
 FN_INLINE int outside(const fn_t *const *rows, int64_t n, const fn_t *none) {
     while (n > 0 && rows[n - 1] == none) n--;
@@ -277,10 +286,12 @@ static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p
     const int special = (S == 3 || S == 5 || S == 7) && a->dil_w == 1 && a->stride_w <= 2;
     const int64_t together = !special ? 1 : S == 3 ? 3 : FN_ROWS1 == 14 ? 2 : 1;
     const fn_t **const rows = (const fn_t **)room;
-    fn_t *const block = room + d->rows, *const dy = block + d->block, *const none = block + d->ring * I * pitch;
-    window of_x = {.x_h = a->x_h, .x_w = a->x_w, .x_c = a->x_c, .W = a->W, .pitch = d->pitch, .ring = d->ring, .I = I,
+    fn_t *const block = room + d->rows, *const dy = block + d->block, *const none = block + d->ring * d->wide * pitch;
+    window of_x = {.x_h = a->x_h, .x_w = a->x_w, .x_c = a->x_c, .W = a->W, .pitch = d->pitch, .ring = d->ring, .I = I, .wide = d->wide,
                    .together = d->fetched > 1 ? dy + d->dy : 0};
-    window of_dy = {.x_h = a->dy_h, .x_w = a->dy_w, .x_c = a->dy_c, .W = a->Q, .ring = d->lines, .I = 1};
+    window of_dy = {.x_h = a->dy_h, .x_w = a->dy_w, .x_c = a->dy_c, .W = a->Q, .ring = d->lines, .I = 1, .wide = 1};
+    mask from[8];
+    lanes_from(from, I);
     crossing c = {.x_p = R, .sum_r = S * FN_VL, .step = a->stride_w * FN_VL, .dil = a->dil_w * FN_VL};
     for (int64_t q0 = 0; q0 < a->Q; q0 += d->cols) {
         int64_t next = 0;
@@ -302,9 +313,10 @@ static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p
             for (int64_t l = 0; l < lines; l++)
                 for (int64_t r = 0; r < R; r++) {
                     const int64_t h = at + l * a->stride_h + r * a->dil_h;
-                    rows[l * R + r] = h >= 0 && h < a->H ? block + slot(h, d->ring) * I * pitch : none;
+                    rows[l * R + r] = h >= 0 && h < a->H ? block + slot(h, d->ring) * d->wide * pitch : none;
                 }
-            for (int64_t i = 0; i < I && a->dw; i++)
+            for (int64_t i = 0; i < I && a->dw; i++) {
+                c.from = from[i];
                 for (int64_t r = 0, high; r < R; r += high) {
                     int64_t first = 0, last = lines;
                     high = least(together, R - r);
@@ -313,23 +325,24 @@ static void add_lanes(const fn_conv_args *a, const side *d, int64_t n, int64_t p
                     if (first == last) continue;
                     c.x = rows + first * R + r, c.dy = dy + first * c.Q * FN_VL, c.lines = last - first;
                     if (special) {
-                        c.sums = sums + (i * R + r) * S * FN_VL, c.at = i * pitch;
-                        cross_rows[a->stride_w - 1][S / 2 - 1][high - 1](&c);
+                        c.sums = sums + (i * R + r) * S * FN_VL, c.at = i / FN_VL * pitch;
+                        cross_rows[I > 1][a->stride_w - 1][S / 2 - 1][high - 1](&c);
                         continue;
                     }
                     for (int64_t s = 0, wide; s < S; s += wide) {
                         wide = over(S - s, over(S - s, TAPS));
-                        c.sums = sums + ((i * R + r) * S + s) * FN_VL, c.at = i * pitch + s * c.dil;
-                        cross_taps[wide - 1](&c);
+                        c.sums = sums + ((i * R + r) * S + s) * FN_VL, c.at = i / FN_VL * pitch + s * c.dil;
+                        cross_taps[I > 1][wide - 1](&c);
                     }
                 }
+            }
         }
     }
 }
 
 static void lane_sums(const fn_conv_args *a, const side *d, fn_team t) {
     fn_t *const shared = a->work, *const room = shared + d->parts * d->all + t.rank * d->room, *const dw = a->dw, *const db = a->db;
-    clear(room + d->rows + d->ring * d->I * d->pitch * FN_VL, d->I * d->pitch * FN_VL);
+    clear(room + d->rows + d->ring * d->wide * d->pitch * FN_VL, d->wide * d->pitch * FN_VL);
     fn_deal deal = fn_dealt(d->parts, t);
     for (int64_t part; (part = fn_take(&deal)) >= 0;) {
         fn_t *const sums = shared + part * d->all;

@@ -116,6 +116,12 @@ FN_INLINE vec v_lanes(vec a, mask i) {
     return FN_DT == 0 ? (vec)_mm512_permutexvar_ps((__m512i)i, (__m512)a) : (vec)_mm512_permutexvar_pd((__m512i)i, (__m512d)a);
 #elif defined(__AVX2__) && FN_DT == 0
     return (vec)_mm256_permutevar8x32_ps((__m256)a, (__m256i)i);
+#elif defined(__AVX2__)
+    return (vec)_mm256_permutevar8x32_ps((__m256)a, (__m256i)(i * m_set1(0x200000002) + m_set1(0x100000000)));
+#elif defined(__aarch64__) && FN_DT == 0
+    return (vec)vqtbl1q_u8((uint8x16_t)a, (uint8x16_t)(i * m_set1(0x04040404) + m_set1(0x03020100)));
+#elif defined(__aarch64__)
+    return (vec)vqtbl1q_u8((uint8x16_t)a, (uint8x16_t)(i * m_set1(0x0808080808080808) + m_set1(0x0706050403020100)));
 #else
     vec v = a;
     for (int l = 0; l < FN_VL; l++) v[l] = a[i[l]];
