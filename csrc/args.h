@@ -112,14 +112,14 @@ typedef struct {
  *   off(i) = sum over d of wrapped(idx[d][i]) * step[d]; i runs over the index space (in dims), j over the other dims.
  * gather: y[i] = x[i with coordinate `axis` replaced by idx[0][i]]; scatter, scatter_add the reverse. The other coordinates
  *   lie in the indexed array by j_at, where j_at[axis] is 0; nidx is 1, and nj, j_n, j_dense stay unused.
- * sort: y, order, x are dense (i_n[0], i_n[1]) and the rows are sorted. nonzero: x is dense over i_n; y gets the
- *   coordinates (count, ni) as int64, or if it is null, order the count alone.
+ * sort: x is dense (i_n[0], i_n[1]), y and order are (i_n[0], i_n[2]) and get the first of each sorted row. nonzero: x is dense over i_n;
+ *   order gets the count if y is null, else y the coordinates (count, ni) as int64.
  * Those of take, put and put_add may be negative, counted from extent[d]. Callers have checked them; one that is out of range
  * all the same (a replayed program's) reads as zero and writes nothing. */
 typedef struct {
     void *work;
     void *y;
-    int64_t *order;              /* sort: where each value came from in its row; nonzero: (1) the count. Otherwise null */
+    int64_t *order;              /* sort: where each value came from in its row; nonzero: (1) the count */
     const void *x;
     const int64_t *idx[FN_DIMS];
     int64_t nidx;

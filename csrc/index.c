@@ -9,8 +9,6 @@
 #ifndef FN_INLINE
 #define FN_INLINE static inline __attribute__((always_inline, unused))
 #endif
-#define MIN2(a, b) ((a) < (b) ? (a) : (b))
-#define MAX2(a, b) ((a) > (b) ? (a) : (b))
 #define BAD INT64_MIN            /* the place of an index out of range */
 
 enum { READ, WRITE, ADD };
@@ -72,7 +70,7 @@ static void row(const int op, const fn_index_args *a, fn_t *y, const fn_t *x, in
     }
     for (int64_t f = f0, n; f < f1; f += n) {
         const int64_t r = f / L, j = f % L;
-        n = MIN2(L - j, f1 - f);
+        n = least(L - j, f1 - f);
         move(op, y + fn_at(r, last, a->j_n, ys) + j * yl, yl, x + fn_at(r, last, a->j_n, xs) + j * xl, xl, n);
     }
 }
@@ -90,13 +88,13 @@ FN_KERNEL(take) {
     if (lo >= hi) return;
     const int64_t end = (hi + R - 1) / R;
     for (int64_t i = lo / R, n; i < end; i += n) {
-        n = MIN2(PLACES, end - i);
+        n = least(PLACES, end - i);
         const int64_t more = ahead ? n - 1 : 0;
         places(from, a, i, n);
         fn_offsets(to, i, n, a->ni, a->i_n, a->i_dense);
         for (int64_t k = 0; k < n; k++) {
-            const int64_t f0 = MAX2(lo - (i + k) * R, 0), f1 = MIN2(hi - (i + k) * R, R);
-            if (k < more && from[k + 1] != BAD) fetch_lines(x + from[k + 1], MIN2(ahead, R) * SIZE, 0);
+            const int64_t f0 = most(lo - (i + k) * R, 0), f1 = least(hi - (i + k) * R, R);
+            if (k < more && from[k + 1] != BAD) fetch_lines(x + from[k + 1], least(ahead, R) * SIZE, 0);
             if (from[k] != BAD) row(READ, a, y + to[k], x + from[k], J, L, f0, f1);
             else
                 for (int64_t f = f0; f < f1; f++) y[to[k] + fn_at(f, a->nj, a->j_n, a->j_dense)] = zero;
@@ -117,7 +115,7 @@ static __attribute__((noinline, noclone)) void put(const int op, const void *arg
     else fn_share(span, 1, t, &y0, &y1);
     if (f0 >= f1 || y0 >= y1) return;
     for (int64_t i = 0, n; i < I; i += n) {
-        n = MIN2(PLACES, I - i);
+        n = least(PLACES, I - i);
         places(to, a, i, n);
         fn_offsets(from, i, n, a->ni, a->i_n, a->i_dense);
         for (int64_t k = 0; k < n; k++) {
@@ -159,7 +157,7 @@ static __attribute__((noinline, noclone)) void along(const int op, const void *a
     else if (op == READ) fn_share(K, 16, t, &k0, &k1);
     else fn_share(extent, 1, t, &y0, &y1);
     for (int64_t p = p0, c; p < p1; p += c) {
-        c = MIN2(many, p1 - p);
+        c = least(many, p1 - p);
         fn_offsets(i_p, p, c, nd, n, s_idx);
         fn_offsets(d_p, p, c, nd, n, s_dense);
         fn_offsets(at_p, p, c, nd, n, s_at);
@@ -183,7 +181,7 @@ FN_KERNEL(scatter) { along(WRITE, args, t); }
 #if !FN_BOOLEAN
 FN_KERNEL(scatter_add) { along(ADD, args, t); }
 
-/* ---- sort: each row stable by radix, the byte of least weight first ---------------------------------------------- */
+/* ---- sort, and the first of a row: stable, by radix, the byte of least weight first ------------------------------ */
 
 #if FN_DT == 1 || FN_DT == 2
 typedef uint64_t rank_t;         /* ascends as the values do; NaN is the greatest, and -0 equals 0 */
@@ -192,7 +190,7 @@ typedef uint64_t rank_t;         /* ascends as the values do; NaN is the greates
 typedef uint32_t rank_t;
 #define TOP ((rank_t)1 << 31)
 #endif
-enum { BYTES = FN_DT == 4 ? 1 : sizeof(rank_t), INSERT = 32 };
+enum { BYTES = FN_DT == 4 ? 1 : sizeof(rank_t), INSERT = 64, LOOK = 16 };
 
 FN_INLINE rank_t rank_of(fn_t x) {
 #if FN_REAL
@@ -207,58 +205,77 @@ FN_INLINE rank_t rank_of(fn_t x) {
 #endif
 }
 
-/* order: the n ranks r ascending; both have n elements of space behind them. Returns where the result stands. */
-static const int64_t *sorted(rank_t *r, int64_t *order, int64_t n) {
+/* The n ranks r ascending, and `order` with them; both have n elements of space behind them. Returns where the result stands: 0 or n. */
+static int64_t sorted(rank_t *r, int64_t *order, int64_t n) {
     if (n <= INSERT) {
         for (int64_t i = 1; i < n; i++) {
             const rank_t v = r[i];
+            const int64_t o = order[i];
             int64_t j = i;
             for (; j > 0 && r[j - 1] > v; j--) r[j] = r[j - 1], order[j] = order[j - 1];
-            r[j] = v, order[j] = i;
+            r[j] = v, order[j] = o;
         }
-        return order;
+        return 0;
     }
     int64_t begin[BYTES][256] = {{0}};
     for (int64_t i = 0; i < n; i++)
         for (int b = 0; b < BYTES; b++) begin[b][r[i] >> 8 * b & 255]++;
-    rank_t *r_to = r + n;
-    int64_t *to = order + n;
+    int64_t from = 0;
     for (int b = 0; b < BYTES; b++) {
         int64_t *at = begin[b], sum = 0;
-        if (at[r[0] >> 8 * b & 255] == n) continue;
+        if (at[r[from] >> 8 * b & 255] == n) continue;
         for (int v = 0; v < 256; v++) sum += at[v], at[v] = sum - at[v];
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t k = at[r[i] >> 8 * b & 255]++;
-            r_to[k] = r[i], to[k] = order[i];
+        for (int64_t i = from; i < from + n; i++) {
+            const int64_t k = at[r[i] >> 8 * b & 255]++ + n - from;
+            r[k] = r[i], order[k] = order[i];
         }
-        rank_t *const r_was = r;
-        int64_t *const was = order;
-        r = r_to, order = to, r_to = r_was, to = was;
+        from = n - from;
     }
-    return order;
+    return from;
+}
+
+/* Candidates for the first k of a row that there is room for. */
+static int64_t room_of(const fn_index_args *a) { return least(a->i_n[1], a->i_n[2] + most(a->i_n[2], 2 * LOOK)); }
+
+/* Where the first k of the n elements of x lie, ranks being xored with `flip`. Of the candidates that there is room for the first k stay, and
+ * then only what comes before the last of them is one. */
+static const int64_t *first_of(const fn_t *x, int64_t n, int64_t k, rank_t flip, rank_t *r, int64_t *order, int64_t room) {
+    int64_t have = room, i = room;
+    for (int64_t j = 0; j < room; j++) r[j] = rank_of(x[j]) ^ flip, order[j] = j;
+    for (;;) {
+        const int64_t at = sorted(r, order, have);
+        if (i == n) return order + at;
+        for (int64_t j = 0; at && j < k; j++) r[j] = r[at + j], order[j] = order[at + j];
+        const rank_t last = r[k - 1];
+        for (have = k; i < n && have + LOOK <= room; i += LOOK) {
+            rank_t v[LOOK];
+            const int64_t c = least(n - i, LOOK);
+            int some = 0;
+            if (c == LOOK) for (int j = 0; j < LOOK; j++) v[j] = rank_of(x[i + j]) ^ flip, some |= v[j] < last;
+            else for (int64_t j = 0; j < c; j++) v[j] = rank_of(x[i + j]) ^ flip, some |= v[j] < last;
+            for (int64_t j = 0; some && j < c; j++) r[have] = v[j], order[have] = i + j, have += v[j] < last;
+        }
+        i = least(i, n);
+    }
 }
 
 FN_KERNEL(sort) {
     const fn_index_args *a = args;
-    const int64_t n = a->i_n[1];
+    const int64_t n = a->i_n[1], k = a->i_n[2], room = room_of(a);
     const rank_t flip = a->flag ? ~(rank_t)0 : 0;
-    int64_t *order = (int64_t *)a->work + 2 * n * t.rank, lo, hi;
-    rank_t *r = (rank_t *)((int64_t *)a->work + 2 * n * t.size) + 2 * n * t.rank;
+    int64_t *order = (int64_t *)a->work + 2 * room * t.rank, lo, hi;
+    rank_t *r = (rank_t *)((int64_t *)a->work + 2 * room * t.size) + 2 * room * t.rank;
     fn_share(a->i_n[0], 1, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i++) {
         const fn_t *x = (const fn_t *)a->x + i * n;
-        fn_t *y = (fn_t *)a->y + i * n;
-        for (int64_t k = 0; k < n; k++) r[k] = rank_of(x[k]) ^ flip, order[k] = k;
-        const int64_t *got = sorted(r, order, n);
-        for (int64_t k = 0; k < n; k++) y[k] = x[got[k]];
-        memcpy(a->order + i * n, got, (size_t)n * sizeof *got);
+        fn_t *y = (fn_t *)a->y + i * k;
+        const int64_t *got = first_of(x, n, k, flip, r, order, room);
+        for (int64_t j = 0; j < k; j++) y[j] = x[got[j]];
+        memcpy(a->order + i * k, got, (size_t)k * sizeof *got);
     }
 }
 
-FN_WORK(sort) {
-    const fn_index_args *a = args;
-    return 2 * a->i_n[1] * threads * (int64_t)(sizeof(int64_t) + sizeof(rank_t));
-}
+FN_WORK(sort) { return 2 * room_of(args) * threads * (int64_t)(sizeof(int64_t) + sizeof(rank_t)); }
 #endif
 
 /* ---- nonzero ----------------------------------------------------------------------------------------------------- */
@@ -270,17 +287,22 @@ FN_KERNEL(nonzero) {
     int64_t *y = a->y, count = 0, c[FN_DIMS];
     if (t.rank) return;
     if (!y) {
-        for (int64_t i = 0; i < lines * L; i++) count += x[i] != 0;
+        for (int64_t i = 0, end; i < lines * L; i = end) {
+            uint8_t some = 0;                /* in bytes, which many lanes of a vector have room for */
+            for (end = least(i + 128, lines * L); i < end; i++) some += x[i] != 0;
+            count += some;
+        }
         a->order[0] = count;
         return;
     }
+    const int64_t *const end = y + a->order[0] * ni;
     for (int64_t p = 0; p < lines; p++, x += L) {
         int64_t rest = p;
         for (int64_t d = ni - 2; d >= 0; d--) c[d] = rest % a->i_n[d], rest /= a->i_n[d];
-        for (int64_t k = 0; k < L; k++) {
-            if (x[k] == 0) continue;
-            for (int64_t d = 0; d < ni - 1; d++) *y++ = c[d];
-            if (ni) *y++ = k;
+        for (int64_t k = 0; k < L && y < end; k++) {         /* written before it is known whether they stay: no branch to guess */
+            for (int64_t d = 0; d < ni - 1; d++) y[d] = c[d];
+            y[ni - 1] = k;
+            y += ni & -(int64_t)(x[k] != 0);
         }
     }
 }

@@ -8,6 +8,7 @@
  * Few outputs with much to reduce would starve a team: their blocks are cut into parts whose number comes from the
  * shape alone, the parts go through `work`, and every output adds its parts in order. */
 #include "kernel.h"
+#include <string.h>
 
 #ifndef FN_INLINE
 #define FN_INLINE static inline __attribute__((always_inline, unused))
@@ -88,7 +89,6 @@ FN_INLINE vec v_step(const int op, vec a, vec x, vec m) {
 
 /* The reduction of x[0..n). */
 FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
-    static const fn_i lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const int pair = op <= SUMDEV2 ? SUM : op;
     const vec e = v_set1((fn_t)neutral(op)), m = v_set1(mean);
     vec a = e, b = e, c = e, d = e;
@@ -101,10 +101,8 @@ FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
     }
     for (; i + FN_VL <= n; i += FN_VL) a = v_step(op, a, v_load(x + i), m);
     if (i < n) {                                             /* lanes beyond n change nothing */
-        mask k;
-        memcpy(&k, lane, sizeof k);
         const vec last = v_load_n(x + i, (int)(n - i)), pad = op == SHIFTED || op == SUMDEV2 ? m : e;
-        a = v_step(op, a, v_select(k < m_set1((fn_i)(n - i)), last, pad), m);
+        a = v_step(op, a, v_select(m_lanes() < m_set1((fn_i)(n - i)), last, pad), m);
     }
     a = v_step(pair, v_step(pair, a, b, m), v_step(pair, c, d, m), m);
     acc_t s[FN_VL];
@@ -151,8 +149,22 @@ FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int6
     for (j = 0; j < w; j++) acc[j] = join(op, acc[j], part[j]);
 }
 #else
+/* The extreme of n >= 1 numbers in their own type, which as many lanes of a vector have room for. */
+FN_INLINE fn_t extreme(const int op, fn_t a, fn_t b) { return (op == MAX ? b > a : b < a) ? b : a; }
+
 FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
     (void)mean;
+    if (op == MAX || op == MIN) {
+        enum { MANY = 256 / sizeof(fn_t) };
+        fn_t a = x[0], each[MANY];
+        int64_t i = 0;
+        if (n >= MANY) memcpy(each, x, sizeof each);
+        for (; i + MANY <= n; i += MANY)
+            for (int j = 0; j < MANY; j++) each[j] = extreme(op, each[j], x[i + j]);
+        for (int j = 0; j < (i ? MANY : 0); j++) a = extreme(op, a, each[j]);
+        for (; i < n; i++) a = extreme(op, a, x[i]);
+        return a;
+    }
     acc_t a = neutral(op);
     for (int64_t i = 0; i < n; i++) a = join(op, a, x[i]);
     return a;
@@ -161,6 +173,17 @@ FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
 FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w,
                     const fn_t *mean) {
     (void)mean;
+    if (op == MAX || op == MIN) {
+        fn_t part[WIDE];
+        for (int64_t j = 0; j < w; j++) part[j] = x[at[0] + j];
+        for (int64_t r = 1; r < nr; r++) {
+            const fn_t *x_r = x + at[r];
+            __asm__ volatile("" : "+r"(x_r));            /* GCC would take two rows together, and then number by number */
+            for (int64_t j = 0; j < w; j++) part[j] = extreme(op, part[j], x_r[j]);
+        }
+        for (int64_t j = 0; j < w; j++) acc[j] = join(op, acc[j], part[j]);
+        return;
+    }
     for (int64_t r = 0; r < nr; r++)
         for (int64_t j = 0; j < w; j++) acc[j] = join(op, acc[j], x[at[r] + j]);
 }

@@ -63,12 +63,22 @@ cdef int index_check(TensorBase idx, TensorBase said, int64_t low, int64_t n, ki
     cdef int64_t bad
     if idx.numel_ == 0:
         return 0
-    bad = _extreme_of(FN_OP_argmax, idx)
-    if bad < n:
-        bad = _extreme_of(FN_OP_argmin, idx)
-        if bad >= low:
-            return watch(said, low, n, low, kind, rule) if fn_tls_recorder != NULL else 0
-    raise kind(rule.format(k=bad))
+    if not (is_dense(idx) and _all_within(<const int64_t *>rd(idx), idx.numel_, low, n)):
+        bad = _extreme_of(FN_OP_argmax, idx)
+        if bad < n:
+            bad = _extreme_of(FN_OP_argmin, idx)
+        if not low <= bad < n:
+            raise kind(rule.format(k=bad))
+    return watch(said, low, n, low, kind, rule) if fn_tls_recorder != NULL else 0
+
+
+cdef bint _all_within(const int64_t *p, int64_t count, int64_t low, int64_t n) noexcept:
+    """Are all from low to n - 1? One that is not makes one of the differences negative, even where they wrap."""
+    cdef uint64_t signs = 0
+    cdef int64_t i
+    for i in range(count):
+        signs |= (<uint64_t>p[i] - <uint64_t>low) | (<uint64_t>(n - 1) - <uint64_t>p[i])
+    return signs >> 63 == 0
 
 
 cdef int64_t first_outside(TensorBase t, int64_t low, int64_t n, int64_t but) except -2:
@@ -300,23 +310,28 @@ def scatter(TensorBase x, dim, TensorBase index, TensorBase src, bint accumulate
 
 # ---- order -----------------------------------------------------------------------------------------------------------
 
-def sort(TensorBase x, dim, bint descending=False):
-    """(values, order) along dim: stable, NaN counts as the greatest."""
+def sort(TensorBase x, dim, bint descending=False, int64_t k=-1):
+    """(values, order) along dim, the first k of them if k is not -1: stable, NaN counts as the greatest."""
     cdef fn_index_args a
+    cdef int64_t shape[FN_DIMS]
     cdef int d = _dim(dim, x.ndim)
     cdef int64_t n = x.shape_[d] if x.ndim else 1
-    cdef int64_t passes = 8 if itemsize[x.dtype_] == 8 else 4
+    cdef int64_t passes = (8 if itemsize[x.dtype_] == 8 else 4) if k < 0 or 2 * k > n else 1
     cdef TensorBase rows = x, y, order
     cdef tuple swap = ()
+    k = n if k < 0 or x.ndim == 0 else k
     if x.ndim and d != x.ndim - 1:
         swap = tuple([x.ndim - 1 if i == d else d if i == x.ndim - 1 else i for i in range(x.ndim)])
         rows = permute(x, swap)
     rows = _as_number(dense(rows))
-    y, order = empty(x.dtype_, rows.ndim, rows.shape_), empty(FN_I64, rows.ndim, rows.shape_)
+    memcpy(shape, rows.shape_, sizeof(shape))
+    if x.ndim:
+        shape[x.ndim - 1] = k
+    y, order = empty(x.dtype_, rows.ndim, shape), empty(FN_I64, rows.ndim, shape)
     memset(&a, 0, sizeof(a))
     a.x, a.y, a.order, a.flag, a.ni = rd(rows), fresh(y), <int64_t *>fresh(order), descending, 2
-    if x.numel_:
-        a.i_n[0], a.i_n[1] = x.numel_ // n, n
+    if y.numel_:
+        a.i_n[0], a.i_n[1], a.i_n[2] = x.numel_ // n, n, k
         call(FN_OP_sort, rows.dtype_, &a, sizeof(a), 20 + x.numel_ * (2.0 * passes + 4))
     return (contiguous(permute(y, swap)), contiguous(permute(order, swap))) if swap else (y, order)
 
@@ -336,7 +351,7 @@ def nonzero(TensorBase x):
         _run_unrecorded(FN_OP_nonzero, x.dtype_, &a)
     shape[0], shape[1] = found, x.ndim
     y = empty(FN_I64, 2, shape)
-    a.y, a.order = fresh(y), NULL
+    a.y = fresh(y)
     if found and x.ndim:
         _run_unrecorded(FN_OP_nonzero, x.dtype_, &a)
     return y

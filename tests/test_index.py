@@ -281,7 +281,7 @@ def test_functions_as_torch(torch, name):
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_sort(isa, torch, dtype):
-    for n in (1, 2, 31, 32, 33, 700):
+    for n in (1, 2, 33, 64, 65, 700):
         x = (RNG.standard_normal((5, n)) * 20).astype(dtype)
         if dtype.startswith("float"):
             x.reshape(-1)[::7], x.reshape(-1)[3::11], x.reshape(-1)[5::13] = np.nan, -0.0, 0.0
@@ -291,6 +291,23 @@ def test_sort(isa, torch, dtype):
         for descending in (False, True):
             ours, theirs = fastnn.tensor(x).sort(1, descending), torch.tensor(x).sort(dim=1, descending=descending, stable=True)
             same_bits([o.numpy() for o in ours], [t.numpy() for t in theirs])
+
+
+@pytest.mark.parametrize("dtype", ("float32", "float64", "int32", "int64", "uint8"))
+@pytest.mark.parametrize("n", (1, 15, 33, 34, 100, 1000, 5001))
+def test_topk_is_the_front_of_sort(n, dtype, isa):
+    """Equals and NaN too; rising and falling rows, in which every number and none is a candidate."""
+    rng = np.random.default_rng(n)
+    x = np.stack([rng.integers(0, 7, n), rng.permutation(n), np.arange(n), np.arange(n)[::-1], np.zeros(n)]).astype(dtype)
+    if dtype.startswith("float"):
+        x[0, rng.random(n) < 0.1] = np.nan
+        x[1] -= n / 2
+    x = fastnn.tensor(x)
+    for largest in (False, True):
+        values, places = x.sort(1, descending=largest)
+        for k in {0, 1, 2, 16, 17, n // 2, n - 1, n} & set(range(n + 1)):
+            top = x.topk(k, largest=largest)
+            same_bits(tuple(top), (values[:, :k].contiguous(), places[:, :k].contiguous()), f"k={k}")
 
 
 @pytest.mark.parametrize("dtype", ("float32", "int64"))

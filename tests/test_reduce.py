@@ -73,6 +73,9 @@ def test_the_extreme_may_stand_anywhere(shape, axis, isa):
         np.moveaxis(x, axis, 0)[at] = 1
         t = fastnn.from_numpy(x)
         assert (t.argmax(axis) == at).all() and ((-t).argmin(axis) == at).all() and (t.amax(axis) == 1).all() and t.argmax().item() == x.argmax()
+        for dtype in (fastnn.int64, fastnn.int32, fastnn.uint8):
+            i = t.to(dtype)
+            assert (i.amax(axis) == 1).all() and ((1 - i).amin(axis) == 0).all() and i.amax().item() == 1
 
 
 @pytest.mark.parametrize("dtype", REALS)

@@ -109,6 +109,15 @@ def _expanded(x, advanced):
     return tuple(indices)
 
 
+def _flat(x, advanced):
+    """x and index tensors; where one mask alone says what is taken, the dimensions that it stands for are one, which needs one index."""
+    d = next(i for i, k in enumerate(advanced) if k is not None)
+    k = advanced[d]
+    if k.dim() > 1 and k.dtype.name in ("bool", "uint8") and builtins.all(other is None for other in advanced[d + 1:]):
+        x, advanced = _shape.flatten(x, d, d + k.dim() - 1), advanced[:d] + [_shape.flatten(k)] + advanced[d + 1:]
+    return x, _expanded(x, advanced)
+
+
 def getitem(x, key):
     """x[key] by PyTorch's rules: ints, slices with positive steps, None, ..., bools give views; int tensors, lists, arrays and
     boolean masks of any rank give copies. Integer tensors broadcast together; their dimensions stand where the first of them did,
@@ -127,7 +136,7 @@ def getitem(x, key):
         return _take(x, (key,))
     y, advanced = _basic(x, key)
     if advanced is not None:
-        return _take(y, _expanded(y, advanced))
+        return _take(*_flat(y, advanced))
     return _shape.view(x, tuple(x.shape)) if y is x else y
 
 

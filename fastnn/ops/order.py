@@ -60,9 +60,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     n = input.shape[d] if input.dim() else 1
     if not 0 <= k <= n:
         raise RuntimeError(f"topk(): selected index k out of range: k={k}, but dimension {d} of the input {tuple(input.shape)} has size {n}")
-    y, order = _core.sort(input, d, largest)
-    if input.dim():
-        y, order = [_core.contiguous(_core.slice_dim(t, d, 0, k, 1)) for t in (y, order)]
+    y, order = _core.sort(input, d, largest, k)
     return _Top(attach(y, _sort_backward, (input,), saved=(order,), meta=(input.shape, d)), order)
 
 
