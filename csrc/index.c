@@ -240,8 +240,8 @@ static int64_t room_of(const fn_index_args *a) { return least(a->i_n[1], a->i_n[
 /* Where the first k of the n elements of x lie, ranks being xored with `flip`. Of the candidates that there is room for the first k stay, and
  * then only what comes before the last of them is one. */
 static const int64_t *first_of(const fn_t *x, int64_t n, int64_t k, rank_t flip, rank_t *r, int64_t *order, int64_t room) {
-    int64_t have = room, i = room;
-    for (int64_t j = 0; j < room; j++) r[j] = rank_of(x[j]) ^ flip, order[j] = j;
+    int64_t have = k < LOOK ? least(n, k + LOOK) : room, i = have;
+    for (int64_t j = 0; j < have; j++) r[j] = rank_of(x[j]) ^ flip, order[j] = j;
     for (;;) {
         const int64_t at = sorted(r, order, have);
         if (i == n) return order + at;
