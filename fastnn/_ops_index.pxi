@@ -63,7 +63,7 @@ cdef int index_check(TensorBase idx, TensorBase said, int64_t low, int64_t n, ki
     cdef int64_t bad
     if idx.numel_ == 0:
         return 0
-    if not (is_dense(idx) and _all_within(<const int64_t *>rd(idx), idx.numel_, low, n)):
+    if not (is_dense(idx) and _all_within(<const int64_t *>address(idx), idx.numel_, low, n)):
         bad = _extreme_of(FN_OP_argmax, idx)
         if bad < n:
             bad = _extreme_of(FN_OP_argmin, idx)
