@@ -177,6 +177,13 @@ def test_as_torch(torch, name, data):
         np.testing.assert_allclose(grad, want, rtol=1e-6, atol=1e-12)
 
 
+def test_nan_takes_the_gradient_of_the_extreme_of_all():
+    for name in ("max", "min"):
+        x = fastnn.tensor([[1.0, NAN, 3.0], [NAN, 0.0, -1.0]], requires_grad=True)
+        getattr(x, name)().backward()
+        assert x.grad.tolist() == [[0, 0.5, 0], [0.5, 0, 0]]
+
+
 def test_named_results():
     r = fastnn.tensor([[1.0, 3.0]]).max(1)
     assert (r.values.item(), r.indices.item()) == (3, 1) and type(r).__name__ == "max"

@@ -198,25 +198,29 @@ def _prod_backward(node, dy):
 
 # ---- extremes --------------------------------------------------------------------------------------------------------
 
-def _extreme(name, reduce, doc):
+def _extreme(name, reduce, doc, nan=False):
+    """nan: is NaN equal to NaN where the gradient is shared? It is for `max` and `min` of all elements."""
     def function(input, dim=None, keepdim=False):
         dims = _dims(dim, tensor_only(input, name).dim())
         y = reduce(input, dims, keepdim, name)
-        return attach(y, _extreme_backward, (input,), saved=(input, y), meta=(input.shape, dims))
+        return attach(y, _extreme_backward, (input,), saved=(input, y), meta=(input.shape, dims, nan))
     return named(function, name, doc)
 
 
 def _extreme_backward(node, dy):
     """dy, shared evenly by all elements that equal the extreme."""
     (x, y), dims = node.saved, node.meta[1]
-    hit = _core.cast(_core.eq(x, _wide(y, node)), x.dtype)
+    hit = _core.eq(x, _wide(y, node))
+    if node.meta[2]:
+        hit = _core.logical_or(hit, _core.logical_and(_core.ne(x, x), _wide(_core.ne(y, y), node)))
+    hit = _core.cast(hit, x.dtype)
     return (_mul(hit, _div(_wide(dy, node), _core.sum_(hit, dims, True))),)
 
 
 amax = _extreme("amax", _core.max_, "The greatest element over dim; NaN if there is one. Elements that tie share the gradient evenly.")
 amin = _extreme("amin", _core.min_, "The least element over dim; NaN if there is one. Elements that tie share the gradient evenly.")
-_max_all = _extreme("max", _core.max_, "")
-_min_all = _extreme("min", _core.min_, "")
+_max_all = _extreme("max", _core.max_, "", True)
+_min_all = _extreme("min", _core.min_, "", True)
 
 
 def _chosen(input, dim, keepdim, arg, pair):
