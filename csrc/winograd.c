@@ -2,10 +2,13 @@
  *
  *   y[k]    = A' [ sum over c of (G w[k,c] G') * (B' d[c] B) ] A          d 6x6 of x, w 3x3, y 4x4:  F(4x4, 3x3)
  *                                                                         or w 5x5, y 2x2:           F(2x2, 5x5), winograd5.c
+ *                                                                         d 5x5, w 2x2, y 4x4:       F(4x4, 2x2), winograd2.c
  *   dw[k,c] = E' [ sum over tiles of (F dy[k] F') * (B' d[c] B) ] E       dy 4x4, dw 3x3:            F(3x3, 4x4)
  *
- * `*` is elementwise, so the sums are 36 matrix products (brgemm). The six points 0, 1, -1, 1/2, -2 and infinity give
- * both forms the same B. Tiles are those of y, OUT x OUT each, over the rim where P or Q is no multiple of OUT.
+ * `*` is elementwise, so the sums are 36 matrix products (brgemm), or 25. The six points 0, 1, -1, 1/2, -2 and infinity
+ * give both forms the same B; 2x2 taps have the five points 0, -1, 1/2, 2 and infinity. Tiles are those of y, OUT x OUT each, over the rim where P or Q is no multiple of OUT. With
+ * stride 2 the four phases of x's pixels are channels of their own, filtered by every other tap: 6x6 and 5x5 filters by
+ * 3x3 taps, 4x4 by 2x2; and four phases of dx are four correlations.
  * docs/convolution.md derives the matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional neural
  * networks, 2016. The second formula is winograd_weight.c's. */
 #include "winograd.h"
@@ -40,7 +43,7 @@ static plan plan_of(const filtering *g, int team) {
     const int64_t held = most(ROWS, least(9 * ROWS, CACHE / (channel * (g->I + p.width)) / ROWS * ROWS));
     /* bytes moved: written once, read once for each group of tiles or panel */
     p.kept = p.width == FN_VL || u <= CACHE || u * (2 + over(p.tiles, held)) <= v * (2 + p.panels);
-    if (!p.kept) p.deep = least(g->I, most(FN_VL, CACHE / (channel * p.width) / FN_VL * FN_VL));
+    if (!p.kept) p.deep = least(g->I, most(1, CACHE / (channel * p.width) / together(g)) * together(g));
     p.apart = team && p.kept && u <= CACHE && g->O > FN_VL && p.tiles <= 2 * ROWS;
     if (p.apart && p.panels == 1) p.width = FN_VL, p.panels = g->O / FN_VL;
     if (p.width == FN_VL) p.rows = rows_of_blocks(p.tiles, p.apart ? 1 : 1 + team);
@@ -60,40 +63,61 @@ static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles,
 
 /* ---- forward, and backward to the input -------------------------------------------------------------------------- */
 
-/* w[tap] = FN_VL filters' weights at one input channel, `at` the first's */
+/* v[tap] = FN_VL filters' weights at one input channel, `at` the first's, of FN_PIECE taps */
+FN_INLINE void load_piece(vec *v, const fn_t *at, int64_t w_o) {
+    UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(at + q * w_o, FN_PIECE * w_o);
+    v_transpose_pieces(v);
+}
 FN_INLINE void load_taps(vec *w, const fn_t *at, int64_t w_o, const int flipped) {
     UNROLL for (int t = 0; t < FILTER; t += FN_PIECE) {
         const int first = t + FN_PIECE > FILTER ? FILTER - FN_PIECE : t;
         vec v[FN_PIECE];
-        UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(at + q * w_o + first, FN_PIECE * w_o);
-        v_transpose_pieces(v);
+        load_piece(v, at + first, w_o);
         UNROLL for (int q = 0; q < FN_PIECE; q++) w[flipped ? FILTER - 1 - first - q : first + q] = v[q];
     }
 }
+/* All of larger filters. */
+static void load_all(vec *w, const fn_t *at, int64_t w_o, int64_t taps) {
+    for (int64_t t = 0; t < taps; t += FN_PIECE) {
+        const int64_t first = least(t, taps - FN_PIECE);
+        load_piece(w + first, at + first, w_o);
+    }
+}
 
-/* U[plane][i][width] = G w G' of a panel for input channels [i0, i0 + count) */
+static void pick_taps(vec *w, const filtering *g, const vec *all, int64_t phase) {
+    for (int64_t t = 0; t < FILTER; t++) {
+        const int64_t at = tap_at(g, phase, t / TAPS, t % TAPS);
+        w[t] = at < 0 ? v_zero() : all[at];
+    }
+}
+
+/* U[plane][i][width] = G w G' of a panel for input channels [i0, i0 + count), whole vectors of them in each phase if there are four */
 static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t panel, int64_t i0, int64_t count) {
     const int64_t width = p->width, plane = p->u_plane, o = panel * width, w_o = g->w_o, w_i = g->w_i, left = g->O - o;
-    const int flipped = g->w_s < 0;
-    const fn_t *w = g->w + o * w_o + i0 * w_i - (flipped ? FILTER - 1 : 0);
-    for (int64_t i = 0; i < count; i++, w += w_i, u += width) {
+    const fn_t *w = g->w + o * w_o + i0 / g->phases * w_i;
+    for (int64_t c = i0 / g->phases; c < (i0 + count) / g->phases; c++, w += w_i) {
         for (int l = 0; l < width; l++) __builtin_prefetch(w + l * w_o + AHEAD * w_i);
         for (int l = 0; l < width; l += FN_VL) {
-            vec taps[FILTER], half[D][TAPS];
-            if (l >= left) UNROLL for (int k = 0; k < FILTER; k++) taps[k] = v_zero();
-            else if (flipped) load_taps(taps, w + l * FILTER, FILTER, 1);
-            else load_taps(taps, w + l * w_o, w_o, 0);
-            UNROLL for (int s = 0; s < TAPS; s++) {
-                vec a[TAPS], b[D];
-                UNROLL for (int r = 0; r < TAPS; r++) a[r] = taps[r * TAPS + s];
-                spread_taps(b, a, TAPS);
-                UNROLL for (int q = 0; q < D; q++) half[q][s] = b[q];
-            }
-            fn_t *to = u + l;
-            UNROLL for (int q = 0; q < D; q++, to += D * plane) {
-                vec b[D];
-                spread_taps(b, half[q], TAPS);
-                UNROLL for (int s = 0; s < D; s++) v_store(to + s * plane, b[s]);
+            vec all[MOST_TAPS];
+            if (g->size > TAPS && l < left) load_all(all, w + l * w_o, w_o, g->size * g->size);
+            for (int64_t phase = 0; phase < g->phases; phase++) {
+                vec taps[FILTER], half[D][TAPS];
+                if (l >= left) UNROLL for (int k = 0; k < FILTER; k++) taps[k] = v_zero();
+                else if (g->tap == 1) load_taps(taps, w + l * w_o, w_o, 0);
+                else if (g->tap == -1) load_taps(taps, w + l * FILTER, FILTER, 1);
+                else pick_taps(taps, g, all, phase);
+                UNROLL for (int s = 0; s < TAPS; s++) {
+                    vec a[TAPS], b[D];
+                    UNROLL for (int r = 0; r < TAPS; r++) a[r] = taps[r * TAPS + s];
+                    spread_taps(b, a, TAPS);
+                    UNROLL for (int q = 0; q < D; q++) half[q][s] = b[q];
+                }
+                fn_t *to = u + (place_of(g, c, phase) - i0) * width + l;
+                UNROLL for (int q = 0; q < D; q++, to += D * plane) {
+                    vec b[D];
+                    spread_taps(b, half[q], TAPS);
+                    UNROLL for (int s = 0; s < D; s++) v_store(to + s * plane, b[s]);
+                }
             }
         }
     }
@@ -292,10 +316,10 @@ static void sum_rest(const filtering *g, const share *s) {
 /* ---- the passes ------------------------------------------------------------------------------------------------------ */
 
 /* What the group behind a group's tiles reads, and where it writes itself: a row of tiles further on, since a tile's last rows lie there.
- * Tiles of dilated filters do not follow one another in memory. */
+ * Tiles of dilated filters do not follow one another in memory, those of a phase of y leave gaps. */
 static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
-    if (g->dil > 1) return (feed){.images = 0};
-    const int64_t x = g->N * g->H * g->W * g->I / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, row = across_of(g);
+    if (g->dil > 1 || g->y_w > g->O) return (feed){.images = 0};
+    const int64_t x = g->N * g->H * g->W * (g->I / g->phases) / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, row = across_of(g);
     const fn_t *const other = g->residual ? g->residual : g->y, *const gate = g->gate ? g->gate : g->y;
     return (feed){.at = {g->x + (from + count + row) * x, g->y + (from + row) * y, other + (from + row) * y, gate + (from + row) * y},
                   .images = g->gate ? 4 : g->residual ? 3 : 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->panels)};
@@ -304,7 +328,7 @@ static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t cou
 /* Threads share groups of tiles, or panels. */
 static share correlate_kept(const filtering *g, const plan *p, const parts *s, fn_team t, vec *odd) {
     int64_t lo, hi, k0 = 0, k1 = p->panels;
-    fn_share(p->panels * g->I, p->apart ? g->I : FN_VL, t, &lo, &hi);
+    fn_share(p->panels * g->I, p->apart ? g->I : together(g), t, &lo, &hi);
     for (int64_t j = lo, end; j < hi; j = end) {
         const int64_t k = j / g->I;
         end = least(hi, (k + 1) * g->I);
@@ -318,7 +342,7 @@ static share correlate_kept(const filtering *g, const plan *p, const parts *s, f
     for (int64_t j; (j = fn_take(&deal)) >= 0;) {
         const int64_t from = first_tile(p, j), count = first_tile(p, j + 1) - from;
         feed f = feed_of(g, p, from, count);
-        if (g->dil == 1 && p->rows == ROWS) tiles_x(1, g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
+        if (f.images && p->rows == ROWS) tiles_x(1, g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
         else transform_x(g, s->v, p->v_plane, p->rows, 0, s->zeros, from, count);
         for (int64_t k = k0; k < k1; k++) {
             const fn_t *const u = s->u + k * PLANES * p->u_plane;
@@ -374,35 +398,70 @@ static int correlate(const filtering *g, void *work, fn_team t) {
 
 /* ---- the passes of a convolution --------------------------------------------------------------------------------- */
 
-static filtering backward_of(const fn_conv_args *a) {
-    return (filtering){.x = a->dy, .y = a->dx, .w = (fn_t *)a->w + FILTER - 1, .residual = a->residual, .gate = a->gate,
-                       .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
-                       .y_n = a->H * a->W * a->C, .y_h = a->W * a->C, .y_w = a->C, .w_o = FILTER, .w_i = a->C * FILTER, .w_r = -TAPS,
-                       .w_s = -1, .N = a->N, .H = a->P, .W = a->Q, .I = a->K, .P = a->H, .Q = a->W, .O = a->C,
-                       .top = (TAPS - 1) * a->dil_h - a->pad_h, .left = (TAPS - 1) * a->dil_w - a->pad_w, .dil = a->dil_h};
+/* Of pixels of one phase of dx: stride 2 gives four correlations. */
+static filtering backward_of(const fn_conv_args *a, int64_t phase) {
+    const int64_t stride = a->stride_h, pixel = stride * a->C;
+    int64_t h, w;
+    const axis down = backward_axis(a->H, a->P, a->R, stride, a->pad_h, a->dil_h, phase / stride, &h);
+    const axis along = backward_axis(a->W, a->Q, a->S, stride, a->pad_w, a->dil_w, phase % stride, &w);
+    const int64_t at = (h * a->W + w) * a->C;
+    return (filtering){.x = a->dy, .y = (fn_t *)a->dx + at, .w = (fn_t *)a->w, .residual = a->residual ? (const fn_t *)a->residual + at : 0,
+                       .gate = a->gate ? (const fn_t *)a->gate + at : 0, .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
+                       .y_n = a->H * a->W * a->C, .y_h = a->W * pixel, .y_w = pixel, .w_o = a->R * a->S, .w_i = a->C * a->R * a->S,
+                       .size = a->R, .N = a->N, .H = a->P, .W = a->Q, .I = a->K, .P = down.out, .Q = along.out, .O = a->C,
+                       .top = -down.first, .left = -along.first, .dil = a->dil_h, .stride = 1, .phases = 1,
+                       .tap_h = down.w0, .tap_w = along.w0, .tap = -stride};
+}
+static int64_t phases_of(const fn_conv_args *a, int backward) { return backward ? a->stride_h * a->stride_w : 1; }
+static filtering filtering_of(const fn_conv_args *a, int backward, int64_t phase) { return backward ? backward_of(a, phase) : forward_of(a); }
+
+/* Is it cheaper than the direct form? */
+static int chosen(const fn_conv_args *a, int backward) {
+    if (!fits(a) || (backward ? a->dy_c : a->x_c) != 1) return 0;
+    const filtering first = filtering_of(a, backward, 0);
+    int64_t tiles = 0;
+    for (int64_t i = 0; i < phases_of(a, backward); i++) {
+        const filtering g = filtering_of(a, backward, i);
+        if (g.P > 0 && g.Q > 0) tiles += tiles_of(&g);
+    }
+    return pays(&first, tiles, direct_products(a, backward));
 }
 static int64_t pass_work(const fn_conv_args *a, int backward, int threads) {
-    const filtering g = backward ? backward_of(a) : forward_of(a);
-    return plain(a) && (backward ? a->dy_c : a->x_c) == 1 && pays(&g) ? room(&g, threads) : 0;
+    int64_t work = 0;
+    for (int64_t i = 0; i < phases_of(a, backward) && chosen(a, backward); i++) {
+        const filtering g = filtering_of(a, backward, i);
+        if (g.P > 0 && g.Q > 0) work = most(work, room(&g, threads));
+    }
+    return work;
 }
 /* Is it done? If not, the direct form is cheaper or must redo it. */
 static int pass(const fn_conv_args *a, int backward, fn_team t) {
-    const filtering g = backward ? backward_of(a) : forward_of(a);
-    if (!plain(a) || (backward ? a->dy_c : a->x_c) != 1 || !pays(&g)) return 0;
-    if (correlate(&g, a->work, t)) return 1;
-    fn_barrier(t);
-    return 0;
+    int done = chosen(a, backward);
+    for (int64_t i = 0; i < phases_of(a, backward) && done; i++) {
+        const filtering g = filtering_of(a, backward, i);
+        if (i) fn_barrier(t);                /* its scratch is the last one's */
+        if (g.P > 0 && g.Q > 0 && !correlate(&g, a->work, t)) {
+            fn_barrier(t);
+            done = 0;
+        }
+    }
+    return done;
 }
 
-#if TAPS == 5
+#if TAPS == 2
+int64_t FN_NAME(winograd2_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
+int FN_NAME(winograd2)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
+#elif TAPS == 5
 int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
 int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
 #else
+/* Filters that none fits are nobody's. */
 static int64_t any_work(const fn_conv_args *a, int backward, int threads) {
-    return a->R == 5 ? FN_NAME(winograd5_work)(a, backward, threads) : pass_work(a, backward, threads);
+    const int64_t five = FN_NAME(winograd5_work)(a, backward, threads), two = FN_NAME(winograd2_work)(a, backward, threads);
+    return most(most(five, two), pass_work(a, backward, threads));
 }
 static int any_pass(const fn_conv_args *a, int backward, fn_team t) {
-    return a->R == 5 ? FN_NAME(winograd5)(a, backward, t) : pass(a, backward, t);
+    return FN_NAME(winograd5)(a, backward, t) || FN_NAME(winograd2)(a, backward, t) || pass(a, backward, t);
 }
 
 FN_WORK(winograd_fwd) { return most(FN_NAME(conv2d_fwd_work)(args, threads), any_work(args, 0, threads)); }

@@ -1,4 +1,5 @@
-/* What Winograd's minimal filtering has in common forward and backward; winograd.c has the formula. Filters are TAPS x TAPS.
+/* What Winograd's minimal filtering has in common forward and backward; winograd.c has the formula. Filters are TAPS x TAPS; those of
+ * stride 2, of up to 2 TAPS x 2 TAPS, fall into four phases that are: taps (a + 2r, b + 2s) see only pixels of one of x's phases.
  *
  * V[plane][block of tiles][FN_VL channels][tile of the block][FN_VL] holds transformed tiles: what a product's registers
  * take follows one another, and planes a vector longer than they need be do not meet in the same sets of a cache. */
@@ -10,37 +11,89 @@
 #ifndef TAPS
 #define TAPS 3
 #endif
-enum { D = 6, PLANES = D * D, OUT = D + 1 - TAPS, FILTER = TAPS * TAPS };
+enum { D = TAPS == 2 ? 5 : 6, PLANES = D * D, OUT = D + 1 - TAPS, FILTER = TAPS * TAPS, MOST_TAPS = 4 * FILTER };
 #define CACHE 1179648            /* bytes of a thread's second-level cache that may hold what is used again and again */
 #define WHOLE 64                 /* elements that a part of the scratch is rounded up to */
 #define FLAGS up(FN_MAX_THREADS, WHOLE)
 
 typedef struct {
-    const fn_t *x;               /* (N,H,W,I), channels side by side */
+    const fn_t *x;               /* (N,H,W,I / phases), channels side by side */
     fn_t *y;                     /* (N,P,Q,O), channels side by side; of the weight's gradient: dy, read */
-    fn_t *w;                     /* element (o,i,r,s) at o*w_o + i*w_i + r*w_r + s*w_s; or dw, written */
+    fn_t *w;                     /* element (o,i,r,s) at o*w_o + i*w_i + r*size + s, whose filters are size x size; or dw, written */
     const fn_t *bias;            /* (O) or null */
     const fn_t *residual, *gate; /* like y, or null, see fn_conv_args */
     double *sums;                /* of y for a norm, or null */
-    int64_t x_n, x_h, x_w, y_n, y_h, y_w, w_o, w_i, w_r, w_s;
+    int64_t x_n, x_h, x_w, y_n, y_h, y_w, w_o, w_i, size;
     int64_t N, H, W, I, P, Q, O;
-    int64_t top, left, dil;      /* output (p,q) begins at input (p - top, q - left) and reads each dil-th row and column */
+    int64_t top, left, dil;      /* output (p,q) begins at input (p stride - top, q stride - left); dil: reads each dil-th row and column */
+    int64_t stride, phases;      /* of x, whose channels are I / phases: vector after vector of them in each phase */
+    int64_t tap_h, tap_w, tap;   /* tap (r,s) of phase (a,b) is w's (tap_h + a + r tap, tap_w + b + s tap), or 0 if it has none */
     int64_t relu;
 } filtering;
 
 static inline filtering forward_of(const fn_conv_args *a) {
+    const int64_t phases = a->stride_h * a->stride_w;
     return (filtering){.x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .sums = a->sums, .x_n = a->x_n, .x_h = a->x_h,
-                       .x_w = a->x_w,
-                       .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * FILTER, .w_i = FILTER, .w_r = TAPS,
-                       .w_s = 1, .N = a->N, .H = a->H, .W = a->W, .I = a->C, .P = a->P, .Q = a->Q, .O = a->K,
-                       .top = a->pad_h, .left = a->pad_w, .dil = a->dil_h, .relu = a->act == FN_ACT_RELU};
+                       .x_w = a->x_w, .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * a->R * a->S,
+                       .w_i = a->R * a->S, .size = a->R, .N = a->N, .H = a->H, .W = a->W, .I = a->C * phases, .P = a->P, .Q = a->Q, .O = a->K,
+                       .top = a->pad_h, .left = a->pad_w, .dil = a->dil_h, .stride = a->stride_h, .phases = phases, .tap = a->stride_h,
+                       .relu = a->act == FN_ACT_RELU};
 }
-static inline int plain(const fn_conv_args *a) {
-    return a->R == TAPS && a->S == TAPS && a->G == 1 && a->stride_h == 1 && a->stride_w == 1 && a->dil_h == a->dil_w;
+/* Are they filters of TAPS x TAPS, or four phases of such? (Not 3x3: too many of those would be zeros.) Of a wider dilation only the
+ * middle tap meets anything, and its square may be no number. */
+static inline int fits(const fn_conv_args *a) {
+    const int64_t stride = a->stride_h;
+    return a->R == a->S && a->G == 1 && stride == a->stride_w && a->dil_h == a->dil_w &&
+           a->dil_h <= least(least(a->P, a->Q), least(a->H, a->W)) &&
+           (stride == 1 ? a->R == TAPS : stride == 2 && a->R > 3 && a->dil_h == 1 && over(a->R, 2) == TAPS);
 }
 
-/* ---- the transforms of six numbers and of fewer, a vector of channels each ---------------------------------------- */
+/* Channels that lie together, in each of x's phases one after another; and where channel c of a phase lies. */
+static inline int64_t together(const filtering *g) { return g->phases * FN_VL; }
+static inline int64_t place_of(const filtering *g, int64_t c, int64_t phase) { return (c / FN_VL * g->phases + phase) * FN_VL + c % FN_VL; }
 
+/* Where tap (r,s) of a phase lies in a filter, or -1. */
+static inline int within(int64_t i, int64_t n) { return (uint64_t)i < (uint64_t)n; }
+static inline int64_t tap_at(const filtering *g, int64_t phase, int64_t r, int64_t s) {
+    const int64_t h = g->tap_h + phase / g->stride + r * g->tap, w = g->tap_w + phase % g->stride + s * g->tap;
+    return within(h, g->size) && within(w, g->size) ? h * g->size + w : -1;
+}
+
+/* ---- the transforms of D numbers and of fewer, a vector of channels each ------------------------------------------ */
+
+#if TAPS == 2
+/* B' d */
+FN_INLINE void spread_x(vec *v, const vec *d) {
+    const vec c1 = v_set1((fn_t)1.5);
+    v[0] = (d[0] + d[3]) - c1 * (d[1] + d[2]);
+    v[1] = (d[1] + d[3]) - v_set1((fn_t)2.5) * d[2];
+    v[2] = (d[3] - d[2]) - v_set1(2) * d[1];
+    v[3] = v_fma(v_set1((fn_t)0.5), d[2] - d[1], d[3]);
+    v[4] = (d[1] + d[4]) - c1 * (d[2] + d[3]);
+}
+
+/* G w, 5 of 2, and F dy, 5 of 4 */
+FN_INLINE void spread_taps(vec *v, const vec *w, const int taps) {
+    const vec c1 = v_set1((fn_t)(1.0 / 9)), c2 = v_set1((fn_t)(2.0 / 9)), c4 = v_set1((fn_t)(4.0 / 9)), c8 = v_set1((fn_t)(8.0 / 9));
+    v[0] = w[0];
+    v[1] = c2 * (taps > 2 ? (w[1] - w[0]) + (w[3] - w[2]) : w[1] - w[0]);
+    v[2] = c8 * w[0] + c4 * w[1];
+    v[3] = c1 * w[0] + c2 * w[1];
+    if (taps > 2) v[2] += c2 * w[2] + c1 * w[3], v[3] += c4 * w[2] + c8 * w[3];
+    v[2] = -v[2];
+    v[4] = w[taps - 1];
+}
+
+/* A' m, 4 of 5, and E' m, 2 of 5 */
+FN_INLINE void gather(vec *y, const vec *m, const int outputs) {
+    const vec half = v_set1((fn_t)0.5), two = v_set1(2);
+    y[0] = (m[0] + m[1]) + (m[2] + m[3]);
+    y[1] = v_fma(half, m[2], two * m[3]) - m[1];
+    if (outputs == 2) y[1] += m[4];
+    if (outputs > 2) y[2] = v_fma(v_set1((fn_t)0.25), m[2], m[1]) + v_set1(4) * m[3];
+    if (outputs > 2) y[3] = v_fma(v_set1((fn_t)0.125), m[2], m[4] - m[1]) + v_set1(8) * m[3];
+}
+#else
 /* B' d */
 FN_INLINE void spread_x(vec *v, const vec *d) {
     const vec e = d[3] - d[1], f = d[4] - d[2];
@@ -80,6 +133,7 @@ FN_INLINE void gather(vec *y, const vec *m, const int outputs) {
     if (outputs == 3) y[2] += m[5];
     if (outputs == 4) y[3] = v_fma(v_set1((fn_t)0.125), m[3], difference + m[5]) - v_set1(8) * m[4];
 }
+#endif
 
 /* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
@@ -104,21 +158,31 @@ static inline int64_t left_of(int64_t size, int64_t dil) { return size > (OUT - 
 static inline int64_t rows_at(const filtering *g, const spot *s) { return left_of(g->P - s->row, g->dil); }
 static inline int64_t columns_at(const filtering *g, const spot *s) { return left_of(g->Q - s->column, g->dil); }
 
-/* Of an axis: the share of the taps that lie within, which are all that the direct form of small images multiplies. */
-static inline double taps_within(int64_t size, int64_t dil) {
-    int64_t within = size;
-    for (int64_t i = 1; i <= TAPS / 2; i++) within += 2 * most(size - i * dil, 0);
-    return (double)within / (double)(TAPS * size);
+/* Pairs (output, tap) of an axis that lie within the input: all that the direct form of small images multiplies. */
+static inline int64_t pairs_within(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil) {
+    int64_t pairs = 0;
+    for (int64_t r = 0; r < taps; r++) {
+        const int64_t before = pad - r * dil;                /* columns left of the first output's */
+        const int64_t first = before > 0 ? over(before, stride) : 0, end = in + before > 0 ? over(in + before, stride) : 0;
+        pairs += most(least(end, out) - first, 0);
+    }
+    return pairs;
 }
-/* Are there whole vectors of channels, and is there something to gain? Costs for a pair of channels, in what the direct form takes
- * for an output: a tile's products 36 / FILTER, its transforms 180 / FILTER over the channels of the other side, that of the weight 30.
+/* Multiply-adds of the direct form, forward or backward, for a pair of channels. */
+static inline double direct_products(const fn_conv_args *a, int backward) {
+    const int64_t stride = a->stride_h;
+    const double all = (double)(a->R * a->S) * (backward ? (double)(a->H * a->W) / (double)(stride * stride) : (double)(a->P * a->Q));
+    const double within = (double)pairs_within(a->H, a->P, a->R, stride, a->pad_h, a->dil_h) *
+                          (double)pairs_within(a->W, a->Q, a->S, stride, a->pad_w, a->dil_w);
+    return (double)a->N * (small_images(a->N, backward ? over(a->W, stride) : a->Q) ? within : all);
+}
+/* Are there whole vectors of channels, and is there something to gain? Costs for a pair of channels, in multiply-adds: a tile's products
+ * PLANES for each phase, its transforms five times as many over the channels of the other side, those of the weight as much as 30 outputs.
  * Measured on 300 shapes. */
-static inline int pays(const filtering *g) {
-    if (g->dil > g->P || g->dil > g->Q) return 0;            /* and its square is a number */
-    const double rim = small_images(g->N, g->Q) ? taps_within(g->P, g->dil) * taps_within(g->Q, g->dil) : 1;
-    const double tiles = (double)tiles_of(g), outputs = rim * (double)(g->N * g->P * g->Q), transforms = 180.0 / FILTER;
-    return g->I % FN_VL == 0 && g->O % FN_VL == 0 &&
-           outputs > tiles * ((double)PLANES / FILTER + transforms / (double)g->I + transforms / (double)g->O) + 30;
+static inline int pays(const filtering *g, int64_t tiles, double direct) {
+    const double phases = (double)g->phases, transforms = 5 * (phases / (double)g->O + phases / (double)g->I);
+    return g->I / g->phases % FN_VL == 0 && g->O % FN_VL == 0 &&
+           direct > PLANES * (double)tiles * (phases + transforms) + 30 * (double)(g->size * g->size);
 }
 
 /* V = B' d B of a vector of channels of a tile: d[a][b] at x + a x_h + b x_w, or, of one over the rim, at at[a][b] + i. Calls, since of
@@ -141,32 +205,32 @@ FN_INLINE void spread_tile(const int whole, fn_t *v, int64_t plane, const fn_t *
 FN_APART void spread_whole(fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w) { spread_tile(1, v, plane, x, x_h, x_w, 0, 0); }
 FN_APART void spread_rim(fn_t *v, int64_t plane, const fn_t *(*at)[D], int64_t i) { spread_tile(0, v, plane, at[0][0], 0, 0, at, i); }
 
-static inline int within(int64_t i, int64_t n) { return (uint64_t)i < (uint64_t)n; }
-
 /* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. fed: what they read has
  * been fetched before. */
 FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros, int64_t from,
                        int64_t count) {
-    const int64_t I = g->I, dil = g->dil, x_h = dil * g->x_h, x_w = dil * g->x_w, reach = (D - 1) * dil;
+    const int64_t I = g->I, step = g->dil * g->stride, x_h = step * g->x_h, x_w = step * g->x_w, reach = (D - 1) * step;
+    int64_t phase = 0;
     spot to = spot_of(g, from);
-    for (int64_t t = 0; t < count; t++, at++, advance(g, &to)) {
-        const int64_t h = to.row - g->top, w = to.column - g->left;
+    for (int64_t t = 0; t < count;) {
+        const int64_t h = to.row * g->stride - g->top + phase / g->stride, w = to.column * g->stride - g->left + phase % g->stride;
         const int whole = h >= 0 && h + reach < g->H && w >= 0 && w + reach < g->W;
         const fn_t *const x = g->x + to.n * g->x_n + h * g->x_h + w * g->x_w;
         const fn_t *rim[D][D];
         if (!whole)
             for (int a = 0; a < D; a++) {
-                const int down = within(h + a * dil, g->H);
-                UNROLL for (int b = 0; b < D; b++) rim[a][b] = down & within(w + b * dil, g->W) ? x + a * x_h + b * x_w : zeros;
+                const int down = within(h + a * step, g->H);
+                UNROLL for (int b = 0; b < D; b++) rim[a][b] = down & within(w + b * step, g->W) ? x + a * x_h + b * x_w : zeros;
             }
-        fn_t *v_t = v + at / per * per * I + at % per * FN_VL;
-        for (int64_t i = 0; i < I; i += FN_VL, v_t += per * FN_VL) {
+        fn_t *v_t = v + at / per * per * I + (at % per + phase * per) * FN_VL;
+        for (int64_t i = 0; i < I / g->phases; i += FN_VL, v_t += g->phases * per * FN_VL) {
             if (!fed)
                 UNROLL for (int a = D - OUT; a < D; a++)     /* what the next tile shares with no earlier one */
                     UNROLL for (int b = D; b < D + OUT; b++) __builtin_prefetch(x + a * x_h + b * x_w + i);
             if (whole) spread_whole(v_t, plane, x + i, x_h, x_w);
             else spread_rim(v_t, plane, rim, i);
         }
+        if (++phase == g->phases) phase = 0, t++, at++, advance(g, &to);
     }
 }
 
@@ -195,7 +259,11 @@ FN_SHARED int all_finite(fn_t *flags, fn_t odd, fn_team t) {
     return 1;
 }
 
-/* A pass over 5x5 filters: its scratch, 0 if the direct form is to do it; and whether it is done. */
+/* A pass over filters of so many TAPS: its scratch, 0 if the direct form is to do it; and whether it is done. */
+int64_t FN_NAME(winograd2_work)(const fn_conv_args *a, int backward, int threads);
+int FN_NAME(winograd2)(const fn_conv_args *a, int backward, fn_team t);
 int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads);
 int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t);
+int64_t FN_NAME(winograd2_weight_work)(const fn_conv_args *a, int threads);
+int FN_NAME(winograd2_weight)(const fn_conv_args *a, fn_team t);
 #endif

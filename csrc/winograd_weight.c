@@ -1,4 +1,5 @@
-/* The gradient of a 3x3 filter's weights by minimal filtering, F(3x3, 4x4); winograd.c has the formula.
+/* The gradient of a 3x3 filter's weights by minimal filtering, F(3x3, 4x4), and of the phases of filters of stride 2, if they have 2x2
+ * taps F(2x2, 4x4), winograd2_weight.c; winograd.c has the formula.
  *
  *   dU[plane] = sum over tiles of V[plane] Z[plane]',   dw = E' dU E,   V = B' d B,   Z = F dy F' */
 #include "winograd.h"
@@ -33,7 +34,7 @@ static plan plan_of(const filtering *g) {
     plan p = {.width = least(g->O, FN_NR), .tiles = tiles_of(g), .panels = over(g->O, FN_NR)};
     const int64_t O = p.panels * p.width, tile = PLANES * SIZE * (g->I + O), u = PLANES * SIZE * g->I * O;
     p.wide = u > CACHE ? least(p.panels, 2) : 1;
-    p.deep = least(g->I, most(FN_VL, CACHE / (PLANES * SIZE * FN_NR * 2) / FN_VL * FN_VL));
+    p.deep = least(g->I, most(1, CACHE / (PLANES * SIZE * FN_NR * 2) / together(g)) * together(g));
     p.few = u > CACHE ? 64 : 32;
     /* bytes moved: all of dU to and fro for each small chunk, or V and Z for each row or column of blocks */
     const int64_t small = most(p.few, u > CACHE ? 0 : CACHE / 4 / tile);
@@ -43,7 +44,7 @@ static plan plan_of(const filtering *g) {
     if (u <= CACHE && p.tiles * tile >= PART_BYTES * u) p.parts = least(most(p.tiles * tile / (PART_BYTES * u), 2), MAX_PARTS);
     p.chunks = most(over(p.tiles, p.chunk), p.parts);
     p.chunk = over(p.tiles, p.chunks);
-    if (u > CACHE && p.chunks == 1 && p.tiles <= SHALLOW) p.deep = least(p.deep, SHALLOW);      /* no more of dU than of the Z it meets */
+    if (u > CACHE && p.chunks == 1 && p.tiles <= SHALLOW) p.deep = least(p.deep, up(SHALLOW, together(g)));      /* no more of dU than of the Z it meets */
     p.across = over(g->I, p.deep);
     p.blocks = over(p.panels, p.wide) * p.across;
     p.v_plane = p.chunk * g->I + FN_VL;
@@ -137,34 +138,58 @@ static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v,
     }
 }
 
-/* dw = E' dU E of input channels [from, end) of block j; dU[panel][plane][i][FN_NR], parts of it `apart` elements apart */
+/* FN_VL filters' weights at one input channel, FN_PIECE taps */
+FN_INLINE void store_piece(fn_t *to, int64_t w_o, const vec *w) {
+    vec turned[FN_PIECE];
+    UNROLL for (int q = 0; q < FN_PIECE; q++) turned[q] = w[q];
+    v_transpose_pieces(turned);
+    v_store_pieces(to, w_o, turned, FN_VL);
+}
+FN_INLINE void store_taps(fn_t *to, int64_t w_o, const vec *w) {
+    UNROLL for (int t = 0; t < FILTER; t += FN_PIECE) {              /* the last taps overlap */
+        const int first = t + FN_PIECE > FILTER ? FILTER - FN_PIECE : t;
+        store_piece(to + first, w_o, w + first);
+    }
+}
+/* All of larger filters. */
+static void store_all(fn_t *to, int64_t w_o, const vec *w, int64_t taps) {
+    for (int64_t t = 0; t < taps; t += FN_PIECE) {
+        const int64_t first = least(t, taps - FN_PIECE);
+        store_piece(to + first, w_o, w + first);
+    }
+}
+
+/* dw = E' dU E of input channels [from, end) of block j, whole vectors of them in each phase if there are four; dU[panel][plane][i][FN_NR], parts
+ * of it `apart` elements apart */
 static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int64_t apart, int64_t j, int64_t from, int64_t end, vec *odd) {
     const int64_t i0 = j % p->across * p->deep;
     const int64_t o0 = j / p->across * p->wide * FN_NR, o1 = least(g->O, o0 + p->wide * FN_NR);
     for (int64_t o = o0; o < o1; o += FN_VL)
-        for (int64_t i = from; i < end; i++) {
-            const fn_t *const at = du + (o - o0) / FN_NR * PLANES * p->u_plane + (i - i0) * FN_NR + o % FN_NR;
-            fn_t *const to = g->w + o * g->w_o + i * g->w_i;
-            vec half[TAPS][D], w[9];
-            UNROLL for (int b = 0; b < D; b++) {
-                vec d[D], s[TAPS];
-                UNROLL for (int a = 0; a < D; a++) d[a] = v_load(at + (a * D + b) * p->u_plane);
-                for (int64_t k = 1; k < p->parts; k++)
-                    UNROLL for (int a = 0; a < D; a++) d[a] += v_load(at + k * apart + (a * D + b) * p->u_plane);
-                gather(s, d, TAPS);
-                UNROLL for (int a = 0; a < TAPS; a++) half[a][b] = s[a];
+        for (int64_t c = from / g->phases; c < end / g->phases; c++) {
+            fn_t *const to = g->w + o * g->w_o + c * g->w_i;
+            vec all[MOST_TAPS];
+            for (int64_t phase = 0; phase < g->phases; phase++) {
+                const fn_t *const at = du + (o - o0) / FN_NR * PLANES * p->u_plane + (place_of(g, c, phase) - i0) * FN_NR + o % FN_NR;
+                vec half[TAPS][D], w[FILTER];
+                UNROLL for (int b = 0; b < D; b++) {
+                    vec d[D], s[TAPS];
+                    UNROLL for (int a = 0; a < D; a++) d[a] = v_load(at + (a * D + b) * p->u_plane);
+                    for (int64_t k = 1; k < p->parts; k++)
+                        UNROLL for (int a = 0; a < D; a++) d[a] += v_load(at + k * apart + (a * D + b) * p->u_plane);
+                    gather(s, d, TAPS);
+                    UNROLL for (int a = 0; a < TAPS; a++) half[a][b] = s[a];
+                }
+                UNROLL for (int a = 0; a < TAPS; a++) {
+                    gather(w + a * TAPS, half[a], TAPS);
+                    UNROLL for (int b = 0; b < TAPS; b++) odd[b] += w[a * TAPS + b] * v_zero();
+                }
+                if (g->phases == 1) store_taps(to, g->w_o, w);
+                for (int64_t t = 0; t < FILTER && g->phases > 1; t++) {
+                    const int64_t place = tap_at(g, phase, t / TAPS, t % TAPS);
+                    if (place >= 0) all[place] = w[t];
+                }
             }
-            UNROLL for (int a = 0; a < TAPS; a++) {
-                gather(w + a * TAPS, half[a], TAPS);
-                UNROLL for (int b = 0; b < TAPS; b++) odd[b] += w[a * TAPS + b] * v_zero();
-            }
-            UNROLL for (int s = 0; s < 9; s += FN_PIECE) {       /* the last taps overlap */
-                const int first = s + FN_PIECE > 9 ? 9 - FN_PIECE : s;
-                vec turned[FN_PIECE];
-                UNROLL for (int q = 0; q < FN_PIECE; q++) turned[q] = w[first + q];
-                v_transpose_pieces(turned);
-                v_store_pieces(to + first, g->w_o, turned, FN_VL);
-            }
+            if (g->phases > 1) store_all(to, g->w_o, all, g->size * g->size);
         }
 }
 
@@ -183,7 +208,7 @@ static int64_t room(const filtering *g, int threads) {
 /* What the tiles behind a chunk's read: of x and dy, a row of tiles further on. Those of dilated filters do not follow one another. */
 static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
     if (g->dil > 1) return (feed){.images = 0};
-    const int64_t x = g->N * g->H * g->W * g->I / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, next = from + count + across_of(g);
+    const int64_t x = g->N * g->H * g->W * (g->I / g->phases) / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, next = from + count + across_of(g);
     const int64_t rows = g->O > FN_VL ? ROWS2 : ROWS1, sums = p->panels * over(g->I, rows) * over(count, p->few);
     return (feed){.at = {g->x + next * x, g->y + next * y}, .images = 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * sums)};
 }
@@ -208,7 +233,8 @@ static int correlate(const filtering *g, void *work, fn_team t) {
     fn_t *const flags = work, *const zeros = flags + FLAGS, *const shared = zeros + up(g->I, WHOLE);
     fn_t *const v = shared + (p.parts ? t.rank * own_room : 0), *const z = v + v_room(&p);
     fn_t *const du = shared + (p.parts ? t.size : 1) * own_room, *const own = du + t.rank * u_room(&p);
-    vec odd[TAPS] = {v_zero(), v_zero(), v_zero()};
+    vec odd[TAPS];
+    UNROLL for (int b = 0; b < TAPS; b++) odd[b] = v_zero();
     int64_t lo, hi;
     if (t.rank == 0) memset(zeros, 0, g->I * SIZE);
     fn_barrier(t);
@@ -229,7 +255,7 @@ static int correlate(const filtering *g, void *work, fn_team t) {
             multiply(g, &p, du + j / PLANES * u_room(&p), v, z, j / PLANES, j % PLANES, count, c == 0, 0);
         fn_barrier(t);
     }
-    fn_share(p.blocks * p.deep, p.chunks == 1 ? p.deep : 1, t, &lo, &hi);
+    fn_share(p.blocks * p.deep, p.chunks == 1 ? p.deep : g->phases == 1 ? 1 : together(g), t, &lo, &hi);
     for (int64_t k = lo, end; k < hi; k = end) {
         const int64_t j = k / p.deep, i0 = j % p.across * p.deep;
         fn_t *const block = p.chunks == 1 ? own : du + j * u_room(&p);
@@ -237,7 +263,8 @@ static int correlate(const filtering *g, void *work, fn_team t) {
         for (int64_t q = 0; q < PLANES && p.chunks == 1; q++) multiply(g, &p, own, v, z, j, q, p.tiles, 1, 0);
         transform_dw(g, &p, block, apart, j, i0 + k % p.deep, least(g->I, i0 + end - j * p.deep), odd);
     }
-    return all_finite(flags, v_sum(odd[0] + odd[1] + odd[2]), t);
+    UNROLL for (int b = 1; b < TAPS; b++) odd[0] += odd[b];
+    return all_finite(flags, v_sum(odd[0]), t);
 }
 
 static filtering weights_of(const fn_conv_args *a) {
@@ -247,21 +274,32 @@ static filtering weights_of(const fn_conv_args *a) {
 }
 
 static int chosen(const fn_conv_args *a, const filtering *g) {
-    return a->dw && plain(a) && a->x_c == 1 && a->dy_c == 1 && pays(g) && tiles_of(g) >= LEAST_TILES;
+    return a->dw && fits(a) && a->x_c == 1 && a->dy_c == 1 && pays(g, tiles_of(g), direct_products(a, 0)) && tiles_of(g) >= LEAST_TILES;
+}
+static int64_t pass_work(const fn_conv_args *a, int threads) {
+    const filtering g = weights_of(a);
+    return chosen(a, &g) ? room(&g, threads) : 0;
+}
+/* Is it done? If not, the direct form is cheaper or must redo it. */
+static int pass(const fn_conv_args *a, fn_team t) {
+    const filtering g = weights_of(a);
+    if (!chosen(a, &g)) return 0;
+    const int done = correlate(&g, a->work, t);
+    fn_barrier(t);
+    return done;
 }
 
+#if TAPS == 2
+int64_t FN_NAME(winograd2_weight_work)(const fn_conv_args *a, int threads) { return pass_work(a, threads); }
+int FN_NAME(winograd2_weight)(const fn_conv_args *a, fn_team t) { return pass(a, t); }
+#else
 FN_WORK(winograd_bwd_w) {
-    const fn_conv_args *a = args;
-    const filtering g = weights_of(a);
-    const int64_t direct = FN_NAME(conv2d_bwd_w_work)(a, threads);
-    return chosen(a, &g) ? most(direct, room(&g, threads)) : direct;
+    const int64_t direct = FN_NAME(conv2d_bwd_w_work)(args, threads), two = FN_NAME(winograd2_weight_work)(args, threads);
+    return most(most(direct, two), pass_work(args, threads));
 }
 FN_KERNEL(winograd_bwd_w) {
     fn_conv_args a = *(const fn_conv_args *)args;
-    const filtering g = weights_of(&a);
-    if (chosen(&a, &g)) {
-        if (correlate(&g, a.work, t)) a.dw = 0;
-        fn_barrier(t);
-    }
+    if (FN_NAME(winograd2_weight)(&a, t) || pass(&a, t)) a.dw = 0;
     if (a.dw || a.db) FN_NAME(conv2d_bwd_w)(&a, t);
 }
+#endif

@@ -116,8 +116,9 @@ cdef double _conv_ns(fn_conv_args *a) noexcept:
 
 cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
     """Is it for winograd.c, which wants channels-last operands? There it is decided whether it pays."""
-    return (winograd and _winograd and a.R == a.S and (a.R == 3 or a.R == 5) and a.G == 1 and a.stride_h == 1 and a.stride_w == 1 and a.dil_h == a.dil_w
-            and a.C >= 16 and a.K >= 16)
+    if not (winograd and _winograd and a.R == a.S and a.G == 1 and a.stride_h == a.stride_w and a.dil_h == a.dil_w and a.C >= 16 and a.K >= 16):
+        return False
+    return a.R == 3 or a.R == 5 if a.stride_h == 1 else a.stride_h == 2 and a.dil_h == 1 and 4 <= a.R <= 6
 
 
 cdef enum:

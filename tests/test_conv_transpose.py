@@ -28,7 +28,8 @@ class Config:
         dilation = tuple(rng.integers(1, 5, 2)) if seed % 3 == 0 else (1, 1)
         self.filtering = seed % 4 == 1                       # what winograd.c may be asked, which spreads roundings over its tiles
         if self.filtering:
-            groups, I, O, filt, stride, dilation = 1, pick(rng, 16, 33), pick(rng, 16, 48), (3, 3), (1, 1), (1, 1)
+            groups, I, O, dilation = 1, pick(rng, 16, 32, 33), pick(rng, 16, 48), (1, 1)
+            filt, stride = pick(rng, ((3, 3), (1, 1)), ((4, 4), (2, 2)), ((5, 5), (2, 2)))
         more = tuple(rng.integers(0, max(s, d)) for s, d in zip(stride, dilation))
         size = [int(n) for n in rng.integers(1, 13, 2)]
         reach = [(n - 1) * s + d * (k - 1) + m for n, s, d, k, m in zip(size, stride, dilation, filt, more)]
@@ -68,7 +69,8 @@ def test_as_pytorch(torch, block):
 CASES = [((2, 5, 4, 3), (5, 6, 3, 3), {"stride": (2, 2), "padding": (1, 1), "output_padding": (1, 0)}, "conv2d_bwd_x"),
          ((2, 33, 3, 5), (33, 4, 2, 2), {"stride": (2, 2)}, "conv2d_bwd_x"),
          ((1, 6, 4, 9), (6, 17, 4, 3), {"stride": (3, 1), "dilation": (1, 2), "groups": 2}, "conv2d_bwd_x"),
-         ((1, 18, 7, 6), (18, 17, 3, 3), {"padding": (1, 1)}, "winograd_bwd_x")]
+         ((1, 18, 7, 6), (18, 17, 3, 3), {"padding": (1, 1)}, "winograd_bwd_x"),
+         ((2, 32, 15, 14), (32, 16, 4, 4), {"stride": (2, 2), "padding": (1, 1)}, "winograd_bwd_x")]
 
 
 @pytest.mark.parametrize("x_shape, w_shape, options, op", CASES, ids=lambda v: str(v).replace(" ", ""))

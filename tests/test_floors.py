@@ -20,6 +20,11 @@ def includes(path):
     return re.findall(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', path.read_text(), re.M)
 
 
+def again(path):
+    """Whose text it is once more, for filters of so many taps: winograd.c for winograd5.c."""
+    return re.sub(r"(?<=winograd)\d", "", path.stem) + ".c"
+
+
 def c_sources():
     return [p for p in sorted(CSRC.iterdir()) if p.suffix in (".c", ".h")]
 
@@ -40,7 +45,7 @@ def test_c_includes_go_down(path):
         kernels = {p.name for p in c_sources() if p.suffix == ".h"} - {"team.h", "pages.h"}
         more = {"time.h", "windows.h"} if path.stem == "brgemm" else set()
         more |= {"cpuid.h", "sys/syscall.h", "unistd.h"} if path.stem == "table" else set()
-        kernels |= {f"{path.stem[:-1]}.c"} if path.stem.endswith("5") else set()              # its text once more, for 5x5 filters
+        kernels |= {again(path)} - {path.name}
         assert own <= kernels | {"ops.inc"} and system <= SYSTEM | more
         assert path.name == "table.c" or "ops.inc" not in own
 
@@ -130,11 +135,11 @@ def public_names(path):
 
 
 def test_every_source_has_its_tests():
-    """test_<name>.py for each C file, also if its text serves for 5x5 filters once more. For a Python module that, or a file of its
+    """test_<name>.py for each C file, also if its text serves once more. For a Python module that, or a file of its
     package which uses some of its names, or one whose docstring names it."""
     tests = {p.stem: p for p in TESTS.rglob("test_*.py")}
     docs = [ast.get_docstring(ast.parse(p.read_text())) or "" for p in tests.values()]
-    missing = [p.name for p in CSRC.glob("*.c") if f"test_{p.stem.removesuffix('5')}" not in tests]
+    missing = [p.name for p in CSRC.glob("*.c") if f"test_{Path(again(p)).stem}" not in tests]
     for name, path in modules().items():
         parts, names = name.split("."), public_names(path)
         if roof(name) or not names:

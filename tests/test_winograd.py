@@ -1,4 +1,4 @@
-"""csrc/winograd.c (of 5x5 filters winograd5.c): close to the direct form where it is chosen, bit for bit the same for any threads, and
+"""csrc/winograd.c (of 5x5 filters winograd5.c, of 4x4 filters of stride 2 winograd2.c): close to the direct form where it is chosen, bit for bit the same for any threads, and
 out of the way otherwise."""
 import numpy as np
 import pytest
@@ -12,16 +12,20 @@ SHAPES += [(1, 16, 16, 32, 32, 1), (1, 32, 32, 16, 16, 1), (1, 48, 64, 13, 16, 1
 SHAPES += [(2, 32, 48, 30, 29, 2, 2), (3, 48, 64, 25, 31, (4, 0), 3), (4, 16, 32, 37, 34, 4, 4)]       # dilated, in phases of unequal sizes
 # 5x5 filters, whose weights' gradient is left to the direct form
 FIVE = [(2, 32, 48, 16, 15, 2, 1, 5), (3, 48, 16, 15, 23, (0, 4), 1, 5), (2, 16, 32, 25, 28, 4, 2, 5), (1, 192, 32, 28, 28, 2, 1, 5), (1, 32, 32, 9, 10, 2, 1, 5)]
-SHORT = (2, 16, 32, 40, 40, 0)        # dx by the direct form may be nine short sums, added up (conv_scatter.c): more accurate than one long chain
+# stride 2: sizes that leave each phase of x and dx another number of pixels, low blocks, one group of tiles, several, V that passes, over parts of the channels
+STRIDED = [(3, 32, 48, 26, 29, 1, 1, 4, 2), (4, 16, 16, 31, 34, 0, 1, 4, 2), (2, 48, 16, 27, 28, (2, 0), 1, 4, 2), (1, 16, 32, 28, 28, 1, 1, 4, 2), (2, 64, 64, 57, 40, 3, 1, 4, 2)]
+STRIDED += [(3, 32, 48, 25, 27, 2, 1, 5, 2), (5, 16, 16, 28, 21, (1, 4), 1, 5, 2), (2, 48, 64, 37, 34, 2, 1, 6, 2), (1, 32, 16, 36, 36, (3, 0), 1, 6, 2)]
+STRIDED += [(3, 144, 272, 18, 23, 1, 1, 4, 2), (2, 112, 144, 27, 21, 2, 1, 5, 2)]
+SHORT = [(2, 16, 32, 40, 40, 0), (1, 16, 32, 36, 36, (3, 0), 1, 6, 2)]      # dx by the direct form may be nine short sums, added up (conv_scatter.c): more accurate than one long chain
 WIDE = [(2, 288, 272, 9, 7, 1), (2, 272, 544, 8, 8, 1)]         # weights that no cache holds: V passes over panel after panel, over parts of the channels
 GROUPS = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1), (2, 288, 272, 43, 45, 2, 2)]    # and tiles in several groups, and blocks of one
 
 
 def operands(shape, dtype, seed=0):
-    n, c, k, h, w, padding, dilation, size = (*shape, *(1, 3)[len(shape) - 6:])
+    n, c, k, h, w, padding, dilation, size, stride = (*shape, *(1, 3, 1)[len(shape) - 6:])
     rng = np.random.default_rng(seed)
     x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c, size, size), (k,)))
-    return x, weight, bias, {"padding": padding, "dilation": dilation}
+    return x, weight, bias, {"padding": padding, "dilation": dilation, "stride": stride}
 
 
 def passes(shape, dtype, winograd, seed=0, x=None):
@@ -38,7 +42,7 @@ def rms(a):
 
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES + FIVE + [SHORT] + WIDE, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + FIVE + SHORT + WIDE + STRIDED, ids=str)
 def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
     before = _core.get_isa()
     _core.set_isa(isa)
@@ -50,13 +54,13 @@ def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
     for name, a, b, c in zip(("y", "dx") if shape in FIVE else ("y", "dx", "dw"), fast, direct, exact or direct):
         assert not np.array_equal(a, b), f"{name}: the direct form ran"
         if dtype == "float32":
-            times = 6 if shape == SHORT and name == "dx" else 4
+            times = 6 if shape in SHORT and name == "dx" else 4
             assert rms(a - c) < times * max(rms(b - c), 1e-8 * rms(c)), name
         else:
             assert rms(a - b) < 1e-14 * rms(b), name
 
 
-@pytest.mark.parametrize("shape", SHAPES + FIVE + WIDE + GROUPS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + FIVE + WIDE + GROUPS + STRIDED, ids=str)
 def test_same_bits_for_any_threads(shape):
     before, grains = fastnn.get_num_threads(), _core.set_work_grains(0, 0)
     try:
@@ -70,7 +74,7 @@ def test_same_bits_for_any_threads(shape):
     assert all(r == results[0] for r in results)
 
 
-@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2), FIVE[0]], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2), FIVE[0], STRIDED[0], STRIDED[5]], ids=str)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
 def test_what_is_not_finite_stays_where_the_direct_form_puts_it(value, shape):
     x, *_ = operands(shape, "float32")
@@ -93,6 +97,58 @@ def test_what_overflows_in_one_place_of_a_tile_is_done_again(isa):
     finally:
         _core.set_isa(before)
     assert np.isfinite(direct).all() and np.abs(fast - direct).max() <= 1e-5 * direct.max()
+
+
+@pytest.mark.parametrize("isa", _core.isas())
+@pytest.mark.parametrize("padding", [0, 1, 2, 3])
+@pytest.mark.parametrize("size", [4, 5, 6])
+def test_every_phase(size, padding, isa):
+    """One pixel of x at a time, one of dy, and one tap: exact numbers, which each phase puts where it should."""
+    before, rng = _core.get_isa(), np.random.default_rng(size)
+    _core.set_isa(isa)
+    try:
+        for H, W in ((19, 20), (20, 23), (22, 17)):
+            x, w = np.zeros((2, 32, H, W)), np.zeros((48, 32, size, size))
+            dy = np.zeros(kernels.conv2d_forward(x, w, stride=2, padding=padding).shape)
+            for _ in range(12):
+                one = tuple(map(rng.integers, (48, 32, size, size)))
+                h, v = rng.integers(0, (H, W))
+                x[:], w[:], dy[:] = 0, 0, 0
+                x[1, one[1], h, v], w[one] = 3, 5
+                y = kernels.conv2d_forward(x, w, stride=2, padding=padding)
+                p, q = h + padding - one[2], v + padding - one[3]
+                hit = p % 2 == q % 2 == 0 and 0 <= p // 2 < y.shape[2] and 0 <= q // 2 < y.shape[3]
+                want = np.zeros_like(y)
+                if hit:
+                    want[1, one[0], p // 2, q // 2] = 15
+                np.testing.assert_allclose(y, want, atol=1e-12)
+                p, q = rng.integers(0, y.shape[2:])
+                dy[1, one[0], p, q] = 7
+                dx, dw, db = kernels.conv2d_backward(dy, x, w, stride=2, padding=padding)
+                h2, v2 = 2 * p - padding + one[2], 2 * q - padding + one[3]
+                want = np.zeros_like(dx)
+                if 0 <= h2 < H and 0 <= v2 < W:
+                    want[1, one[1], h2, v2] = 35
+                np.testing.assert_allclose(dx, want, atol=1e-12)
+                r, s = h + padding - 2 * p, v + padding - 2 * q
+                want = np.zeros_like(dw)
+                if 0 <= r < size and 0 <= s < size:
+                    want[one[0], one[1], r, s] = 21
+                np.testing.assert_allclose(dw, want, atol=1e-12)
+                assert db[one[0]] == 7 and np.count_nonzero(db) == 1
+    finally:
+        _core.set_isa(before)
+
+
+def test_stride_is_refused_where_it_does_not_pay():
+    """3x3 filters of stride 2, and unequal or longer strides: bit for bit the direct form."""
+    rng = np.random.default_rng(0)
+    for size, stride in ((3, 2), (4, (2, 1)), (4, 3), (5, 4), (8, 2)):
+        x, w = rng.standard_normal((2, 32, 30, 30)), rng.standard_normal((32, 32, size, size))
+        y, z = (kernels.conv2d_forward(x, w, stride=stride, winograd=win) for win in (True, False))
+        assert np.array_equal(y, z)
+        for a, b in zip(*(kernels.conv2d_backward(y, x, w, stride=stride, winograd=win) for win in (True, False))):
+            assert np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("size", [3, 5])
