@@ -6,11 +6,11 @@
  *   dw[k,c] = E' [ sum over tiles of (F dy[k] F') * (B' d[c] B) ] E       dy 4x4, dw 3x3:            F(3x3, 4x4)
  *
  * `*` is elementwise, so the sums are 36 matrix products (brgemm), or 25. The six points 0, 1, -1, 1/2, -2 and infinity
- * give both forms the same B; 2x2 taps have the five points 0, -1, 1/2, 2 and infinity. Tiles are those of y, OUT x OUT each, over the rim where P or Q is no multiple of OUT. With
- * stride 2 the four phases of x's pixels are channels of their own, filtered by every other tap: 6x6 and 5x5 filters by
- * 3x3 taps, 4x4 by 2x2; and four phases of dx are four correlations.
- * docs/convolution.md derives the matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional neural
- * networks, 2016. The second formula is winograd_weight.c's. */
+ * give both forms the same B; 2x2 taps have the five points 0, -1, 1/2, 2 and infinity. Tiles are those of y, OUT x OUT
+ * each, over the rim where P or Q is no multiple of OUT. With stride 2 the four phases of x's pixels are channels of their
+ * own, filtered by every other tap: 6x6 and 5x5 filters by 3x3 taps, 4x4 by 2x2; and four phases of dx are four
+ * correlations. docs/convolution.md derives the matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional
+ * neural networks, 2016. The second formula is winograd_weight.c's. */
 #include "winograd.h"
 
 #define ROWS (FN_ROWS2 == 14 ? 14 : 12)      /* tiles that pass together through the products */
