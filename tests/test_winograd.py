@@ -1,5 +1,5 @@
-"""csrc/winograd.c (of 5x5 filters winograd5.c, of 4x4 filters of stride 2 winograd2.c): close to the direct form where it is chosen, bit for bit the same for any threads, and
-out of the way otherwise."""
+"""csrc/winograd.c (of 5x5 filters winograd5.c, of 4x4 filters of stride 2 winograd2.c): close to the direct form where it is chosen,
+bit for bit the same for any threads, and out of the way otherwise."""
 import numpy as np
 import pytest
 
@@ -16,7 +16,8 @@ FIVE = [(2, 32, 48, 16, 15, 2, 1, 5), (3, 48, 16, 15, 23, (0, 4), 1, 5), (2, 16,
 STRIDED = [(3, 32, 48, 26, 29, 1, 1, 4, 2), (4, 16, 16, 31, 34, 0, 1, 4, 2), (2, 48, 16, 27, 28, (2, 0), 1, 4, 2), (1, 16, 32, 28, 28, 1, 1, 4, 2), (2, 64, 64, 57, 40, 3, 1, 4, 2)]
 STRIDED += [(3, 32, 48, 25, 27, 2, 1, 5, 2), (5, 16, 16, 28, 21, (1, 4), 1, 5, 2), (2, 48, 64, 37, 34, 2, 1, 6, 2), (1, 32, 16, 36, 36, (3, 0), 1, 6, 2)]
 STRIDED += [(3, 144, 272, 18, 23, 1, 1, 4, 2), (2, 112, 144, 27, 21, 2, 1, 5, 2)]
-SHORT = [(2, 16, 32, 40, 40, 0), (1, 16, 32, 36, 36, (3, 0), 1, 6, 2)]      # dx by the direct form may be nine short sums, added up (conv_scatter.c): more accurate than one long chain
+# dx by the direct form may be nine short sums, added up (conv_scatter.c): more accurate than one long chain
+SHORT = [(2, 16, 32, 40, 40, 0), (1, 16, 32, 36, 36, (3, 0), 1, 6, 2)]
 WIDE = [(2, 288, 272, 9, 7, 1), (2, 272, 544, 8, 8, 1)]         # weights that no cache holds: V passes over panel after panel, over parts of the channels
 GROUPS = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1), (2, 288, 272, 43, 45, 2, 2)]    # and tiles in several groups, and blocks of one
 
