@@ -1,6 +1,7 @@
-/* A 3x3 or 5x5 correlation of stride 1, dilated or not, and the gradient of its weights, by Winograd's minimal filtering.
+/* A 2x2 to 5x5 correlation of stride 1, dilated or not, and the gradient of its weights, by Winograd's minimal filtering.
  *
  *   y[k]    = A' [ sum over c of (G w[k,c] G') * (B' d[c] B) ] A          d 6x6 of x, w 3x3, y 4x4:  F(4x4, 3x3)
+ *                                                                         or w 4x4, y 3x3:           F(3x3, 4x4), winograd4.c
  *                                                                         or w 5x5, y 2x2:           F(2x2, 5x5), winograd5.c
  *                                                                         d 5x5, w 2x2, y 4x4:       F(4x4, 2x2), winograd2.c
  *   dw[k,c] = E' [ sum over tiles of (F dy[k] F') * (B' d[c] B) ] E       dy 4x4, dw 3x3:            F(3x3, 4x4)
@@ -8,8 +9,9 @@
  * `*` is elementwise, so the sums are 36 matrix products (brgemm), or 25. The six points 0, 1, -1, 1/2, -2 and infinity
  * give both forms the same B; 2x2 taps have the five points 0, -1, 1/2, 2 and infinity. Tiles are those of y, OUT x OUT
  * each, over the rim where P or Q is no multiple of OUT. With stride 2 the four phases of x's pixels are channels of their
- * own, filtered by every other tap: 6x6 and 5x5 filters by 3x3 taps, 4x4 by 2x2; and four phases of dx are four
- * correlations. docs/convolution.md derives the matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional
+ * own, filtered by every other tap: 8x8 and 7x7 filters by 4x4 taps, 6x6 and 5x5 by 3x3, 4x4 by 2x2; and four phases of dx
+ * are four correlations. A first layer's few channels are folded: all phases lie side by side in a vector, of stride 3 and 4
+ * too. docs/convolution.md derives the matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional
  * neural networks, 2016. The second formula is winograd_weight.c's. */
 #include "winograd.h"
 
@@ -91,11 +93,14 @@ static void pick_taps(vec *w, const filtering *g, const vec *all, int64_t phase)
     }
 }
 
-/* U[plane][i][width] = G w G' of a panel for input channels [i0, i0 + count), whole vectors of them in each phase if there are four */
+/* U[plane][i][width] = G w G' of a panel for input channels [i0, i0 + count), all phases of some of x's */
 static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t panel, int64_t i0, int64_t count) {
     const int64_t width = p->width, plane = p->u_plane, o = panel * width, w_o = g->w_o, w_i = g->w_i, left = g->O - o;
-    const fn_t *w = g->w + o * w_o + i0 / g->phases * w_i;
-    for (int64_t c = i0 / g->phases; c < (i0 + count) / g->phases; c++, w += w_i) {
+    const int64_t end = channels_before(g, i0 + count);
+    int64_t c = channels_before(g, i0);
+    const fn_t *w = g->w + o * w_o + c * w_i;
+    for (int64_t q = 0; q < PLANES && g->fold; q++) memset(u + q * plane + g->phases * g->C * width, 0, (g->I - g->phases * g->C) * width * SIZE);
+    for (; c < end; c++, w += w_i) {
         for (int l = 0; l < width; l++) __builtin_prefetch(w + l * w_o + AHEAD * w_i);
         for (int l = 0; l < width; l += FN_VL) {
             vec all[MOST_TAPS];
@@ -126,16 +131,15 @@ static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t pane
 /* M[plane][t][FN_VL] = V U, all of it, for `count` tiles and at most a vector of filters: a call for each block and plane would cost as
  * much as its few sums. Of the last block, tiles that are none are computed too. M may be V where that is one block. */
 FN_INLINE void narrow(const int rows, const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count, feed *f) {
-    const int64_t I = g->I, m_plane = p->m_plane, v_plane = p->v_plane, u_plane = p->u_plane;
+    const int64_t I = summed(g), m_plane = p->m_plane, v_plane = p->v_plane, u_plane = p->u_plane;
     for (int64_t q = 0; q < PLANES; q++, m += m_plane, v += v_plane, u += u_plane) {
-        const fn_t *a = v;
         fetch(f);
         for (int64_t b = 0; b < count; b += rows) {
-            const fn_t *u_i = u;
+            const fn_t *a = v + b * g->I, *u_i = u;
             vec acc[ROWS];
             UNROLL for (int r = 0; r < rows; r++) acc[r] = v_zero();
             for (int64_t i = 0; i < I; i += FN_VL, a += (rows - 1) * FN_VL)
-                for (int k = 0; k < FN_VL; k++, a++, u_i += FN_VL) {
+                for (int64_t k = least(FN_VL, I - i); k; k--, a++, u_i += FN_VL) {
                     const vec s = v_load(u_i);
                     UNROLL for (int r = 0; r < rows; r++) acc[r] = v_fma(v_set1(a[r * FN_VL]), s, acc[r]);
                 }
@@ -154,7 +158,7 @@ FN_INLINE void multiply_tile(fn_t *m, const fn_t *v, const fn_t *u, int64_t I) {
     vec acc[FN_ROWS2][2];
     UNROLL for (int r = 0; r < FN_ROWS2; r++) acc[r][0] = acc[r][1] = v_zero();
     for (int64_t i = 0; i < I; i += FN_VL, v += (ROWS - 1) * FN_VL)
-        for (int k = 0; k < FN_VL; k++, v++, u += FN_NR) {
+        for (int64_t k = least(FN_VL, I - i); k; k--, v++, u += FN_NR) {
             const vec s[2] = {v_load(u), v_load(u + FN_VL)};
             UNROLL for (int l = 0; l < 2; l++) __builtin_prefetch(u + 8 * FN_NR + l * FN_VL);
             UNROLL for (int r = 0; r < FN_ROWS2; r++)
@@ -176,7 +180,7 @@ static void multiply(const filtering *g, const plan *p, fn_t *m, const fn_t *v, 
         for (int64_t b = 0; b < count; b += ROWS) {
             fn_t *const to = m + b * FN_NR;
             if (whole && count - b >= ROWS) {
-                for (int64_t r = 0; r < ROWS; r += FN_ROWS2) multiply_tile(to + r * FN_NR, v + b * I + r * FN_VL, u, I);
+                for (int64_t r = 0; r < ROWS; r += FN_ROWS2) multiply_tile(to + r * FN_NR, v + b * I + r * FN_VL, u, summed(g));
                 continue;
             }
             for (int64_t j = 0; j < deep; j += CHUNKS * FN_VL) {
@@ -260,7 +264,7 @@ static int64_t m_room(const plan *p) { return p->place ? 0 : up(PLANES * p->m_pl
 static int64_t room_of(const filtering *g, int team, int threads) {
     const plan p = plan_of(g, team);
     const int64_t common = p.kept ? u_room(&p) : v_room(&p), own = p.kept ? v_room(&p) : u_room(&p);
-    return SIZE * (FLAGS + common + threads * (m_room(&p) + up(g->I, WHOLE) + own));
+    return SIZE * (FLAGS + common + threads * (m_room(&p) + rim_room(g) + own));
 }
 /* One thread may come alone where a team was asked for. */
 static int64_t room(const filtering *g, int threads) {
@@ -319,10 +323,10 @@ static void sum_rest(const filtering *g, const share *s) {
  * Tiles of dilated filters do not follow one another in memory, those of a phase of y leave gaps. */
 static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
     if (g->dil > 1 || g->y_w > g->O) return (feed){.images = 0};
-    const int64_t x = g->N * g->H * g->W * (g->I / g->phases) / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, row = across_of(g);
+    const int64_t x = g->N * g->H * g->W * g->C / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, row = across_of(g);
     const fn_t *const other = g->residual ? g->residual : g->y, *const gate = g->gate ? g->gate : g->y;
-    return (feed){.at = {g->x + (from + count + row) * x, g->y + (from + row) * y, other + (from + row) * y, gate + (from + row) * y},
-                  .images = g->gate ? 4 : g->residual ? 3 : 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->panels)};
+    return (feed){.at = {g->y + (from + row) * y, g->x + (from + count + row) * x, other + (from + row) * y, gate + (from + row) * y},
+                  .images = g->fold ? 1 : g->gate ? 4 : g->residual ? 3 : 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->panels)};
 }
 
 /* Threads share groups of tiles, or panels. */
@@ -385,11 +389,11 @@ static int correlate(const filtering *g, void *work, fn_team t) {
     const plan p = plan_of(g, t.size > 1);
     const int64_t common = p.kept ? u_room(&p) : v_room(&p), other = p.kept ? v_room(&p) : u_room(&p);
     fn_t *const flags = work, *const shared = flags + FLAGS;
-    fn_t *const m = shared + common + t.rank * (m_room(&p) + up(g->I, WHOLE) + other), *const zeros = m + m_room(&p);
-    fn_t *const own = zeros + up(g->I, WHOLE);
+    fn_t *const m = shared + common + t.rank * (m_room(&p) + rim_room(g) + other), *const zeros = m + m_room(&p);
+    fn_t *const own = zeros + rim_room(g);
     const parts s = {.u = p.kept ? shared : own, .v = p.kept ? own : shared, .m = p.place ? own : m, .zeros = zeros};
     vec odd = v_zero();
-    memset(zeros, 0, g->I * SIZE);
+    memset(zeros, 0, rim_room(g) * SIZE);
     const share mine = (p.kept ? correlate_kept : correlate_passing)(g, &p, &s, t, &odd);
     if (!all_finite(flags, v_sum(odd), t)) return 0;
     if (g->sums) sum_rest(g, &mine);
@@ -408,7 +412,7 @@ static filtering backward_of(const fn_conv_args *a, int64_t phase) {
     return (filtering){.x = a->dy, .y = (fn_t *)a->dx + at, .w = (fn_t *)a->w, .residual = a->residual ? (const fn_t *)a->residual + at : 0,
                        .gate = a->gate ? (const fn_t *)a->gate + at : 0, .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
                        .y_n = a->H * a->W * a->C, .y_h = a->W * pixel, .y_w = pixel, .w_o = a->R * a->S, .w_i = a->C * a->R * a->S,
-                       .size = a->R, .N = a->N, .H = a->P, .W = a->Q, .I = a->K, .P = down.out, .Q = along.out, .O = a->C,
+                       .size = a->R, .N = a->N, .H = a->P, .W = a->Q, .C = a->K, .I = a->K, .P = down.out, .Q = along.out, .O = a->C,
                        .top = -down.first, .left = -along.first, .dil = a->dil_h, .stride = 1, .phases = 1,
                        .tap_h = down.w0, .tap_w = along.w0, .tap = -stride};
 }
@@ -417,7 +421,7 @@ static filtering filtering_of(const fn_conv_args *a, int backward, int64_t phase
 
 /* Is it cheaper than the direct form? */
 static int chosen(const fn_conv_args *a, int backward) {
-    if (!fits(a) || (backward ? a->dy_c : a->x_c) != 1) return 0;
+    if (!fits(a) || (backward ? a->dy_c : folds(a) ? a->x_w : a->x_c) != 1) return 0;
     const filtering first = filtering_of(a, backward, 0);
     int64_t tiles = 0;
     for (int64_t i = 0; i < phases_of(a, backward); i++) {
@@ -451,17 +455,20 @@ static int pass(const fn_conv_args *a, int backward, fn_team t) {
 #if TAPS == 2
 int64_t FN_NAME(winograd2_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
 int FN_NAME(winograd2)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
+#elif TAPS == 4
+int64_t FN_NAME(winograd4_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
+int FN_NAME(winograd4)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
 #elif TAPS == 5
 int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
 int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
 #else
 /* Filters that none fits are nobody's. */
 static int64_t any_work(const fn_conv_args *a, int backward, int threads) {
-    const int64_t five = FN_NAME(winograd5_work)(a, backward, threads), two = FN_NAME(winograd2_work)(a, backward, threads);
-    return most(most(five, two), pass_work(a, backward, threads));
+    const int64_t five = FN_NAME(winograd5_work)(a, backward, threads), four = FN_NAME(winograd4_work)(a, backward, threads);
+    return most(most(five, four), most(FN_NAME(winograd2_work)(a, backward, threads), pass_work(a, backward, threads)));
 }
 static int any_pass(const fn_conv_args *a, int backward, fn_team t) {
-    return FN_NAME(winograd5)(a, backward, t) || FN_NAME(winograd2)(a, backward, t) || pass(a, backward, t);
+    return FN_NAME(winograd5)(a, backward, t) || FN_NAME(winograd4)(a, backward, t) || FN_NAME(winograd2)(a, backward, t) || pass(a, backward, t);
 }
 
 FN_WORK(winograd_fwd) { return most(FN_NAME(conv2d_fwd_work)(args, threads), any_work(args, 0, threads)); }

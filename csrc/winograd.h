@@ -11,46 +11,57 @@
 #ifndef TAPS
 #define TAPS 3
 #endif
-enum { D = TAPS == 2 ? 5 : 6, PLANES = D * D, OUT = D + 1 - TAPS, FILTER = TAPS * TAPS, MOST_TAPS = 4 * FILTER };
+enum { D = TAPS == 2 ? 5 : 6, PLANES = D * D, OUT = D + 1 - TAPS, FILTER = TAPS * TAPS, MOST_STRIDE = 4, MOST_TAPS = MOST_STRIDE * MOST_STRIDE * FILTER };
 #define CACHE 1179648            /* bytes of a thread's second-level cache that may hold what is used again and again */
+#define FOLD 11                  /* what a number folded costs, in the products of a plane */
 #define WHOLE 64                 /* elements that a part of the scratch is rounded up to */
 #define FLAGS up(FN_MAX_THREADS, WHOLE)
 
 typedef struct {
-    const fn_t *x;               /* (N,H,W,I / phases), channels side by side */
+    const fn_t *x;               /* (N,H,W,C), channels side by side, or columns, where they are folded */
     fn_t *y;                     /* (N,P,Q,O), channels side by side; of the weight's gradient: dy, read */
     fn_t *w;                     /* element (o,i,r,s) at o*w_o + i*w_i + r*size + s, whose filters are size x size; or dw, written */
     const fn_t *bias;            /* (O) or null */
     const fn_t *residual, *gate; /* like y, or null, see fn_conv_args */
     double *sums;                /* of y for a norm, or null */
-    int64_t x_n, x_h, x_w, y_n, y_h, y_w, w_o, w_i, size;
-    int64_t N, H, W, I, P, Q, O;
+    int64_t x_n, x_c, x_h, x_w, y_n, y_h, y_w, w_o, w_i, size;
+    int64_t N, H, W, C, I, P, Q, O;          /* I: what is summed up, C channels of each phase of x */
     int64_t top, left, dil;      /* output (p,q) begins at input (p stride - top, q stride - left); dil: reads each dil-th row and column */
-    int64_t stride, phases;      /* of x, whose channels are I / phases: vector after vector of them in each phase */
+    int64_t stride, phases;      /* of x; its channels follow vector after vector of them in each phase, */
+    int64_t fold;                /* or, being few, all of them in each phase, and zeros to the end of a vector */
     int64_t tap_h, tap_w, tap;   /* tap (r,s) of phase (a,b) is w's (tap_h + a + r tap, tap_w + b + s tap), or 0 if it has none */
     int64_t relu;
 } filtering;
 
+/* Channels that are no whole vectors: x's phases are folded into such. Sums of fewer numbers the direct form makes more than four times as
+ * accurately. */
+static inline int folds(const fn_conv_args *a) { return a->stride_h > 1 && a->C % 16 && a->C * a->R * a->S >= 100; }
+
 static inline filtering forward_of(const fn_conv_args *a) {
-    const int64_t phases = a->stride_h * a->stride_w;
-    return (filtering){.x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .sums = a->sums, .x_n = a->x_n, .x_h = a->x_h,
+    const int64_t phases = a->stride_h * a->stride_w, I = a->C * phases;
+    return (filtering){.x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .sums = a->sums, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h,
                        .x_w = a->x_w, .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * a->R * a->S,
-                       .w_i = a->R * a->S, .size = a->R, .N = a->N, .H = a->H, .W = a->W, .I = a->C * phases, .P = a->P, .Q = a->Q, .O = a->K,
-                       .top = a->pad_h, .left = a->pad_w, .dil = a->dil_h, .stride = a->stride_h, .phases = phases, .tap = a->stride_h,
-                       .relu = a->act == FN_ACT_RELU};
+                       .w_i = a->R * a->S, .size = a->R, .N = a->N, .H = a->H, .W = a->W, .C = a->C, .I = folds(a) ? up(I, FN_VL) : I,
+                       .P = a->P, .Q = a->Q, .O = a->K, .top = a->pad_h, .left = a->pad_w, .dil = a->dil_h, .stride = a->stride_h,
+                       .phases = phases, .fold = folds(a), .tap = a->stride_h, .relu = a->act == FN_ACT_RELU};
 }
-/* Are they filters of TAPS x TAPS, or four phases of such? (Not 3x3: too many of those would be zeros.) Of a wider dilation only the
+/* Are they filters of TAPS x TAPS, or phases of such? (Not 3x3: too many of those would be zeros.) Of a wider dilation only the
  * middle tap meets anything, and its square may be no number. */
 static inline int fits(const fn_conv_args *a) {
     const int64_t stride = a->stride_h;
     return a->R == a->S && a->G == 1 && stride == a->stride_w && a->dil_h == a->dil_w &&
            a->dil_h <= least(least(a->P, a->Q), least(a->H, a->W)) &&
-           (stride == 1 ? a->R == TAPS : stride == 2 && a->R > 3 && a->dil_h == 1 && over(a->R, 2) == TAPS);
+           (stride == 1 ? a->R == TAPS : stride <= (folds(a) ? MOST_STRIDE : 2) && a->R > 3 && a->dil_h == 1 && over(a->R, stride) == TAPS);
 }
 
-/* Channels that lie together, in each of x's phases one after another; and where channel c of a phase lies. */
-static inline int64_t together(const filtering *g) { return g->phases * FN_VL; }
-static inline int64_t place_of(const filtering *g, int64_t c, int64_t phase) { return (c / FN_VL * g->phases + phase) * FN_VL + c % FN_VL; }
+/* Of I those that are no padding. */
+static inline int64_t summed(const filtering *g) { return g->phases * g->C; }
+/* Channels of all phases that lie together, how many of x's channels come before the i-th, and where channel c of a phase lies. */
+static inline int64_t together(const filtering *g) { return g->fold ? g->I : g->phases * FN_VL; }
+static inline int64_t channels_before(const filtering *g, int64_t i) { return g->fold ? i / g->I * g->C : i / g->phases; }
+static inline int64_t place_of(const filtering *g, int64_t c, int64_t phase) {
+    return g->fold ? (phase % g->stride * g->stride + phase / g->stride) * g->C + c : (c / FN_VL * g->phases + phase) * FN_VL + c % FN_VL;
+}
 
 /* Where tap (r,s) of a phase lies in a filter, or -1. */
 static inline int within(int64_t i, int64_t n) { return (uint64_t)i < (uint64_t)n; }
@@ -106,7 +117,7 @@ FN_INLINE void spread_x(vec *v, const vec *d) {
     v[5] = v_fma(c1, f, d[1] + d[5]) - c2 * d[3];
 }
 
-/* G w, 6 of 3 or 5, and F dy, 6 of 4 */
+/* G w, 6 of 3 to 5, and F dy, 6 of 4 or 3 */
 FN_INLINE void spread_taps(vec *v, const vec *w, const int taps) {
     const vec third = v_set1((fn_t)(1.0 / 3)), even = third * (taps > 4 ? (w[0] + w[2]) + w[4] : w[0] + w[2]);
     const vec odd = taps > 3 ? w[1] + w[3] : w[1];
@@ -122,7 +133,7 @@ FN_INLINE void spread_taps(vec *v, const vec *w, const int taps) {
     v[5] = w[taps - 1];
 }
 
-/* A' m, 4 or 2 of 6, and E' m, 3 of 6 */
+/* A' m, 4 to 2 of 6, and E' m, 3 or 4 of 6 */
 FN_INLINE void gather(vec *y, const vec *m, const int outputs) {
     const vec sum = m[1] + m[2], difference = m[1] - m[2];
     const vec half = v_set1((fn_t)0.5), two = v_set1(2), quarter = v_set1((fn_t)0.25), four = v_set1(4);
@@ -158,6 +169,9 @@ static inline int64_t left_of(int64_t size, int64_t dil) { return size > (OUT - 
 static inline int64_t rows_at(const filtering *g, const spot *s) { return left_of(g->P - s->row, g->dil); }
 static inline int64_t columns_at(const filtering *g, const spot *s) { return left_of(g->Q - s->column, g->dil); }
 
+/* Columns of x's phases that so many tiles in a row see. */
+static inline int64_t band_columns(int64_t tiles) { return tiles * OUT + D - OUT; }
+
 /* Pairs (output, tap) of an axis that lie within the input: all that the direct form of small images multiplies. */
 static inline int64_t pairs_within(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t pad, int64_t dil) {
     int64_t pairs = 0;
@@ -180,8 +194,9 @@ static inline double direct_products(const fn_conv_args *a, int backward) {
  * PLANES for each phase, its transforms five times as many over the channels of the other side, those of the weight as much as 30 outputs.
  * Measured on 300 shapes. */
 static inline int pays(const filtering *g, int64_t tiles, double direct) {
-    const double phases = (double)g->phases, transforms = 5 * (phases / (double)g->O + phases / (double)g->I);
-    return g->I / g->phases % FN_VL == 0 && g->O % FN_VL == 0 &&
+    const double phases = (double)g->phases, moves = g->fold ? FOLD * (double)band_columns(across_of(g)) / (double)(across_of(g) * OUT) : 0;
+    const double transforms = (5 + moves) * (double)g->I / (double)(g->C * g->O) + 5 / (double)g->C;
+    return (g->fold || g->C % FN_VL == 0) && g->O % FN_VL == 0 &&
            direct > PLANES * (double)tiles * (phases + transforms) + 30 * (double)(g->size * g->size);
 }
 
@@ -205,10 +220,66 @@ FN_INLINE void spread_tile(const int whole, fn_t *v, int64_t plane, const fn_t *
 FN_APART void spread_whole(fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w) { spread_tile(1, v, plane, x, x_h, x_w, 0, 0); }
 FN_APART void spread_rim(fn_t *v, int64_t plane, const fn_t *(*at)[D], int64_t i) { spread_tile(0, v, plane, at[0][0], 0, 0, at, i); }
 
-/* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. fed: what they read has
- * been fetched before. */
-FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros, int64_t from,
+/* Numbers of a row of x from w on, zeros beyond it. */
+FN_INLINE vec load_beyond(const fn_t *x, int64_t w, int64_t W) {
+    if (w >= 0 && w + FN_VL <= W) return v_load(x + w);
+    fn_t some[FN_VL] = {0};
+    for (int64_t i = most(-w, 0); i < least(FN_VL, W - w); i++) some[i] = x[w + i];
+    return v_load(some);
+}
+
+/* band[D][columns][I]: x's phases side by side, as far as tiles of a row see them from the one at s on, zeros beyond x. For each of the
+ * stride columns of a pixel rows and their channels follow one another; where those are less than a vector, the next store covers what the
+ * last wrote too much. */
+static void fold(const filtering *g, fn_t *band, const spot *s, int64_t columns) {
+    const int64_t stride = g->stride, I = g->I, rows = stride * g->C, w = s->column * stride - g->left;
+    const fn_t *const x = g->x + s->n * g->x_n;
+    for (int64_t a = 0; a < D; a++, band += columns * I)
+        for (int64_t first = 0; first < rows; first += FN_VL) {
+            const fn_t *row[FN_VL];
+            const int64_t n = least(rows - first, FN_VL);
+            for (int64_t l = 0; l < n; l++) {
+                const int64_t r = first + l, h = (s->row + a) * stride - g->top + r / g->C;
+                row[l] = within(h, g->H) ? x + r % g->C * g->x_c + h * g->x_h : 0;
+            }
+            fn_t *to = band + first;
+            for (int64_t j = 0, q = 0; j < columns * stride; j += FN_VL) {
+                vec v[FN_VL];
+                UNROLL for (int l = 0; l < FN_VL; l++) v[l] = l < n && row[l] ? load_beyond(row[l], w + j, g->W) : v_zero();
+                v_transpose(v);
+                for (int64_t l = 0; l < least(FN_VL, columns * stride - j); l++) {
+                    if (first && n < FN_VL) v_store_n(to + q * rows, v[l], (int)n);
+                    else v_store(to + q * rows, v[l]);
+                    if (++q == stride) q = 0, to += I;
+                }
+            }
+        }
+}
+
+/* What a thread transforms tiles from: zeros for what is beyond x, or a band. */
+static inline int64_t rim_room(const filtering *g) { return up(g->fold ? D * band_columns(across_of(g)) * g->I + FN_VL : g->I, WHOLE); }
+
+/* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. */
+FN_APART void tiles_folded(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *band, int64_t from, int64_t count) {
+    const int64_t I = g->I;
+    for (int64_t run; count > 0; from += run, count -= run) {
+        const spot s = spot_of(g, from);
+        run = least(s.left, count);
+        const int64_t columns = band_columns(run);
+        fold(g, band, &s, columns);
+        for (int64_t t = 0; t < run; t++, at++)
+            for (int64_t i = 0; i < I; i += FN_VL)
+                spread_whole(v + at / per * per * I + (at % per + i / FN_VL * per) * FN_VL, plane, band + t * OUT * I + i, columns * I, I);
+    }
+}
+
+/* fed: what they read has been fetched before. */
+FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *zeros, int64_t from,
                        int64_t count) {
+    if (g->fold) {
+        tiles_folded(g, v, plane, per, at, zeros, from, count);
+        return;
+    }
     const int64_t I = g->I, step = g->dil * g->stride, x_h = step * g->x_h, x_w = step * g->x_w, reach = (D - 1) * step;
     int64_t phase = 0;
     spot to = spot_of(g, from);
@@ -223,7 +294,7 @@ FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane
                 UNROLL for (int b = 0; b < D; b++) rim[a][b] = down & within(w + b * step, g->W) ? x + a * x_h + b * x_w : zeros;
             }
         fn_t *v_t = v + at / per * per * I + (at % per + phase * per) * FN_VL;
-        for (int64_t i = 0; i < I / g->phases; i += FN_VL, v_t += g->phases * per * FN_VL) {
+        for (int64_t i = 0; i < g->C; i += FN_VL, v_t += g->phases * per * FN_VL) {
             if (!fed)
                 UNROLL for (int a = D - OUT; a < D; a++)     /* what the next tile shares with no earlier one */
                     UNROLL for (int b = D; b < D + OUT; b++) __builtin_prefetch(x + a * x_h + b * x_w + i);
@@ -234,7 +305,7 @@ FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane
     }
 }
 
-FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, const fn_t *zeros, int64_t from,
+FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *zeros, int64_t from,
                            int64_t count) {
     tiles_x(0, g, v, plane, per, at, zeros, from, count);
 }
@@ -262,8 +333,12 @@ FN_SHARED int all_finite(fn_t *flags, fn_t odd, fn_team t) {
 /* A pass over filters of so many TAPS: its scratch, 0 if the direct form is to do it; and whether it is done. */
 int64_t FN_NAME(winograd2_work)(const fn_conv_args *a, int backward, int threads);
 int FN_NAME(winograd2)(const fn_conv_args *a, int backward, fn_team t);
+int64_t FN_NAME(winograd4_work)(const fn_conv_args *a, int backward, int threads);
+int FN_NAME(winograd4)(const fn_conv_args *a, int backward, fn_team t);
 int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads);
 int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t);
 int64_t FN_NAME(winograd2_weight_work)(const fn_conv_args *a, int threads);
 int FN_NAME(winograd2_weight)(const fn_conv_args *a, fn_team t);
+int64_t FN_NAME(winograd4_weight_work)(const fn_conv_args *a, int threads);
+int FN_NAME(winograd4_weight)(const fn_conv_args *a, fn_team t);
 #endif

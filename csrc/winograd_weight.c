@@ -122,7 +122,7 @@ FN_INLINE void add_tiles(const int rows, const int nv, fn_t *du, const fn_t *v, 
 /* Plane q of block j of dU, the block at `du`, from a chunk of `count` tiles */
 static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v, const fn_t *z, int64_t j, int64_t q,
                      int64_t count, int first, feed *f) {
-    const int64_t i0 = j % p->across * p->deep, i1 = least(g->I, i0 + p->deep);
+    const int64_t i0 = j % p->across * p->deep, i1 = least(summed(g), i0 + p->deep);
     const int64_t k0 = j / p->across * p->wide, k1 = least(p->panels, k0 + p->wide);
     for (int64_t k = k0; k < k1; k++) {
         const fn_t *const z_k = z + q * p->z_plane + k * p->chunk * p->width;
@@ -133,6 +133,7 @@ static void multiply(const filtering *g, const plan *p, fn_t *du, const fn_t *v,
                 fn_t *const du_i = to + (i - i0) * FN_NR;
                 const fn_t *const v_i = v + q * p->v_plane + (i / FN_VL * p->chunk + at) * FN_VL + i % FN_VL, *const z_t = z_k + at * p->width;
                 if (narrow) add_tiles(ROWS1, 1, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at, f);
+                else if (i1 - i <= ROWS2 / 2) add_tiles(ROWS2 / 2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at, f);
                 else add_tiles(ROWS2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at, f);
             }
     }
@@ -159,13 +160,13 @@ static void store_all(fn_t *to, int64_t w_o, const vec *w, int64_t taps) {
     }
 }
 
-/* dw = E' dU E of input channels [from, end) of block j, whole vectors of them in each phase if there are four; dU[panel][plane][i][FN_NR], parts
+/* dw = E' dU E of input channels [from, end) of block j, all phases of some of x's; dU[panel][plane][i][FN_NR], parts
  * of it `apart` elements apart */
 static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int64_t apart, int64_t j, int64_t from, int64_t end, vec *odd) {
     const int64_t i0 = j % p->across * p->deep;
     const int64_t o0 = j / p->across * p->wide * FN_NR, o1 = least(g->O, o0 + p->wide * FN_NR);
     for (int64_t o = o0; o < o1; o += FN_VL)
-        for (int64_t c = from / g->phases; c < end / g->phases; c++) {
+        for (int64_t c = channels_before(g, from); c < channels_before(g, end); c++) {
             fn_t *const to = g->w + o * g->w_o + c * g->w_i;
             vec all[MOST_TAPS];
             for (int64_t phase = 0; phase < g->phases; phase++) {
@@ -193,8 +194,8 @@ static void transform_dw(const filtering *g, const plan *p, const fn_t *du, int6
         }
 }
 
-/* Scratch of all: a flag for each thread, zeros, dU of all blocks (of each part) or of one for each thread, V and Z of a
- * chunk (for each thread, if there are parts). */
+/* Scratch of all: a flag for each thread, what it transforms tiles from, dU of all blocks (of each part) or of one for each thread, V and Z
+ * of a chunk (for each thread, if there are parts). */
 static int64_t v_room(const plan *p) { return up(PLANES * p->v_plane, WHOLE); }
 static int64_t z_room(const plan *p) { return up(PLANES * p->z_plane, WHOLE); }
 static int64_t u_room(const plan *p) { return up(p->wide * PLANES * p->u_plane, WHOLE); }
@@ -202,19 +203,19 @@ static int64_t u_room(const plan *p) { return up(p->wide * PLANES * p->u_plane, 
 static int64_t room(const filtering *g, int threads) {
     const plan p = plan_of(g);
     const int64_t blocks = p.parts ? p.parts * p.blocks : p.chunks > 1 ? p.blocks : threads;
-    return SIZE * (FLAGS + up(g->I, WHOLE) + (p.parts ? threads : 1) * (v_room(&p) + z_room(&p)) + blocks * u_room(&p));
+    return SIZE * (FLAGS + threads * rim_room(g) + (p.parts ? threads : 1) * (v_room(&p) + z_room(&p)) + blocks * u_room(&p));
 }
 
 /* What the tiles behind a chunk's read: of x and dy, a row of tiles further on. Those of dilated filters do not follow one another. */
 static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
     if (g->dil > 1) return (feed){.images = 0};
-    const int64_t x = g->N * g->H * g->W * (g->I / g->phases) / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, next = from + count + across_of(g);
+    const int64_t x = g->N * g->H * g->W * g->C / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, next = from + count + across_of(g);
     const int64_t rows = g->O > FN_VL ? ROWS2 : ROWS1, sums = p->panels * over(g->I, rows) * over(count, p->few);
-    return (feed){.at = {g->x + next * x, g->y + next * y}, .images = 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * sums)};
+    return (feed){.at = {g->y + next * y, g->x + next * x}, .images = g->fold ? 1 : 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * sums)};
 }
 
 /* dU of part i, by one thread */
-static void add_part(const filtering *g, const plan *p, fn_t *du, fn_t *v, fn_t *z, const fn_t *zeros, int64_t i) {
+static void add_part(const filtering *g, const plan *p, fn_t *du, fn_t *v, fn_t *z, fn_t *zeros, int64_t i) {
     const int64_t begin = p->chunks * i / p->parts, end = p->chunks * (i + 1) / p->parts;
     for (int64_t c = begin; c < end; c++) {
         const int64_t from = p->tiles * c / p->chunks, count = p->tiles * (c + 1) / p->chunks - from;
@@ -230,14 +231,13 @@ static void add_part(const filtering *g, const plan *p, fn_t *du, fn_t *v, fn_t 
 static int correlate(const filtering *g, void *work, fn_team t) {
     const plan p = plan_of(g);
     const int64_t apart = p.blocks * u_room(&p), own_room = v_room(&p) + z_room(&p);
-    fn_t *const flags = work, *const zeros = flags + FLAGS, *const shared = zeros + up(g->I, WHOLE);
+    fn_t *const flags = work, *const zeros = flags + FLAGS + t.rank * rim_room(g), *const shared = flags + FLAGS + t.size * rim_room(g);
     fn_t *const v = shared + (p.parts ? t.rank * own_room : 0), *const z = v + v_room(&p);
     fn_t *const du = shared + (p.parts ? t.size : 1) * own_room, *const own = du + t.rank * u_room(&p);
     vec odd[TAPS];
     UNROLL for (int b = 0; b < TAPS; b++) odd[b] = v_zero();
     int64_t lo, hi;
-    if (t.rank == 0) memset(zeros, 0, g->I * SIZE);
-    fn_barrier(t);
+    memset(zeros, 0, rim_room(g) * SIZE);
     if (p.parts) {
         fn_deal deal = fn_dealt(p.parts, t);
         for (int64_t i; (i = fn_take(&deal)) >= 0;) add_part(g, &p, du + i * apart, v, z, zeros, i);
@@ -274,7 +274,7 @@ static filtering weights_of(const fn_conv_args *a) {
 }
 
 static int chosen(const fn_conv_args *a, const filtering *g) {
-    return a->dw && fits(a) && a->x_c == 1 && a->dy_c == 1 && pays(g, tiles_of(g), direct_products(a, 0)) && tiles_of(g) >= LEAST_TILES;
+    return a->dw && fits(a) && (folds(a) ? a->x_w : a->x_c) == 1 && a->dy_c == 1 && pays(g, tiles_of(g), direct_products(a, 0)) && tiles_of(g) >= LEAST_TILES;
 }
 static int64_t pass_work(const fn_conv_args *a, int threads) {
     const filtering g = weights_of(a);
@@ -292,14 +292,17 @@ static int pass(const fn_conv_args *a, fn_team t) {
 #if TAPS == 2
 int64_t FN_NAME(winograd2_weight_work)(const fn_conv_args *a, int threads) { return pass_work(a, threads); }
 int FN_NAME(winograd2_weight)(const fn_conv_args *a, fn_team t) { return pass(a, t); }
+#elif TAPS == 4
+int64_t FN_NAME(winograd4_weight_work)(const fn_conv_args *a, int threads) { return pass_work(a, threads); }
+int FN_NAME(winograd4_weight)(const fn_conv_args *a, fn_team t) { return pass(a, t); }
 #else
 FN_WORK(winograd_bwd_w) {
-    const int64_t direct = FN_NAME(conv2d_bwd_w_work)(args, threads), two = FN_NAME(winograd2_weight_work)(args, threads);
-    return most(most(direct, two), pass_work(args, threads));
+    const int64_t two = FN_NAME(winograd2_weight_work)(args, threads), four = FN_NAME(winograd4_weight_work)(args, threads);
+    return most(most(two, four), most(FN_NAME(conv2d_bwd_w_work)(args, threads), pass_work(args, threads)));
 }
 FN_KERNEL(winograd_bwd_w) {
     fn_conv_args a = *(const fn_conv_args *)args;
-    if (FN_NAME(winograd2_weight)(&a, t) || pass(&a, t)) a.dw = 0;
+    if (FN_NAME(winograd2_weight)(&a, t) || FN_NAME(winograd4_weight)(&a, t) || pass(&a, t)) a.dw = 0;
     if (a.dw || a.db) FN_NAME(conv2d_bwd_w)(&a, t);
 }
 #endif

@@ -115,10 +115,18 @@ cdef double _conv_ns(fn_conv_args *a) noexcept:
 
 
 cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
-    """Is it for winograd.c, which wants channels-last operands? There it is decided whether it pays."""
-    if not (winograd and _winograd and a.R == a.S and a.G == 1 and a.stride_h == a.stride_w and a.dil_h == a.dil_w and a.C >= 16 and a.K >= 16):
+    """Is it for winograd.c, which wants channels-last operands, but for an x that it folds? There it is decided whether it pays."""
+    cdef int64_t taps = (a.R + a.stride_h - 1) // a.stride_h
+    if not (winograd and _winograd and a.R == a.S and a.G == 1 and a.stride_h == a.stride_w and a.dil_h == a.dil_w and a.K >= 16):
         return False
-    return a.R == 3 or a.R == 5 if a.stride_h == 1 else a.stride_h == 2 and a.dil_h == 1 and 4 <= a.R <= 6
+    if a.stride_h == 1:
+        return a.C >= 16 and 2 <= a.R <= 5
+    return a.dil_h == 1 and a.R > 3 and 2 <= taps <= 4 and (a.stride_h <= 4 if _folds(a) else a.stride_h == 2 and a.C >= 16)
+
+
+cdef bint _folds(fn_conv_args *a) noexcept:
+    """Does winograd.c gather the channels of x itself, from rows of it? Such a dx it leaves to the direct form."""
+    return a.stride_h > 1 and a.C % 16 != 0 and a.C * a.R * a.S >= 100
 
 
 cdef enum:
@@ -172,6 +180,11 @@ cdef TensorBase _laid(int form, fn_conv_args *a, TensorBase t):
     return contiguous(t) if a.planes else nhwc(t)
 
 
+cdef TensorBase _laid_x(int form, fn_conv_args *a, TensorBase x):
+    """What takes an input's place."""
+    return contiguous(x) if form == _FILTERS and _folds(a) else _laid(form, a, x)
+
+
 cdef TensorBase _images(fn_conv_args *a, int dtype, int64_t N, int64_t C, int64_t H, int64_t W):
     """Fresh images, as a form leaves them."""
     cdef int64_t *shape = [N, C, H, W]
@@ -213,7 +226,7 @@ def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
     _conv_bias("conv2d", &a, b, x, w, False)
     if a.R == 1 and a.S == 1 and a.G == 1 and a.pad_h == 0 and a.pad_w == 0 and x.numel_ and is_dense(x) and not is_nhwc(x):
         return "matrix"
-    return "filtering" if _filters(&a, True) else "depthwise" if a.G > 1 and a.C == a.G or _small_groups(&a) else "direct"
+    return "filtering" if _filters(&a, True) and not _folds(&a) else "depthwise" if a.G > 1 and a.C == a.G or _small_groups(&a) else "direct"
 
 
 def laid_as_depthwise(TensorBase dy, TensorBase x):
@@ -258,7 +271,7 @@ def conv2d_fwd(TensorBase x, TensorBase w, TensorBase b=None, stride=1, padding=
     w = dense(w)
     form = _form(&a, x, winograd)
     y = _images(&a, x.dtype_, a.N, a.K, a.P, a.Q)
-    x = _laid(form, &a, x)
+    x = _laid_x(form, &a, x)
     _conv_x(&a, x)
     a.act = act
     a.y, a.x, a.w = fresh(y), rd(x), rd(w)
@@ -278,7 +291,7 @@ def conv2d_bwd_x(TensorBase dy, TensorBase w, shape, stride=1, padding=0, dilati
     _conv_fill(name, &a, tuple(shape), tuple(w.shape), stride, padding, dilation, groups, line)
     _conv_dy(name, &a, dy)
     w = dense(w)
-    form = _form(&a, dy, winograd)
+    form = _form(&a, dy, winograd and not _folds(&a))
     dx = _images(&a, dy.dtype_, a.N, a.C, a.H, a.W)
     dy = _laid(form, &a, dy)
     _conv_strides(&a, dy)
@@ -308,7 +321,7 @@ def conv2d_bwd_w(TensorBase dy, TensorBase x, shape, stride=1, padding=0, dilati
         db = empty(x.dtype_, 1, n)
         a.db = fresh(db)
     form = _form(&a, x, winograd)
-    x, dy = _laid(form, &a, x), _laid(form, &a, dy)
+    x, dy = _laid_x(form, &a, x), _laid(form, &a, dy)
     _conv_x(&a, x)
     _conv_strides(&a, dy)
     a.x, a.dy = rd(x), rd(dy)
@@ -385,7 +398,7 @@ def conv_transpose2d(TensorBase x, TensorBase w, TensorBase b=None, stride=1, pa
         if b.dtype_ != x.dtype_:
             raise RuntimeError(f"{name}: Input type ({DTYPE_NAMES[x.dtype_]}) and bias type ({DTYPE_NAMES[b.dtype_]}) should be the same")
     w = dense(w)
-    form = _form(&a, x, winograd)
+    form = _form(&a, x, winograd and not _folds(&a))
     y = _images(&a, x.dtype_, a.N, a.C, a.H, a.W)
     x = _laid(form, &a, x)
     _conv_strides(&a, x)
@@ -411,7 +424,7 @@ def conv_transpose2d_bwd_x(TensorBase dy, TensorBase w, TensorBase x, stride=1, 
     w = dense(w)
     form = _form(&a, dy, winograd)
     dx = _images(&a, dy.dtype_, a.N, a.K, a.P, a.Q)
-    dy = _laid(form, &a, dy)
+    dy = _laid_x(form, &a, dy)
     _conv_x(&a, dy)
     a.y, a.x, a.w = fresh(dx), rd(dy), rd(w)
     if dx.numel_:
@@ -430,7 +443,7 @@ def conv_transpose2d_bwd_w(TensorBase dy, TensorBase x, TensorBase w, stride=1, 
     _transposed_fill(name, &a, x, w, stride, padding, output_padding, groups, dilation, line)
     _transposed_dy(name, &a, dy)
     form = _form(&a, dy, winograd)
-    dy, x = _laid(form, &a, dy), _laid(form, &a, x)
+    dy, x = _laid_x(form, &a, dy), _laid(form, &a, x)
     dw = empty(x.dtype_, 4, w.shape_)
     _conv_x(&a, dy)
     _conv_strides(&a, x)

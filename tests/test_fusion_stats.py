@@ -35,6 +35,7 @@ NETS = {
     "block": (block, 2),
     "residual": (lambda m, x: F.relu(m.n(m.a(x)) + x), 1),
     "of stride 2": (lambda m, x: F.relu(m.p(m.d(F.relu(m.n(m.c(x)))))), 2),
+    "of folded channels": (lambda m, x: F.relu(m.n(m.e(x[:, :20]))), 1),
     "read again afterwards": (lambda m, x: (lambda y: m.n(y) * y.sigmoid())(m.a(x)), 1),
     "two norms, of which the second reads what the first has read": (lambda m, x: (lambda y: m.n(y) + m.p(y))(m.a(x)), 1),
 }
@@ -45,7 +46,7 @@ NETS = {
 def test_where_it_is_made(name, threads, isa):
     forward, ahead = NETS[name]
     make = lambda: Net(forward, a=wide(32, bias=False), b=wide(32), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(32),     # noqa: E731
-                       c=nn.Conv2d(32, 32, 4, 2, 3), d=nn.Conv2d(32, 32, 5, 2, 4))
+                       c=nn.Conv2d(32, 32, 4, 2, 3), d=nn.Conv2d(32, 32, 5, 2, 4), e=nn.Conv2d(20, 32, 7, 2, 6))
     with machine(isa, threads=threads):
         same(make, ahead, shape=(5, 32, 13, 18), steps=4)
         same(make, ahead, shape=(5, 32, 13, 18), steps=4, dtype=fastnn.float64)

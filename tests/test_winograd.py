@@ -1,5 +1,5 @@
-"""csrc/winograd.c (of 5x5 filters winograd5.c, of 4x4 filters of stride 2 winograd2.c): close to the direct form where it is chosen,
-bit for bit the same for any threads, and out of the way otherwise."""
+"""csrc/winograd.c (of 2x2, 4x4 and 5x5 taps winograd2.c, winograd4.c and winograd5.c): close to the direct form where it is chosen, bit for
+bit the same for any threads, and out of the way otherwise."""
 import numpy as np
 import pytest
 
@@ -16,6 +16,13 @@ FIVE = [(2, 32, 48, 16, 15, 2, 1, 5), (3, 48, 16, 15, 23, (0, 4), 1, 5), (2, 16,
 STRIDED = [(3, 32, 48, 26, 29, 1, 1, 4, 2), (4, 16, 16, 31, 34, 0, 1, 4, 2), (2, 48, 16, 27, 28, (2, 0), 1, 4, 2), (1, 16, 32, 28, 28, 1, 1, 4, 2), (2, 64, 64, 57, 40, 3, 1, 4, 2)]
 STRIDED += [(3, 32, 48, 25, 27, 2, 1, 5, 2), (5, 16, 16, 28, 21, (1, 4), 1, 5, 2), (2, 48, 64, 37, 34, 2, 1, 6, 2), (1, 32, 16, 36, 36, (3, 0), 1, 6, 2)]
 STRIDED += [(3, 144, 272, 18, 23, 1, 1, 4, 2), (2, 112, 144, 27, 21, 2, 1, 5, 2)]
+STRIDED += [(3, 32, 48, 26, 29, 3, 1, 7, 2), (2, 48, 16, 37, 36, (2, 3), 1, 7, 2), (2, 64, 64, 31, 40, 0, 1, 8, 2), (3, 144, 272, 25, 22, 3, 1, 8, 2)]
+# 2x2 and 4x4 filters of stride 1
+EVEN = [(3, 32, 48, 30, 27, 1, 1, 2), (2, 32, 48, 20, 21, (1, 2), 1, 4), (2, 48, 64, 31, 26, 0, 2, 4), (2, 272, 288, 17, 22, 1, 1, 4)]
+# few channels, or no whole vectors of them, whose phases are folded (and whose dx is left to the direct form): less than a vector of rows, several,
+# rows of x that are shorter than a vector, whole rows of tiles and parts of them
+FOLDED = [(3, 3, 64, 56, 57, 3, 1, 7, 2), (40, 3, 64, 21, 10, (3, 4), 1, 7, 2), (2, 6, 48, 61, 60, 0, 1, 8, 2), (2, 20, 32, 50, 49, (3, 2), 1, 7, 2), (1, 3, 64, 224, 224, 3, 1, 7, 2)]
+FOLDED += [(4, 12, 64, 64, 62, 1, 1, 4, 2), (3, 4, 64, 60, 59, (2, 0), 1, 5, 2), (2, 3, 64, 61, 58, (2, 1), 1, 6, 2), (3, 2, 64, 64, 64, 3, 1, 8, 2), (2, 36, 64, 45, 44, 2, 1, 6, 2), (3, 3, 64, 67, 70, 4, 1, 9, 3), (2, 3, 96, 131, 127, 2, 1, 11, 4), (5, 1, 64, 99, 95, 4, 1, 11, 4)]
 # dx by the direct form may be nine short sums, added up (conv_scatter.c): more accurate than one long chain
 SHORT = [(2, 16, 32, 40, 40, 0), (1, 16, 32, 36, 36, (3, 0), 1, 6, 2)]
 WIDE = [(2, 288, 272, 9, 7, 1), (2, 272, 544, 8, 8, 1)]         # weights that no cache holds: V passes over panel after panel, over parts of the channels
@@ -43,7 +50,7 @@ def rms(a):
 
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES + FIVE + SHORT + WIDE + STRIDED, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + FIVE + EVEN + SHORT + WIDE + STRIDED + FOLDED, ids=str)
 def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
     before = _core.get_isa()
     _core.set_isa(isa)
@@ -52,7 +59,10 @@ def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
     finally:
         _core.set_isa(before)
     exact = passes(shape, "float64", False) if dtype == "float32" else None
-    for name, a, b, c in zip(("y", "dx") if shape in FIVE else ("y", "dx", "dw"), fast, direct, exact or direct):
+    for name, a, b, c in zip(("y", "dx", "dw"), fast, direct, exact or direct):
+        if shape in FIVE and name == "dw" or shape in FOLDED and name == "dx":
+            assert np.array_equal(a, b), name
+            continue
         assert not np.array_equal(a, b), f"{name}: the direct form ran"
         if dtype == "float32":
             times = 6 if shape in SHORT and name == "dx" else 4
@@ -61,7 +71,7 @@ def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
             assert rms(a - b) < 1e-14 * rms(b), name
 
 
-@pytest.mark.parametrize("shape", SHAPES + FIVE + WIDE + GROUPS + STRIDED, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + FIVE + EVEN + WIDE + GROUPS + STRIDED + FOLDED, ids=str)
 def test_same_bits_for_any_threads(shape):
     before, grains = fastnn.get_num_threads(), _core.set_work_grains(0, 0)
     try:
@@ -75,11 +85,12 @@ def test_same_bits_for_any_threads(shape):
     assert all(r == results[0] for r in results)
 
 
-@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2), FIVE[0], STRIDED[0], STRIDED[5]], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2), FIVE[0], EVEN[0], EVEN[1], STRIDED[0], STRIDED[5], STRIDED[-4], FOLDED[2], FOLDED[3],
+                                   FOLDED[7]], ids=str)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
 def test_what_is_not_finite_stays_where_the_direct_form_puts_it(value, shape):
     x, *_ = operands(shape, "float32")
-    x[1, 3, 5, 6] = value
+    x[1, min(3, shape[1] - 1), 5, 6] = value
     with np.errstate(all="ignore"):
         for a, b in zip(passes(shape, "float32", True, x=x), passes(shape, "float32", False, x=x)):
             assert np.array_equal(np.isfinite(a), np.isfinite(b)) and np.array_equal(np.isnan(a), np.isnan(b))
@@ -102,36 +113,36 @@ def test_what_overflows_in_one_place_of_a_tile_is_done_again(isa):
 
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("padding", [0, 1, 2, 3])
-@pytest.mark.parametrize("size", [4, 5, 6])
-def test_every_phase(size, padding, isa):
+@pytest.mark.parametrize("channels, size, stride", [*((32, size, 2) for size in (4, 5, 6, 7, 8)), (3, 7, 2), (5, 6, 2), (20, 5, 2), (3, 8, 3), (7, 9, 3), (3, 11, 4)])
+def test_every_phase(channels, size, stride, padding, isa):
     """One pixel of x at a time, one of dy, and one tap: exact numbers, which each phase puts where it should."""
     before, rng = _core.get_isa(), np.random.default_rng(size)
     _core.set_isa(isa)
     try:
         for H, W in ((19, 20), (20, 23), (22, 17)):
-            x, w = np.zeros((2, 32, H, W)), np.zeros((48, 32, size, size))
-            dy = np.zeros(kernels.conv2d_forward(x, w, stride=2, padding=padding).shape)
+            x, w = np.zeros((2, channels, H, W)), np.zeros((48, channels, size, size))
+            dy = np.zeros(kernels.conv2d_forward(x, w, stride=stride, padding=padding).shape)
             for _ in range(12):
-                one = tuple(map(rng.integers, (48, 32, size, size)))
+                one = tuple(map(rng.integers, (48, channels, size, size)))
                 h, v = rng.integers(0, (H, W))
                 x[:], w[:], dy[:] = 0, 0, 0
                 x[1, one[1], h, v], w[one] = 3, 5
-                y = kernels.conv2d_forward(x, w, stride=2, padding=padding)
+                y = kernels.conv2d_forward(x, w, stride=stride, padding=padding)
                 p, q = h + padding - one[2], v + padding - one[3]
-                hit = p % 2 == q % 2 == 0 and 0 <= p // 2 < y.shape[2] and 0 <= q // 2 < y.shape[3]
+                hit = p % stride == q % stride == 0 and 0 <= p // stride < y.shape[2] and 0 <= q // stride < y.shape[3]
                 want = np.zeros_like(y)
                 if hit:
-                    want[1, one[0], p // 2, q // 2] = 15
+                    want[1, one[0], p // stride, q // stride] = 15
                 np.testing.assert_allclose(y, want, atol=1e-12)
                 p, q = rng.integers(0, y.shape[2:])
                 dy[1, one[0], p, q] = 7
-                dx, dw, db = kernels.conv2d_backward(dy, x, w, stride=2, padding=padding)
-                h2, v2 = 2 * p - padding + one[2], 2 * q - padding + one[3]
+                dx, dw, db = kernels.conv2d_backward(dy, x, w, stride=stride, padding=padding)
+                h2, v2 = stride * p - padding + one[2], stride * q - padding + one[3]
                 want = np.zeros_like(dx)
                 if 0 <= h2 < H and 0 <= v2 < W:
                     want[1, one[1], h2, v2] = 35
                 np.testing.assert_allclose(dx, want, atol=1e-12)
-                r, s = h + padding - 2 * p, v + padding - 2 * q
+                r, s = h + padding - stride * p, v + padding - stride * q
                 want = np.zeros_like(dw)
                 if 0 <= r < size and 0 <= s < size:
                     want[one[0], one[1], r, s] = 21
@@ -142,14 +153,30 @@ def test_every_phase(size, padding, isa):
 
 
 def test_stride_is_refused_where_it_does_not_pay():
-    """3x3 filters of stride 2, and unequal or longer strides: bit for bit the direct form."""
+    """3x3 filters of stride 2, unequal strides, long ones, one or two channels: bit for bit the direct form."""
     rng = np.random.default_rng(0)
-    for size, stride in ((3, 2), (4, (2, 1)), (4, 3), (5, 4), (8, 2)):
-        x, w = rng.standard_normal((2, 32, 30, 30)), rng.standard_normal((32, 32, size, size))
+    for channels, size, stride in ((32, 3, 2), (32, 4, (2, 1)), (32, 4, 3), (32, 5, 4), (32, 9, 2), (3, 3, 2), (3, 7, (2, 1)), (3, 4, 4), (3, 14, 5), (2, 7, 2), (3, 5, 2)):
+        x, w = rng.standard_normal((2, channels, 30, 30)), rng.standard_normal((32, channels, size, size))
         y, z = (kernels.conv2d_forward(x, w, stride=stride, winograd=win) for win in (True, False))
         assert np.array_equal(y, z)
         for a, b in zip(*(kernels.conv2d_backward(y, x, w, stride=stride, winograd=win) for win in (True, False))):
             assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("layout", range(4))
+def test_layouts_of_few_channels(layout):
+    """Rows that lie as they should, channels side by side, every other image and column, turned columns: the same bits."""
+    x, w, b, options = operands(FOLDED[0], "float32")
+    y = kernels.conv2d_forward(x, w, b, **options)
+    dy = np.random.default_rng(5).standard_normal(y.shape).astype(np.float32)
+    laid = fastnn.from_numpy([x, x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), np.repeat(np.repeat(x, 2, 0), 2, 3)[::2, :, :, ::2],
+                              x.transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2)][layout])
+    assert np.array_equal(laid.numpy(), x)
+    given = laid, fastnn.from_numpy(w), fastnn.from_numpy(b)
+    assert np.array_equal(_core.conv2d_fwd(*given, 2, 3).numpy(), y)
+    for g in fastnn.from_numpy(dy), _core.nhwc(fastnn.from_numpy(dy)):
+        for a, c in zip(_core.conv2d_bwd_w(g, laid, w.shape, 2, 3), kernels.conv2d_backward(dy, x, w, **options)[1:]):
+            assert np.array_equal(a.numpy(), c)
 
 
 @pytest.mark.parametrize("size", [3, 5])

@@ -43,7 +43,7 @@ conv_cases((1, 4, 11, 8), (6, 2, 3, 2), (2, 3), (1, 0), (1, 2), 2, layouts=APART
 conv_cases((9, 12, 4, 3), (33, 12, 3, 3), padding=(1, 1))                                   # rows of a tile are images
 conv_cases((10, 12, 5, 6), (18, 6, 3, 2), (2, 1), (1, 1), (1, 2), 2, layouts=APART)
 conv_cases((2, 32, 15, 14), (48, 32, 3, 3), padding=(1, 1), form="winograd", tol=40)
-for x_shape, w_shape, padding in ((2, 32, 27, 30), (48, 32, 4, 4), (1, 1)), ((2, 32, 27, 26), (16, 32, 5, 5), (2, 1)):
+for x_shape, w_shape, padding in ((2, 32, 27, 30), (48, 32, 4, 4), (1, 1)), ((2, 32, 27, 26), (16, 32, 5, 5), (2, 1)), ((2, 32, 30, 31), (32, 32, 7, 7), (3, 2)):
     numbers = np.random.default_rng(w_shape[2])
     conv_cases(x_shape, w_shape, (2, 2), padding, form="winograd", tol=40, spread=np.max, draw=lambda *n, r=numbers: r.standard_normal(n))
 conv_cases((2, 18, 5, 6), (18, 1, 3, 3), (1, 2), (1, 1), groups=18, layouts=APART, form="depthwise")
