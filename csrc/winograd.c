@@ -421,7 +421,7 @@ static filtering filtering_of(const fn_conv_args *a, int backward, int64_t phase
 
 /* Is it cheaper than the direct form? */
 static int chosen(const fn_conv_args *a, int backward) {
-    if (!fits(a) || (backward ? a->dy_c : folds(a) ? a->x_w : a->x_c) != 1) return 0;
+    if (!fits(a, backward) || (backward ? a->dy_c : fn_folds(a) ? a->x_w : a->x_c) != 1) return 0;
     const filtering first = filtering_of(a, backward, 0);
     int64_t tiles = 0;
     for (int64_t i = 0; i < phases_of(a, backward); i++) {

@@ -33,29 +33,26 @@ typedef struct {
     int64_t relu;
 } filtering;
 
-/* Channels that are no whole vectors: x's phases are folded into such. Sums of fewer numbers the direct form makes more than four times as
- * accurately. */
-static inline int folds(const fn_conv_args *a) { return a->stride_h > 1 && a->C % 16 && a->C * a->R * a->S >= 100; }
-
 static inline filtering forward_of(const fn_conv_args *a) {
     const int64_t phases = a->stride_h * a->stride_w, I = a->C * phases;
     return (filtering){.x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .sums = a->sums, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h,
                        .x_w = a->x_w, .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * a->R * a->S,
-                       .w_i = a->R * a->S, .size = a->R, .N = a->N, .H = a->H, .W = a->W, .C = a->C, .I = folds(a) ? up(I, FN_VL) : I,
+                       .w_i = a->R * a->S, .size = a->R, .N = a->N, .H = a->H, .W = a->W, .C = a->C, .I = fn_folds(a) ? up(I, FN_VL) : I,
                        .P = a->P, .Q = a->Q, .O = a->K, .top = a->pad_h, .left = a->pad_w, .dil = a->dil_h, .stride = a->stride_h,
-                       .phases = phases, .fold = folds(a), .tap = a->stride_h, .relu = a->act == FN_ACT_RELU};
+                       .phases = phases, .fold = fn_folds(a), .tap = a->stride_h, .relu = a->act == FN_ACT_RELU};
 }
 /* Are they filters of TAPS x TAPS, or phases of such? (Not 3x3: too many of those would be zeros.) Of a wider dilation only the
  * middle tap meets anything, and its square may be no number. */
-static inline int fits(const fn_conv_args *a) {
+static inline int fits(const fn_conv_args *a, int backward) {
     const int64_t stride = a->stride_h;
     return a->R == a->S && a->G == 1 && stride == a->stride_w && a->dil_h == a->dil_w &&
            a->dil_h <= least(least(a->P, a->Q), least(a->H, a->W)) &&
-           (stride == 1 ? a->R == TAPS : stride <= (folds(a) ? MOST_STRIDE : 2) && a->R > 3 && a->dil_h == 1 && over(a->R, stride) == TAPS);
+           (stride == 1 ? a->R == TAPS : stride <= (fn_folds(a) && !backward ? MOST_STRIDE : 2) && a->R > 3 && a->dil_h == 1 && over(a->R, stride) == TAPS);
 }
 
 /* Of I those that are no padding. */
 static inline int64_t summed(const filtering *g) { return g->phases * g->C; }
+
 /* Channels of all phases that lie together, how many of x's channels come before the i-th, and where channel c of a phase lies. */
 static inline int64_t together(const filtering *g) { return g->fold ? g->I : g->phases * FN_VL; }
 static inline int64_t channels_before(const filtering *g, int64_t i) { return g->fold ? i / g->I * g->C : i / g->phases; }

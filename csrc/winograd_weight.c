@@ -274,7 +274,7 @@ static filtering weights_of(const fn_conv_args *a) {
 }
 
 static int chosen(const fn_conv_args *a, const filtering *g) {
-    return a->dw && fits(a) && (folds(a) ? a->x_w : a->x_c) == 1 && a->dy_c == 1 && pays(g, tiles_of(g), direct_products(a, 0)) && tiles_of(g) >= LEAST_TILES;
+    return a->dw && fits(a, 0) && (fn_folds(a) ? a->x_w : a->x_c) == 1 && a->dy_c == 1 && pays(g, tiles_of(g), direct_products(a, 0)) && tiles_of(g) >= LEAST_TILES;
 }
 static int64_t pass_work(const fn_conv_args *a, int threads) {
     const filtering g = weights_of(a);

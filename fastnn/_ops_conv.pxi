@@ -16,6 +16,7 @@ cdef extern from "args.h":
         const void *gate
         int64_t N, C, H, W, K, R, S, P, Q, G, x_n, x_c, x_h, x_w, dy_n, dy_c, dy_h, dy_w
         int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, act, planes
+    bint fn_folds(const fn_conv_args *a) noexcept
 
 cdef extern from "fn.h":
     enum: FN_OP_conv2d_fwd, FN_OP_conv2d_bwd_x, FN_OP_conv2d_bwd_w
@@ -121,12 +122,7 @@ cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
         return False
     if a.stride_h == 1:
         return a.C >= 16 and 2 <= a.R <= 5
-    return a.dil_h == 1 and a.R > 3 and 2 <= taps <= 4 and (a.stride_h <= 4 if _folds(a) else a.stride_h == 2 and a.C >= 16)
-
-
-cdef bint _folds(fn_conv_args *a) noexcept:
-    """Does winograd.c gather the channels of x itself, from rows of it? Such a dx it leaves to the direct form."""
-    return a.stride_h > 1 and a.C % 16 != 0 and a.C * a.R * a.S >= 100
+    return a.dil_h == 1 and a.R > 3 and 2 <= taps <= 4 and (a.stride_h <= 4 if fn_folds(a) else a.stride_h == 2 and a.C >= 16)
 
 
 cdef enum:
@@ -182,7 +178,7 @@ cdef TensorBase _laid(int form, fn_conv_args *a, TensorBase t):
 
 cdef TensorBase _laid_x(int form, fn_conv_args *a, TensorBase x):
     """What takes an input's place."""
-    return contiguous(x) if form == _FILTERS and _folds(a) else _laid(form, a, x)
+    return contiguous(x) if form == _FILTERS and fn_folds(a) else _laid(form, a, x)
 
 
 cdef TensorBase _images(fn_conv_args *a, int dtype, int64_t N, int64_t C, int64_t H, int64_t W):
@@ -226,7 +222,7 @@ def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
     _conv_bias("conv2d", &a, b, x, w, False)
     if a.R == 1 and a.S == 1 and a.G == 1 and a.pad_h == 0 and a.pad_w == 0 and x.numel_ and is_dense(x) and not is_nhwc(x):
         return "matrix"
-    return "filtering" if _filters(&a, True) and not _folds(&a) else "depthwise" if a.G > 1 and a.C == a.G or _small_groups(&a) else "direct"
+    return "filtering" if _filters(&a, True) and not fn_folds(&a) else "depthwise" if a.G > 1 and a.C == a.G or _small_groups(&a) else "direct"
 
 
 def laid_as_depthwise(TensorBase dy, TensorBase x):
@@ -291,7 +287,7 @@ def conv2d_bwd_x(TensorBase dy, TensorBase w, shape, stride=1, padding=0, dilati
     _conv_fill(name, &a, tuple(shape), tuple(w.shape), stride, padding, dilation, groups, line)
     _conv_dy(name, &a, dy)
     w = dense(w)
-    form = _form(&a, dy, winograd and not _folds(&a))
+    form = _form(&a, dy, winograd and a.C >= 16)
     dx = _images(&a, dy.dtype_, a.N, a.C, a.H, a.W)
     dy = _laid(form, &a, dy)
     _conv_strides(&a, dy)
@@ -398,7 +394,7 @@ def conv_transpose2d(TensorBase x, TensorBase w, TensorBase b=None, stride=1, pa
         if b.dtype_ != x.dtype_:
             raise RuntimeError(f"{name}: Input type ({DTYPE_NAMES[x.dtype_]}) and bias type ({DTYPE_NAMES[b.dtype_]}) should be the same")
     w = dense(w)
-    form = _form(&a, x, winograd and not _folds(&a))
+    form = _form(&a, x, winograd and a.C >= 16)
     y = _images(&a, x.dtype_, a.N, a.C, a.H, a.W)
     x = _laid(form, &a, x)
     _conv_strides(&a, x)
