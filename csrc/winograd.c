@@ -63,6 +63,71 @@ static plan plan_of(const filtering *g, int team) {
 /* Of a group: all but the last end with a block. */
 static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles, over(p->tiles, p->rows) * group / p->groups * p->rows); }
 
+/* ---- tiles of x -------------------------------------------------------------------------------------------------- */
+
+/* V = B' d B of a vector of channels of a tile: d[a][b] at x + a x_h + b x_w, or, of one over the rim, at at[a][b] + i. Calls, since of
+ * a loop's 72 addresses the compiler would keep each in memory. */
+FN_INLINE void spread_tile(const int whole, fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w, const fn_t *(*at)[D],
+                           int64_t i) {
+    vec half[D][D];
+    UNROLL for (int b = 0; b < D; b++, x += x_w) {
+        vec d[D], s[D];
+        UNROLL for (int a = 0; a < D; a++) d[a] = v_load(whole ? x + a * x_h : at[a][b] + i);
+        spread_x(s, d);
+        UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
+    }
+    UNROLL for (int a = 0; a < D; a++, v += D * plane) {
+        vec s[D];
+        spread_x(s, half[a]);
+        UNROLL for (int b = 0; b < D; b++) v_store(v + b * plane, s[b]);
+    }
+}
+FN_APART void spread_whole(fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w) { spread_tile(1, v, plane, x, x_h, x_w, 0, 0); }
+FN_APART void spread_rim(fn_t *v, int64_t plane, const fn_t *(*at)[D], int64_t i) { spread_tile(0, v, plane, at[0][0], 0, 0, at, i); }
+
+FN_APART void tiles_folded(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *band, int64_t from, int64_t count) {
+    const int64_t I = g->I;
+    for (int64_t run; count > 0; from += run, count -= run) {
+        const spot s = spot_of(g, from);
+        run = least(s.left, count);
+        const int64_t columns = band_columns(run);
+        FN_NAME(winograd_fold)(g, band, s.n, s.row, s.column, D, columns);
+        for (int64_t t = 0; t < run; t++, at++)
+            for (int64_t i = 0; i < I; i += FN_VL)
+                spread_whole(v + at / per * per * I + (at % per + i / FN_VL * per) * FN_VL, plane, band + t * OUT * I + i, columns * I, I);
+    }
+}
+
+void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *zeros, int64_t from, int64_t count, int fed) {
+    if (g->fold) {
+        tiles_folded(g, v, plane, per, at, zeros, from, count);
+        return;
+    }
+    const int64_t I = g->I, step = g->dil * g->stride, x_h = step * g->x_h, x_w = step * g->x_w, reach = (D - 1) * step;
+    int64_t phase = 0;
+    spot to = spot_of(g, from);
+    for (int64_t t = 0; t < count;) {
+        const int64_t h = to.row * g->stride - g->top + phase / g->stride, w = to.column * g->stride - g->left + phase % g->stride;
+        const int whole = h >= 0 && h + reach < g->H && w >= 0 && w + reach < g->W;
+        const fn_t *const x = g->x + to.n * g->x_n + h * g->x_h + w * g->x_w;
+        const fn_t *rim[D][D];
+        if (!whole)
+            for (int a = 0; a < D; a++) {
+                const int down = within(h + a * step, g->H);
+                UNROLL for (int b = 0; b < D; b++) rim[a][b] = down & within(w + b * step, g->W) ? x + a * x_h + b * x_w : zeros;
+            }
+        fn_t *v_t = v + at / per * per * I + (at % per + phase * per) * FN_VL;
+        for (int64_t i = 0; i < g->C; i += FN_VL, v_t += g->phases * per * FN_VL) {
+            if (!fed)
+                UNROLL for (int a = D - OUT; a < D; a++)     /* what the next tile shares with no earlier one */
+                    UNROLL for (int b = D; b < D + OUT; b++) __builtin_prefetch(x + a * x_h + b * x_w + i);
+            if (whole) spread_whole(v_t, plane, x + i, x_h, x_w);
+            else spread_rim(v_t, plane, rim, i);
+        }
+        if (++phase == g->phases) phase = 0, t++, at++, advance(g, &to);
+    }
+}
+
 /* ---- forward, and backward to the input -------------------------------------------------------------------------- */
 
 /* v[tap] = FN_VL filters' weights at one input channel, `at` the first's, of FN_PIECE taps */
@@ -346,8 +411,7 @@ static share correlate_kept(const filtering *g, const plan *p, const parts *s, f
     for (int64_t j; (j = fn_take(&deal)) >= 0;) {
         const int64_t from = first_tile(p, j), count = first_tile(p, j + 1) - from;
         feed f = feed_of(g, p, from, count);
-        if (f.images && p->rows == ROWS) tiles_x(1, g, s->v, p->v_plane, ROWS, 0, s->zeros, from, count);
-        else transform_x(g, s->v, p->v_plane, p->rows, 0, s->zeros, from, count);
+        transform_x(g, s->v, p->v_plane, p->rows, 0, s->zeros, from, count, f.images > 0);
         for (int64_t k = k0; k < k1; k++) {
             const fn_t *const u = s->u + k * PLANES * p->u_plane;
             if (p->width == FN_VL) multiply_narrow(g, p, s->m, s->v, u, count, &f);
@@ -367,7 +431,7 @@ static share correlate_passing(const filtering *g, const plan *p, const parts *s
         int64_t lo, hi;
         if (j) fn_barrier(t);
         fn_share(count, 1, t, &lo, &hi);
-        transform_x(g, s->v, p->v_plane, ROWS, lo, s->zeros, from + lo, hi - lo);
+        transform_x(g, s->v, p->v_plane, ROWS, lo, s->zeros, from + lo, hi - lo, 0);
         fn_barrier(t);
         fn_share(p->panels, 1, t, &lo, &hi);
         for (int64_t k = lo; k < hi; k++)

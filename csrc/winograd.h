@@ -197,115 +197,19 @@ static inline int pays(const filtering *g, int64_t tiles, double direct) {
            direct > PLANES * (double)tiles * (phases + transforms) + 30 * (double)(g->size * g->size);
 }
 
-/* V = B' d B of a vector of channels of a tile: d[a][b] at x + a x_h + b x_w, or, of one over the rim, at at[a][b] + i. Calls, since of
- * a loop's 72 addresses the compiler would keep each in memory. */
-FN_INLINE void spread_tile(const int whole, fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w, const fn_t *(*at)[D],
-                           int64_t i) {
-    vec half[D][D];
-    UNROLL for (int b = 0; b < D; b++, x += x_w) {
-        vec d[D], s[D];
-        UNROLL for (int a = 0; a < D; a++) d[a] = v_load(whole ? x + a * x_h : at[a][b] + i);
-        spread_x(s, d);
-        UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
-    }
-    UNROLL for (int a = 0; a < D; a++, v += D * plane) {
-        vec s[D];
-        spread_x(s, half[a]);
-        UNROLL for (int b = 0; b < D; b++) v_store(v + b * plane, s[b]);
-    }
-}
-FN_APART void spread_whole(fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w) { spread_tile(1, v, plane, x, x_h, x_w, 0, 0); }
-FN_APART void spread_rim(fn_t *v, int64_t plane, const fn_t *(*at)[D], int64_t i) { spread_tile(0, v, plane, at[0][0], 0, 0, at, i); }
-
-/* Numbers of a row of x from w on, zeros beyond it. */
-FN_INLINE vec load_beyond(const fn_t *x, int64_t w, int64_t W) {
-    if (w >= 0 && w + FN_VL <= W) return v_load(x + w);
-    fn_t some[FN_VL] = {0};
-    for (int64_t i = most(-w, 0); i < least(FN_VL, W - w); i++) some[i] = x[w + i];
-    return v_load(some);
-}
-
-/* band[D][columns][I]: x's phases side by side, as far as tiles of a row see them from the one at s on, zeros beyond x. For each of the
- * stride columns of a pixel rows and their channels follow one another; where those are less than a vector, the next store covers what the
- * last wrote too much. */
-static void fold(const filtering *g, fn_t *band, const spot *s, int64_t columns) {
-    const int64_t stride = g->stride, I = g->I, rows = stride * g->C, w = s->column * stride - g->left;
-    const fn_t *const x = g->x + s->n * g->x_n;
-    for (int64_t a = 0; a < D; a++, band += columns * I)
-        for (int64_t first = 0; first < rows; first += FN_VL) {
-            const fn_t *row[FN_VL];
-            const int64_t n = least(rows - first, FN_VL);
-            for (int64_t l = 0; l < n; l++) {
-                const int64_t r = first + l, h = (s->row + a) * stride - g->top + r / g->C;
-                row[l] = within(h, g->H) ? x + r % g->C * g->x_c + h * g->x_h : 0;
-            }
-            fn_t *to = band + first;
-            for (int64_t j = 0, q = 0; j < columns * stride; j += FN_VL) {
-                vec v[FN_VL];
-                UNROLL for (int l = 0; l < FN_VL; l++) v[l] = l < n && row[l] ? load_beyond(row[l], w + j, g->W) : v_zero();
-                v_transpose(v);
-                for (int64_t l = 0; l < least(FN_VL, columns * stride - j); l++) {
-                    if (first && n < FN_VL) v_store_n(to + q * rows, v[l], (int)n);
-                    else v_store(to + q * rows, v[l]);
-                    if (++q == stride) q = 0, to += I;
-                }
-            }
-        }
-}
-
 /* What a thread transforms tiles from: zeros for what is beyond x, or a band. */
 static inline int64_t rim_room(const filtering *g) { return up(g->fold ? D * band_columns(across_of(g)) * g->I + FN_VL : g->I, WHOLE); }
 
-/* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. */
-FN_APART void tiles_folded(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *band, int64_t from, int64_t count) {
-    const int64_t I = g->I;
-    for (int64_t run; count > 0; from += run, count -= run) {
-        const spot s = spot_of(g, from);
-        run = least(s.left, count);
-        const int64_t columns = band_columns(run);
-        fold(g, band, &s, columns);
-        for (int64_t t = 0; t < run; t++, at++)
-            for (int64_t i = 0; i < I; i += FN_VL)
-                spread_whole(v + at / per * per * I + (at % per + i / FN_VL * per) * FN_VL, plane, band + t * OUT * I + i, columns * I, I);
-    }
-}
+/* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. fed: what they read has been
+ * fetched before. rim: the thread's, zeros at first. In winograd.c. */
+#define FOR_TAPS_(name, taps) FN_NAME(name##taps)
+#define FOR_TAPS(name, taps) FOR_TAPS_(name, taps)
+#define transform_x FOR_TAPS(winograd_x, TAPS)
+void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *rim, int64_t from, int64_t count, int fed);
 
-/* fed: what they read has been fetched before. */
-FN_INLINE void tiles_x(const int fed, const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *zeros, int64_t from,
-                       int64_t count) {
-    if (g->fold) {
-        tiles_folded(g, v, plane, per, at, zeros, from, count);
-        return;
-    }
-    const int64_t I = g->I, step = g->dil * g->stride, x_h = step * g->x_h, x_w = step * g->x_w, reach = (D - 1) * step;
-    int64_t phase = 0;
-    spot to = spot_of(g, from);
-    for (int64_t t = 0; t < count;) {
-        const int64_t h = to.row * g->stride - g->top + phase / g->stride, w = to.column * g->stride - g->left + phase % g->stride;
-        const int whole = h >= 0 && h + reach < g->H && w >= 0 && w + reach < g->W;
-        const fn_t *const x = g->x + to.n * g->x_n + h * g->x_h + w * g->x_w;
-        const fn_t *rim[D][D];
-        if (!whole)
-            for (int a = 0; a < D; a++) {
-                const int down = within(h + a * step, g->H);
-                UNROLL for (int b = 0; b < D; b++) rim[a][b] = down & within(w + b * step, g->W) ? x + a * x_h + b * x_w : zeros;
-            }
-        fn_t *v_t = v + at / per * per * I + (at % per + phase * per) * FN_VL;
-        for (int64_t i = 0; i < g->C; i += FN_VL, v_t += g->phases * per * FN_VL) {
-            if (!fed)
-                UNROLL for (int a = D - OUT; a < D; a++)     /* what the next tile shares with no earlier one */
-                    UNROLL for (int b = D; b < D + OUT; b++) __builtin_prefetch(x + a * x_h + b * x_w + i);
-            if (whole) spread_whole(v_t, plane, x + i, x_h, x_w);
-            else spread_rim(v_t, plane, rim, i);
-        }
-        if (++phase == g->phases) phase = 0, t++, at++, advance(g, &to);
-    }
-}
-
-FN_SHARED void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *zeros, int64_t from,
-                           int64_t count) {
-    tiles_x(0, g, v, plane, per, at, zeros, from, count);
-}
+/* band[D][columns][I]: x's phases side by side, as far as tiles of a row see them from output pixel (row, column) of image n on, zeros beyond x.
+ * For each of the stride columns of a pixel rows and their channels follow one another. */
+void FN_NAME(winograd_fold)(const filtering *g, fn_t *band, int64_t n, int64_t row, int64_t column, int64_t down, int64_t columns);
 
 /* Lines of images that products fetch for the transforms after them: few at a time, evenly, since a core has only so many under way and
  * a transform that meets them all at once waits. */

@@ -220,8 +220,7 @@ static void add_part(const filtering *g, const plan *p, fn_t *du, fn_t *v, fn_t 
     for (int64_t c = begin; c < end; c++) {
         const int64_t from = p->tiles * c / p->chunks, count = p->tiles * (c + 1) / p->chunks - from;
         feed f = feed_of(g, p, from, count);
-        if (f.images) tiles_x(1, g, v, p->v_plane, p->chunk, 0, zeros, from, count);
-        else transform_x(g, v, p->v_plane, p->chunk, 0, zeros, from, count);
+        transform_x(g, v, p->v_plane, p->chunk, 0, zeros, from, count, f.images > 0);
         transform_dy(g, p, z, 0, from, count);
         for (int64_t j = 0; j < p->blocks * PLANES; j++)
             multiply(g, p, du + j / PLANES * u_room(p), v, z, j / PLANES, j % PLANES, count, c == begin, &f);
@@ -246,7 +245,7 @@ static int correlate(const filtering *g, void *work, fn_team t) {
     for (int64_t c = 0; c < p.chunks && !p.parts; c++) {
         const int64_t from = p.tiles * c / p.chunks, count = p.tiles * (c + 1) / p.chunks - from;
         fn_share(count, 1, t, &lo, &hi);
-        transform_x(g, v, p.v_plane, p.chunk, lo, zeros, from + lo, hi - lo);
+        transform_x(g, v, p.v_plane, p.chunk, lo, zeros, from + lo, hi - lo, 0);
         transform_dy(g, &p, z, lo, from + lo, hi - lo);
         fn_barrier(t);
         if (p.chunks == 1) break;

@@ -1,4 +1,4 @@
-"""csrc/winograd.c (of 2x2, 4x4 and 5x5 taps winograd2.c, winograd4.c and winograd5.c): close to the direct form where it is chosen, bit for
+"""csrc/winograd.c (of 2x2, 4x4 and 5x5 taps winograd2.c, winograd4.c and winograd5.c; few channels: winograd_fold.c): close to the direct form where it is chosen, bit for
 bit the same for any threads, and out of the way otherwise."""
 import numpy as np
 import pytest
@@ -160,22 +160,6 @@ def test_stride_is_refused_where_it_does_not_pay():
         assert np.array_equal(y, z)
         for a, b in zip(*(kernels.conv2d_backward(y, x, w, stride=stride, winograd=win) for win in (True, False))):
             assert np.array_equal(a, b)
-
-
-@pytest.mark.parametrize("layout", range(4))
-def test_layouts_of_few_channels(layout):
-    """Rows that lie as they should, channels side by side, every other image and column, turned columns: the same bits."""
-    x, w, b, options = operands(FOLDED[0], "float32")
-    y = kernels.conv2d_forward(x, w, b, **options)
-    dy = np.random.default_rng(5).standard_normal(y.shape).astype(np.float32)
-    laid = fastnn.from_numpy([x, x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), np.repeat(np.repeat(x, 2, 0), 2, 3)[::2, :, :, ::2],
-                              x.transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2)][layout])
-    assert np.array_equal(laid.numpy(), x)
-    given = laid, fastnn.from_numpy(w), fastnn.from_numpy(b)
-    assert np.array_equal(_core.conv2d_fwd(*given, 2, 3).numpy(), y)
-    for g in fastnn.from_numpy(dy), _core.nhwc(fastnn.from_numpy(dy)):
-        for a, c in zip(_core.conv2d_bwd_w(g, laid, w.shape, 2, 3), kernels.conv2d_backward(dy, x, w, **options)[1:]):
-            assert np.array_equal(a.numpy(), c)
 
 
 @pytest.mark.parametrize("size", [3, 5])
