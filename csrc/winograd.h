@@ -205,6 +205,9 @@ static inline int64_t rim_room(const filtering *g) { return up(g->fold ? D * ban
 #define FOR_TAPS_(name, taps) FN_NAME(name##taps)
 #define FOR_TAPS(name, taps) FOR_TAPS_(name, taps)
 #define transform_x FOR_TAPS(winograd_x, TAPS)
+#if TAPS == 5                    /* whose weights have no other file */
+static
+#endif
 void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *rim, int64_t from, int64_t count, int fed);
 
 /* band[D][columns][I]: x's phases side by side, as far as tiles of a row see them from output pixel (row, column) of image n on, zeros beyond x.
