@@ -164,7 +164,7 @@ static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t pane
     const int64_t end = channels_before(g, i0 + count);
     int64_t c = channels_before(g, i0);
     const fn_t *w = g->w + o * w_o + c * w_i;
-    for (int64_t q = 0; q < PLANES && g->fold; q++) memset(u + q * plane + g->phases * g->C * width, 0, (g->I - g->phases * g->C) * width * SIZE);
+    for (int64_t q = 0; q < PLANES && g->fold; q++) memset(u + q * plane + summed(g) * width, 0, (g->I - summed(g)) * width * SIZE);
     for (; c < end; c++, w += w_i) {
         for (int l = 0; l < width; l++) __builtin_prefetch(w + l * w_o + AHEAD * w_i);
         for (int l = 0; l < width; l += FN_VL) {

@@ -1,4 +1,4 @@
-"""csrc/winograd.c (of 2x2, 4x4 and 5x5 taps winograd2.c, winograd4.c and winograd5.c; few channels: winograd_fold.c): close to the direct form where it is chosen, bit for
+"""csrc/winograd.c (of 2x2, 4x4 and 5x5 taps winograd2.c, winograd4.c and winograd5.c): close to the direct form where it is chosen, bit for
 bit the same for any threads, and out of the way otherwise."""
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ STRIDED += [(3, 144, 272, 18, 23, 1, 1, 4, 2), (2, 112, 144, 27, 21, 2, 1, 5, 2)
 STRIDED += [(3, 32, 48, 26, 29, 3, 1, 7, 2), (2, 48, 16, 37, 36, (2, 3), 1, 7, 2), (2, 64, 64, 31, 40, 0, 1, 8, 2), (3, 144, 272, 25, 22, 3, 1, 8, 2)]
 # 2x2 and 4x4 filters of stride 1
 EVEN = [(3, 32, 48, 30, 27, 1, 1, 2), (2, 32, 48, 20, 21, (1, 2), 1, 4), (2, 48, 64, 31, 26, 0, 2, 4), (2, 272, 288, 17, 22, 1, 1, 4)]
-# few channels, or no whole vectors of them, whose phases are folded (and whose dx, unless they are of this machine, is left to the direct form): less than a vector of rows, several,
-# rows of x that are shorter than a vector, whole rows of tiles and parts of them
+# channels that are no multiple of 16, whose phases are folded (dx is left to the direct form, but where a machine's vectors divide them): less
+# than a vector of rows, several, rows of x that are shorter than a vector, whole rows of tiles and parts of them
 FOLDED = [(3, 3, 64, 56, 57, 3, 1, 7, 2), (40, 3, 64, 21, 10, (3, 4), 1, 7, 2), (2, 6, 48, 61, 60, 0, 1, 8, 2), (2, 20, 32, 50, 49, (3, 2), 1, 7, 2), (1, 3, 64, 224, 224, 3, 1, 7, 2)]
 FOLDED += [(4, 12, 64, 64, 62, 1, 1, 4, 2), (3, 4, 64, 60, 59, (2, 0), 1, 5, 2), (2, 3, 64, 61, 58, (2, 1), 1, 6, 2), (3, 2, 64, 64, 64, 3, 1, 8, 2), (2, 36, 64, 45, 44, 2, 1, 6, 2), (3, 3, 64, 67, 70, 4, 1, 9, 3), (2, 3, 96, 131, 127, 2, 1, 11, 4), (5, 1, 64, 99, 95, 4, 1, 11, 4)]
 # dx by the direct form may be nine short sums, added up (conv_scatter.c): more accurate than one long chain
@@ -152,7 +152,7 @@ def test_every_phase(channels, size, stride, padding, isa):
 
 
 def test_stride_is_refused_where_it_does_not_pay():
-    """3x3 filters of stride 2, unequal strides, long ones, one or two channels: bit for bit the direct form."""
+    """3x3 filters of stride 2, unequal strides, long ones, filters that see less than 100 numbers: bit for bit the direct form."""
     rng = np.random.default_rng(0)
     for channels, size, stride in ((32, 3, 2), (32, 4, (2, 1)), (32, 4, 3), (32, 5, 4), (32, 9, 2), (3, 3, 2), (3, 7, (2, 1)), (3, 4, 4), (3, 14, 5), (2, 7, 2), (3, 5, 2)):
         x, w = rng.standard_normal((2, channels, 30, 30)), rng.standard_normal((32, channels, size, size))
