@@ -1,24 +1,19 @@
-/* A 2x2 to 5x5 correlation of stride 1, dilated or not, and the gradient of its weights, by Winograd's minimal filtering.
+/* A correlation of stride 1, dilated or not, or of stride 2 in phases, and the gradient of its weights, by Winograd's minimal filtering.
  *
  *   y[k]    = A' [ sum over c of (G w[k,c] G') * (B' d[c] B) ] A          d 6x6 of x, w 3x3, y 4x4:  F(4x4, 3x3)
- *                                                                         or w 4x4, y 3x3:           F(3x3, 4x4), winograd4.c
- *                                                                         or w 5x5, y 2x2:           F(2x2, 5x5), winograd5.c
- *                                                                         d 5x5, w 2x2, y 4x4:       F(4x4, 2x2), winograd2.c
  *   dw[k,c] = E' [ sum over tiles of (F dy[k] F') * (B' d[c] B) ] E       dy 4x4, dw 3x3:            F(3x3, 4x4)
  *
- * `*` is elementwise, so the sums are 36 matrix products (brgemm), or 25. The six points 0, 1, -1, 1/2, -2 and infinity
- * give both forms the same B; 2x2 taps have the five points 0, -1, 1/2, 2 and infinity. Tiles are those of y, OUT x OUT
- * each, over the rim where P or Q is no multiple of OUT. With stride 2 the four phases of x's pixels are channels of their
- * own, filtered by every other tap: 8x8 and 7x7 filters by 4x4 taps, 6x6 and 5x5 by 3x3, 4x4 by 2x2; and four phases of dx
- * are four correlations. A first layer's few channels are folded: all phases lie side by side in a vector, of stride 3 and 4
- * too. docs/convolution.md derives the matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional
- * neural networks, 2016. The second formula is winograd_weight.c's. */
+ * `*` is elementwise, so the sums are 36 matrix products (brgemm). Tiles are those of y, over the rim where P or Q is no multiple
+ * of theirs. Filters of 2x2, 4x4, 5x5 and 5x3 taps differ in their transforms alone, and so do lines of 3 to 5, of six numbers and six
+ * products: winograd_taps.c has them. With stride 2 the four phases of x's pixels are channels of their own, filtered by every other tap:
+ * 10x5 filters by 5x3 taps, 8x8 and 7x7 by 4x4, 6x6 and 5x5 by 3x3, 4x4 by 2x2; and four phases of dx are four correlations. A first
+ * layer's few channels are folded: all phases lie side by side in a vector, of stride 3 and 4 too. docs/convolution.md derives the
+ * matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional neural networks, 2016. The second formula is winograd_weight.c's. */
 #include "winograd.h"
 
 #define ROWS (FN_ROWS2 == 14 ? 14 : 12)      /* tiles that pass together through the products */
 #define FEW 8                    /* fewer, where these waste more of a last block */
 #define CHUNKS 32                /* of FN_VL channels: a stretch of the sum over channels */
-#define AHEAD 4                  /* input channels whose weights are fetched ahead of their transform */
 
 /* Either U, of all filters, is kept, and passes over the tiles that a thread has transformed; or V, of a group of tiles,
  * lies in memory and passes over a panel of filters that a thread has transformed. Tiles of one group do not feed a team:
@@ -41,7 +36,7 @@ static int64_t rows_of_blocks(int64_t tiles, int64_t sharers) {
 }
 static plan plan_of(const filtering *g, int team) {
     plan p = {.width = least(g->O, FN_NR), .rows = ROWS, .tiles = tiles_of(g), .panels = over(g->O, FN_NR), .deep = g->I};
-    const int64_t channel = PLANES * SIZE, u = p.panels * p.width * g->I * channel, v = p.tiles * g->I * channel;
+    const int64_t channel = planes_of(g) * SIZE, u = p.panels * p.width * g->I * channel, v = p.tiles * g->I * channel;
     const int64_t held = most(ROWS, least(9 * ROWS, CACHE / (channel * (g->I + p.width)) / ROWS * ROWS));
     /* bytes moved: written once, read once for each group of tiles or panel */
     p.kept = p.width == FN_VL || u <= CACHE || u * (2 + over(p.tiles, held)) <= v * (2 + p.panels);
@@ -63,141 +58,13 @@ static plan plan_of(const filtering *g, int team) {
 /* Of a group: all but the last end with a block. */
 static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles, over(p->tiles, p->rows) * group / p->groups * p->rows); }
 
-/* ---- tiles of x -------------------------------------------------------------------------------------------------- */
-
-/* V = B' d B of a vector of channels of a tile: d[a][b] at x + a x_h + b x_w, or, of one over the rim, at at[a][b] + i. Calls, since of
- * a loop's 72 addresses the compiler would keep each in memory. */
-FN_INLINE void spread_tile(const int whole, fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w, const fn_t *(*at)[D],
-                           int64_t i) {
-    vec half[D][D];
-    UNROLL for (int b = 0; b < D; b++, x += x_w) {
-        vec d[D], s[D];
-        UNROLL for (int a = 0; a < D; a++) d[a] = v_load(whole ? x + a * x_h : at[a][b] + i);
-        spread_x(s, d);
-        UNROLL for (int a = 0; a < D; a++) half[a][b] = s[a];
-    }
-    UNROLL for (int a = 0; a < D; a++, v += D * plane) {
-        vec s[D];
-        spread_x(s, half[a]);
-        UNROLL for (int b = 0; b < D; b++) v_store(v + b * plane, s[b]);
-    }
-}
-FN_APART void spread_whole(fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w) { spread_tile(1, v, plane, x, x_h, x_w, 0, 0); }
-FN_APART void spread_rim(fn_t *v, int64_t plane, const fn_t *(*at)[D], int64_t i) { spread_tile(0, v, plane, at[0][0], 0, 0, at, i); }
-
-FN_APART void tiles_folded(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *band, int64_t from, int64_t count) {
-    const int64_t I = g->I;
-    for (int64_t run; count > 0; from += run, count -= run) {
-        const spot s = spot_of(g, from);
-        run = least(s.left, count);
-        const int64_t columns = band_columns(run);
-        FN_NAME(winograd_fold)(g, band, s.n, s.row, s.column, D, columns);
-        for (int64_t t = 0; t < run; t++, at++)
-            for (int64_t i = 0; i < I; i += FN_VL)
-                spread_whole(v + at / per * per * I + (at % per + i / FN_VL * per) * FN_VL, plane, band + t * OUT * I + i, columns * I, I);
-    }
-}
-
-void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *zeros, int64_t from, int64_t count, int fed) {
-    if (g->fold) {
-        tiles_folded(g, v, plane, per, at, zeros, from, count);
-        return;
-    }
-    const int64_t I = g->I, step = g->dil * g->stride, x_h = step * g->x_h, x_w = step * g->x_w, reach = (D - 1) * step;
-    int64_t phase = 0;
-    spot to = spot_of(g, from);
-    for (int64_t t = 0; t < count;) {
-        const int64_t h = to.row * g->stride - g->top + phase / g->stride, w = to.column * g->stride - g->left + phase % g->stride;
-        const int whole = h >= 0 && h + reach < g->H && w >= 0 && w + reach < g->W;
-        const fn_t *const x = g->x + to.n * g->x_n + h * g->x_h + w * g->x_w;
-        const fn_t *rim[D][D];
-        if (!whole)
-            for (int a = 0; a < D; a++) {
-                const int down = within(h + a * step, g->H);
-                UNROLL for (int b = 0; b < D; b++) rim[a][b] = down & within(w + b * step, g->W) ? x + a * x_h + b * x_w : zeros;
-            }
-        fn_t *v_t = v + at / per * per * I + (at % per + phase * per) * FN_VL;
-        for (int64_t i = 0; i < g->C; i += FN_VL, v_t += g->phases * per * FN_VL) {
-            if (!fed)
-                UNROLL for (int a = D - OUT; a < D; a++)     /* what the next tile shares with no earlier one */
-                    UNROLL for (int b = D; b < D + OUT; b++) __builtin_prefetch(x + a * x_h + b * x_w + i);
-            if (whole) spread_whole(v_t, plane, x + i, x_h, x_w);
-            else spread_rim(v_t, plane, rim, i);
-        }
-        if (++phase == g->phases) phase = 0, t++, at++, advance(g, &to);
-    }
-}
-
 /* ---- forward, and backward to the input -------------------------------------------------------------------------- */
-
-/* v[tap] = FN_VL filters' weights at one input channel, `at` the first's, of FN_PIECE taps */
-FN_INLINE void load_piece(vec *v, const fn_t *at, int64_t w_o) {
-    UNROLL for (int q = 0; q < FN_PIECE; q++) v[q] = v_pieces(at + q * w_o, FN_PIECE * w_o);
-    v_transpose_pieces(v);
-}
-FN_INLINE void load_taps(vec *w, const fn_t *at, int64_t w_o, const int flipped) {
-    UNROLL for (int t = 0; t < FILTER; t += FN_PIECE) {
-        const int first = t + FN_PIECE > FILTER ? FILTER - FN_PIECE : t;
-        vec v[FN_PIECE];
-        load_piece(v, at + first, w_o);
-        UNROLL for (int q = 0; q < FN_PIECE; q++) w[flipped ? FILTER - 1 - first - q : first + q] = v[q];
-    }
-}
-/* All of larger filters. */
-static void load_all(vec *w, const fn_t *at, int64_t w_o, int64_t taps) {
-    for (int64_t t = 0; t < taps; t += FN_PIECE) {
-        const int64_t first = least(t, taps - FN_PIECE);
-        load_piece(w + first, at + first, w_o);
-    }
-}
-
-static void pick_taps(vec *w, const filtering *g, const vec *all, int64_t phase) {
-    for (int64_t t = 0; t < FILTER; t++) {
-        const int64_t at = tap_at(g, phase, t / TAPS, t % TAPS);
-        w[t] = at < 0 ? v_zero() : all[at];
-    }
-}
-
-/* U[plane][i][width] = G w G' of a panel for input channels [i0, i0 + count), all phases of some of x's */
-static void transform_w(const filtering *g, const plan *p, fn_t *u, int64_t panel, int64_t i0, int64_t count) {
-    const int64_t width = p->width, plane = p->u_plane, o = panel * width, w_o = g->w_o, w_i = g->w_i, left = g->O - o;
-    const int64_t end = channels_before(g, i0 + count);
-    int64_t c = channels_before(g, i0);
-    const fn_t *w = g->w + o * w_o + c * w_i;
-    for (int64_t q = 0; q < PLANES && g->fold; q++) memset(u + q * plane + summed(g) * width, 0, (g->I - summed(g)) * width * SIZE);
-    for (; c < end; c++, w += w_i) {
-        for (int l = 0; l < width; l++) __builtin_prefetch(w + l * w_o + AHEAD * w_i);
-        for (int l = 0; l < width; l += FN_VL) {
-            vec all[MOST_TAPS];
-            if (g->size > TAPS && l < left) load_all(all, w + l * w_o, w_o, g->size * g->size);
-            for (int64_t phase = 0; phase < g->phases; phase++) {
-                vec taps[FILTER], half[D][TAPS];
-                if (l >= left) UNROLL for (int k = 0; k < FILTER; k++) taps[k] = v_zero();
-                else if (g->tap == 1) load_taps(taps, w + l * w_o, w_o, 0);
-                else if (g->tap == -1) load_taps(taps, w + l * FILTER, FILTER, 1);
-                else pick_taps(taps, g, all, phase);
-                UNROLL for (int s = 0; s < TAPS; s++) {
-                    vec a[TAPS], b[D];
-                    UNROLL for (int r = 0; r < TAPS; r++) a[r] = taps[r * TAPS + s];
-                    spread_taps(b, a, TAPS);
-                    UNROLL for (int q = 0; q < D; q++) half[q][s] = b[q];
-                }
-                fn_t *to = u + (place_of(g, c, phase) - i0) * width + l;
-                UNROLL for (int q = 0; q < D; q++, to += D * plane) {
-                    vec b[D];
-                    spread_taps(b, half[q], TAPS);
-                    UNROLL for (int s = 0; s < D; s++) v_store(to + s * plane, b[s]);
-                }
-            }
-        }
-    }
-}
 
 /* M[plane][t][FN_VL] = V U, all of it, for `count` tiles and at most a vector of filters: a call for each block and plane would cost as
  * much as its few sums. Of the last block, tiles that are none are computed too. M may be V where that is one block. */
 FN_INLINE void narrow(const int rows, const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count, feed *f) {
     const int64_t I = summed(g), m_plane = p->m_plane, v_plane = p->v_plane, u_plane = p->u_plane;
-    for (int64_t q = 0; q < PLANES; q++, m += m_plane, v += v_plane, u += u_plane) {
+    for (int64_t q = 0; q < planes_of(g); q++, m += m_plane, v += v_plane, u += u_plane) {
         fetch(f);
         for (int64_t b = 0; b < count; b += rows) {
             const fn_t *a = v + b * g->I, *u_i = u;
@@ -240,7 +107,7 @@ static void multiply(const filtering *g, const plan *p, fn_t *m, const fn_t *v, 
     const int64_t I = g->I, n = least(FN_NR, g->O - panel * FN_NR), whole = deep == I && n == FN_NR;
     int64_t v_at[CHUNKS], u_at[CHUNKS];
     for (int64_t c = 0; c < CHUNKS; c++) v_at[c] = c * ROWS * FN_VL, u_at[c] = c * FN_VL * FN_NR;
-    for (int64_t q = 0; q < PLANES; q++, m += p->m_plane, v += p->v_plane, u += p->u_plane) {
+    for (int64_t q = 0; q < planes_of(g); q++, m += p->m_plane, v += p->v_plane, u += p->u_plane) {
         fetch(f);
         for (int64_t b = 0; b < count; b += ROWS) {
             fn_t *const to = m + b * FN_NR;
@@ -258,78 +125,15 @@ static void multiply(const filtering *g, const plan *p, fn_t *m, const fn_t *v, 
     }
 }
 
-FN_INLINE vec gated(vec y, vec gate) { return v_select(gate <= v_zero(), v_zero(), y); }
-
-/* y = act(A' m A + bias), or with a residual, of a vector of filters of a tile, whose planes are so far apart and of whose rows and columns
- * so many lie in y; returns NaN if one of them is not finite. A call, as spread_whole. */
-FN_INLINE vec gather_tile(const int more, const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
-    const int64_t y_h = g->dil * g->y_h, y_w = g->dil * g->y_w, row = D * plane;
-    const fn_t *r = more ? g->residual + (y - g->y) : 0, *gate = more && g->gate ? g->gate + (y - g->y) : 0;
-    const vec zero = v_zero();
-    vec half[OUT][D], seen[OUT];
-    UNROLL for (int b = 0; b < OUT; b++) seen[b] = zero;
-    UNROLL for (int b = 0; b < D; b++, m += plane) {
-        vec d[D], s[OUT];
-        UNROLL for (int a = 0; a < D; a++) d[a] = v_load(m + a * row);
-        gather(s, d, OUT);
-        UNROLL for (int a = 0; a < OUT; a++) half[a][b] = s[a];
-    }
-    UNROLL for (int a = 0; a < OUT; a++, y += y_h, r += more ? y_h : 0, gate += gate ? y_h : 0) {
-        vec s[OUT];
-        if (a >= rows) break;
-        gather(s, half[a], OUT);
-        UNROLL for (int b = 0; b < OUT; b++) {
-            if (b >= columns) break;
-            const vec z = s[b] + bias;
-            seen[b] += z * zero;
-            if (!more) v_store(y + b * y_w, g->relu ? v_relu(z) : z);
-            else v_store(y + b * y_w, gate ? gated(z + v_load(r + b * y_w), v_load(gate + b * y_w)) : z + v_load(r + b * y_w));
-        }
-    }
-    UNROLL for (int b = 1; b < OUT; b++) seen[0] += seen[b];
-    return seen[0];
-}
-FN_APART vec gather_whole(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias) {
-    return gather_tile(0, g, y, m, plane, bias, OUT, OUT);
-}
-FN_APART vec gather_rim(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
-    return gather_tile(0, g, y, m, plane, bias, rows, columns);
-}
-FN_APART vec gather_more(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
-    return gather_tile(1, g, y, m, plane, bias, rows, columns);
-}
-
-/* y for tiles [from, from + count) and a panel, M[plane][t][width]; *odd is NaN if one is not finite. */
-static void transform_y(const filtering *g, const plan *p, const fn_t *m, int64_t from, int64_t count, int64_t panel, vec *odd) {
-    const int64_t width = p->width, plane = p->m_plane, o = panel * width, lanes = least(width, g->O - o), y_h = g->dil * g->y_h, y_w = g->dil * g->y_w;
-    spot at = spot_of(g, from);
-    for (int64_t t = 0; t < count; t++, m += width, advance(g, &at)) {
-        const int64_t rows = rows_at(g, &at), columns = columns_at(g, &at), begin = at.n * g->y_n + at.row * g->y_h + at.column * g->y_w + o;
-        for (int64_t l = 0; l < lanes; l += FN_VL) {
-            fn_t *const y = g->y + begin + l;
-            const vec bias = g->bias ? v_load(g->bias + o + l) : v_zero();
-            if (g->residual) {
-                UNROLL for (int a = 0; a < OUT; a++)         /* of the next tile */
-                    UNROLL for (int b = OUT; b < 2 * OUT; b++) {
-                        __builtin_prefetch(g->residual + begin + l + a * y_h + b * y_w);
-                        if (g->gate) __builtin_prefetch(g->gate + begin + l + a * y_h + b * y_w);
-                    }
-                *odd += gather_more(g, y, m + l, plane, bias, rows, columns);
-            } else if (rows == OUT && columns == OUT) *odd += gather_whole(g, y, m + l, plane, bias);
-            else *odd += gather_rim(g, y, m + l, plane, bias, rows, columns);
-        }
-    }
-}
-
 /* Scratch of all: a flag for each thread, U or V; of a thread: M, zeros, the other of U and V. */
-static int64_t u_room(const plan *p) { return up((p->kept ? p->panels : 1) * PLANES * p->u_plane, WHOLE); }
-static int64_t v_room(const plan *p) { return up(PLANES * p->v_plane, WHOLE); }
-static int64_t m_room(const plan *p) { return p->place ? 0 : up(PLANES * p->m_plane, WHOLE); }
+static int64_t u_room(const filtering *g, const plan *p) { return up((p->kept ? p->panels : 1) * planes_of(g) * p->u_plane, WHOLE); }
+static int64_t v_room(const filtering *g, const plan *p) { return up(planes_of(g) * p->v_plane, WHOLE); }
+static int64_t m_room(const filtering *g, const plan *p) { return p->place ? 0 : up(planes_of(g) * p->m_plane, WHOLE); }
 
 static int64_t room_of(const filtering *g, int team, int threads) {
     const plan p = plan_of(g, team);
-    const int64_t common = p.kept ? u_room(&p) : v_room(&p), own = p.kept ? v_room(&p) : u_room(&p);
-    return SIZE * (FLAGS + common + threads * (m_room(&p) + rim_room(g) + own));
+    const int64_t common = p.kept ? u_room(g, &p) : v_room(g, &p), own = p.kept ? v_room(g, &p) : u_room(g, &p);
+    return SIZE * (FLAGS + common + threads * (m_room(g, &p) + rim_room(g) + own));
 }
 /* One thread may come alone where a team was asked for. */
 static int64_t room(const filtering *g, int threads) {
@@ -387,11 +191,11 @@ static void sum_rest(const filtering *g, const share *s) {
 /* What the group behind a group's tiles reads, and where it writes itself: a row of tiles further on, since a tile's last rows lie there.
  * Tiles of dilated filters do not follow one another in memory, those of a phase of y leave gaps. */
 static feed feed_of(const filtering *g, const plan *p, int64_t from, int64_t count) {
-    if (g->dil > 1 || g->y_w > g->O) return (feed){.images = 0};
+    if (g->dil_h * g->dil_w > 1 || g->y_w > g->O) return (feed){.images = 0};
     const int64_t x = g->N * g->H * g->W * g->C / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, row = across_of(g);
     const fn_t *const other = g->residual ? g->residual : g->y, *const gate = g->gate ? g->gate : g->y;
     return (feed){.at = {g->y + (from + row) * y, g->x + (from + count + row) * x, other + (from + row) * y, gate + (from + row) * y},
-                  .images = g->fold ? 1 : g->gate ? 4 : g->residual ? 3 : 2, .lines = over(count * most(x, y) * SIZE, 64 * PLANES * p->panels)};
+                  .images = g->fold ? 1 : g->gate ? 4 : g->residual ? 3 : 2, .lines = over(count * most(x, y) * SIZE, 64 * planes_of(g) * p->panels)};
 }
 
 /* Threads share groups of tiles, or panels. */
@@ -401,7 +205,7 @@ static share correlate_kept(const filtering *g, const plan *p, const parts *s, f
     for (int64_t j = lo, end; j < hi; j = end) {
         const int64_t k = j / g->I;
         end = least(hi, (k + 1) * g->I);
-        transform_w(g, p, s->u + k * PLANES * p->u_plane + j % g->I * p->width, k, j % g->I, end - j);
+        g->by->w(g, s->u + k * planes_of(g) * p->u_plane + j % g->I * p->width, p->width, p->u_plane, k, j % g->I, end - j);
     }
     if (p->apart) k0 = lo / g->I, k1 = hi / g->I;
     else fn_barrier(t);
@@ -411,12 +215,12 @@ static share correlate_kept(const filtering *g, const plan *p, const parts *s, f
     for (int64_t j; (j = fn_take(&deal)) >= 0;) {
         const int64_t from = first_tile(p, j), count = first_tile(p, j + 1) - from;
         feed f = feed_of(g, p, from, count);
-        transform_x(g, s->v, p->v_plane, p->rows, 0, s->zeros, from, count, f.images > 0);
+        g->by->x(g, s->v, p->v_plane, p->rows, 0, s->zeros, from, count, f.images > 0);
         for (int64_t k = k0; k < k1; k++) {
-            const fn_t *const u = s->u + k * PLANES * p->u_plane;
+            const fn_t *const u = s->u + k * planes_of(g) * p->u_plane;
             if (p->width == FN_VL) multiply_narrow(g, p, s->m, s->v, u, count, &f);
             else multiply(g, p, s->m, s->v, u, k, 0, g->I, count, &f);
-            transform_y(g, p, s->m, from, count, k, odd);
+            g->by->y(g, s->m, p->width, p->m_plane, from, count, k, odd);
         }
         if (g->sums && !p->apart) sum_written(g, &own, from + count);
     }
@@ -431,7 +235,7 @@ static share correlate_passing(const filtering *g, const plan *p, const parts *s
         int64_t lo, hi;
         if (j) fn_barrier(t);
         fn_share(count, 1, t, &lo, &hi);
-        transform_x(g, s->v, p->v_plane, ROWS, lo, s->zeros, from + lo, hi - lo, 0);
+        g->by->x(g, s->v, p->v_plane, ROWS, lo, s->zeros, from + lo, hi - lo, 0);
         fn_barrier(t);
         fn_share(p->panels, 1, t, &lo, &hi);
         for (int64_t k = lo; k < hi; k++)
@@ -439,10 +243,10 @@ static share correlate_passing(const filtering *g, const plan *p, const parts *s
                 some = least(p->some, count - b);
                 for (int64_t i = 0, deep; i < g->I; i += deep) {
                     deep = least(p->deep, g->I - i);
-                    if (b == 0) transform_w(g, p, s->u, k, i, deep);         /* b stays 0 where U holds a part of I */
+                    if (b == 0) g->by->w(g, s->u, p->width, p->u_plane, k, i, deep);         /* b stays 0 where U holds a part of I */
                     multiply(g, p, s->m, s->v + b * g->I, s->u, k, i, deep, some, &none);
                 }
-                transform_y(g, p, s->m, from + b, some, k, odd);
+                g->by->y(g, s->m, p->width, p->m_plane, from + b, some, k, odd);
             }
     }
     return all_parts(g, t);
@@ -451,9 +255,9 @@ static share correlate_passing(const filtering *g, const plan *p, const parts *s
 /* 0 if a result is not finite: an infinity spreads over its tile, so a direct form must redo them all. */
 static int correlate(const filtering *g, void *work, fn_team t) {
     const plan p = plan_of(g, t.size > 1);
-    const int64_t common = p.kept ? u_room(&p) : v_room(&p), other = p.kept ? v_room(&p) : u_room(&p);
+    const int64_t common = p.kept ? u_room(g, &p) : v_room(g, &p), other = p.kept ? v_room(g, &p) : u_room(g, &p);
     fn_t *const flags = work, *const shared = flags + FLAGS;
-    fn_t *const m = shared + common + t.rank * (m_room(&p) + rim_room(g) + other), *const zeros = m + m_room(&p);
+    fn_t *const m = shared + common + t.rank * (m_room(g, &p) + rim_room(g) + other), *const zeros = m + m_room(g, &p);
     fn_t *const own = zeros + rim_room(g);
     const parts s = {.u = p.kept ? shared : own, .v = p.kept ? own : shared, .m = p.place ? own : m, .zeros = zeros};
     vec odd = v_zero();
@@ -467,90 +271,77 @@ static int correlate(const filtering *g, void *work, fn_team t) {
 /* ---- the passes of a convolution --------------------------------------------------------------------------------- */
 
 /* Of pixels of one phase of dx: stride 2 gives four correlations. */
-static filtering backward_of(const fn_conv_args *a, int64_t phase) {
+static filtering backward_of(const fn_conv_args *a, const sizes *by, int64_t phase) {
     const int64_t stride = a->stride_h, pixel = stride * a->C;
     int64_t h, w;
     const axis down = backward_axis(a->H, a->P, a->R, stride, a->pad_h, a->dil_h, phase / stride, &h);
     const axis along = backward_axis(a->W, a->Q, a->S, stride, a->pad_w, a->dil_w, phase % stride, &w);
     const int64_t at = (h * a->W + w) * a->C;
-    return (filtering){.x = a->dy, .y = (fn_t *)a->dx + at, .w = (fn_t *)a->w, .residual = a->residual ? (const fn_t *)a->residual + at : 0,
+    return (filtering){.by = by, .x = a->dy, .y = (fn_t *)a->dx + at, .w = (fn_t *)a->w, .residual = a->residual ? (const fn_t *)a->residual + at : 0,
                        .gate = a->gate ? (const fn_t *)a->gate + at : 0, .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
                        .y_n = a->H * a->W * a->C, .y_h = a->W * pixel, .y_w = pixel, .w_o = a->R * a->S, .w_i = a->C * a->R * a->S,
-                       .size = a->R, .N = a->N, .H = a->P, .W = a->Q, .C = a->K, .I = a->K, .P = down.out, .Q = along.out, .O = a->C,
-                       .top = -down.first, .left = -along.first, .dil = a->dil_h, .stride = 1, .phases = 1,
+                       .R = a->R, .S = a->S, .N = a->N, .H = a->P, .W = a->Q, .C = a->K, .I = a->K, .P = down.out, .Q = along.out, .O = a->C,
+                       .top = -down.first, .left = -along.first, .dil_h = dil_of(a), .dil_w = a->dil_w, .stride = 1, .phases = 1,
                        .tap_h = down.w0, .tap_w = along.w0, .tap = -stride};
 }
 static int64_t phases_of(const fn_conv_args *a, int backward) { return backward ? a->stride_h * a->stride_w : 1; }
-static filtering filtering_of(const fn_conv_args *a, int backward, int64_t phase) { return backward ? backward_of(a, phase) : forward_of(a); }
+static filtering filtering_of(const fn_conv_args *a, const sizes *by, int backward, int64_t phase) {
+    return backward ? backward_of(a, by, phase) : forward_of(a, by);
+}
 
-/* Is it cheaper than the direct form? */
-static int chosen(const fn_conv_args *a, int backward) {
-    if (!fits(a, backward) || (backward ? a->dy_c : fn_folds(a) ? a->x_w : a->x_c) != 1) return 0;
-    const filtering first = filtering_of(a, backward, 0);
+/* The taps by which it is cheaper than the direct form, or null. */
+static const sizes *chosen(const fn_conv_args *a, int backward) {
+    static const sizes *const all[] = ALL_SIZES;
+    const sizes *const *by = all;
+    while (*by && !fits(a, *by, backward)) by++;
+    if (!*by || (backward ? a->dy_c : fn_folds(a) ? a->x_w : a->x_c) != 1) return 0;
+    const filtering first = filtering_of(a, *by, backward, 0);
     int64_t tiles = 0;
     for (int64_t i = 0; i < phases_of(a, backward); i++) {
-        const filtering g = filtering_of(a, backward, i);
+        const filtering g = filtering_of(a, *by, backward, i);
         if (g.P > 0 && g.Q > 0) tiles += tiles_of(&g);
     }
-    return pays(&first, tiles, direct_products(a, backward));
+    return pays(&first, tiles, direct_products(a, backward)) ? *by : 0;
 }
 static int64_t pass_work(const fn_conv_args *a, int backward, int threads) {
+    const sizes *const by = chosen(a, backward);
     int64_t work = 0;
-    for (int64_t i = 0; i < phases_of(a, backward) && chosen(a, backward); i++) {
-        const filtering g = filtering_of(a, backward, i);
+    for (int64_t i = 0; i < phases_of(a, backward) && by; i++) {
+        const filtering g = filtering_of(a, by, backward, i);
         if (g.P > 0 && g.Q > 0) work = most(work, room(&g, threads));
     }
     return work;
 }
 /* Is it done? If not, the direct form is cheaper or must redo it. */
 static int pass(const fn_conv_args *a, int backward, fn_team t) {
-    int done = chosen(a, backward);
-    for (int64_t i = 0; i < phases_of(a, backward) && done; i++) {
-        const filtering g = filtering_of(a, backward, i);
+    const sizes *by = chosen(a, backward);
+    for (int64_t i = 0; i < phases_of(a, backward) && by; i++) {
+        const filtering g = filtering_of(a, by, backward, i);
         if (i) fn_barrier(t);                /* its scratch is the last one's */
         if (g.P > 0 && g.Q > 0 && !correlate(&g, a->work, t)) {
             fn_barrier(t);
-            done = 0;
+            by = 0;
         }
     }
-    return done;
+    return by != 0;
 }
 
-#if TAPS == 2
-int64_t FN_NAME(winograd2_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
-int FN_NAME(winograd2)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
-#elif TAPS == 4
-int64_t FN_NAME(winograd4_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
-int FN_NAME(winograd4)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
-#elif TAPS == 5
-int64_t FN_NAME(winograd5_work)(const fn_conv_args *a, int backward, int threads) { return pass_work(a, backward, threads); }
-int FN_NAME(winograd5)(const fn_conv_args *a, int backward, fn_team t) { return pass(a, backward, t); }
-#else
-/* Filters that none fits are nobody's. */
-static int64_t any_work(const fn_conv_args *a, int backward, int threads) {
-    const int64_t five = FN_NAME(winograd5_work)(a, backward, threads), four = FN_NAME(winograd4_work)(a, backward, threads);
-    return most(most(five, four), most(FN_NAME(winograd2_work)(a, backward, threads), pass_work(a, backward, threads)));
-}
-static int any_pass(const fn_conv_args *a, int backward, fn_team t) {
-    return FN_NAME(winograd5)(a, backward, t) || FN_NAME(winograd4)(a, backward, t) || FN_NAME(winograd2)(a, backward, t) || pass(a, backward, t);
-}
-
-FN_WORK(winograd_fwd) { return most(FN_NAME(conv2d_fwd_work)(args, threads), any_work(args, 0, threads)); }
+FN_WORK(winograd_fwd) { return most(FN_NAME(conv2d_fwd_work)(args, threads), pass_work(args, 0, threads)); }
 FN_KERNEL(winograd_fwd) {
     const fn_conv_args *a = args;
-    if (any_pass(a, 0, t)) return;
+    if (pass(a, 0, t)) return;
     FN_NAME(conv2d_fwd)(a, t);
     if (!a->sums) return;
     fn_barrier(t);
-    const filtering g = forward_of(a);
+    const filtering g = forward_of(a, 0);
     const share own = all_parts(&g, t);
     sum_rest(&g, &own);
 }
 
-FN_WORK(winograd_bwd_x) { return most(FN_NAME(conv2d_bwd_x_work)(args, threads), any_work(args, 1, threads)); }
+FN_WORK(winograd_bwd_x) { return most(FN_NAME(conv2d_bwd_x_work)(args, threads), pass_work(args, 1, threads)); }
 FN_KERNEL(winograd_bwd_x) {
     const fn_conv_args *a = args;
-    if (any_pass(a, 1, t)) return;
+    if (pass(a, 1, t)) return;
     FN_NAME(conv2d_bwd_x)(a, t);
     if (!a->residual) return;
     fn_t *const dx = a->dx;
@@ -564,4 +355,3 @@ FN_KERNEL(winograd_bwd_x) {
         v_store_n(dx + i, gate ? gated(sum, v_load_n(gate + i, n)) : sum, n);
     }
 }
-#endif

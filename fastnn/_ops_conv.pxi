@@ -117,12 +117,16 @@ cdef double _conv_ns(fn_conv_args *a) noexcept:
 
 cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
     """Is it for winograd.c, which wants channels-last operands, but for an x that it folds? There it is decided whether it pays."""
-    cdef int64_t taps = (a.R + a.stride_h - 1) // a.stride_h
-    if not (winograd and _winograd and a.R == a.S and a.G == 1 and a.stride_h == a.stride_w and a.dil_h == a.dil_w and a.K >= 16):
+    cdef int64_t down = (a.R + a.stride_h - 1) // a.stride_h, along = (a.S + a.stride_h - 1) // a.stride_h
+    if not (winograd and _winograd and a.G == 1 and a.stride_h == a.stride_w and a.K >= 16 and (a.C >= 16 or fn_folds(a))):
         return False
-    if a.stride_h == 1:
-        return a.C >= 16 and 2 <= a.R <= 5
-    return a.dil_h == 1 and a.R > 3 and 2 <= taps <= 4 and (a.stride_h <= 4 if fn_folds(a) else a.stride_h == 2 and a.C >= 16)
+    if a.stride_h > 1 and (a.R <= 3 or a.dil_h > 1 or a.dil_w > 1 or a.stride_h > (4 if fn_folds(a) else 2)):
+        return False
+    if down == along:
+        return 2 <= down <= (5 if a.stride_h == 1 else 4)
+    if down == 1:                          # lines come row-major: a copy only where whole vectors of channels gain by it
+        return a.R == 1 and 3 <= along <= 5 and a.C % 16 == a.K % 16 == 0
+    return down == 5 and along == 3
 
 
 cdef enum:
@@ -212,14 +216,17 @@ cdef int _conv_bias(str name, fn_conv_args *a, TensorBase b, TensorBase x, Tenso
     return 0
 
 
-def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options):
+def conv2d_form(TensorBase x, TensorBase w, TensorBase b, options, bint line=False):
     """'matrix' for a 1x1 filter that multiplies row-major images as they lie (each stride-th pixel of them), 'filtering' for what winograd.c is
     asked and wants channels-last operands for, 'depthwise' where groups are channels, else 'direct', a dense layer among it."""
     cdef fn_conv_args a
+    cdef str name = "conv1d" if line else "conv2d"
     memset(&a, 0, sizeof(a))
-    _conv_dims("conv2d", x, w)
-    _conv_fill("conv2d", &a, tuple(x.shape), tuple(w.shape), options[0], options[1], options[2], options[3], False)
-    _conv_bias("conv2d", &a, b, x, w, False)
+    _conv_dims(name, x, w)
+    _conv_fill(name, &a, tuple(x.shape), tuple(w.shape), options[0], options[1], options[2], options[3], line)
+    _conv_bias(name, &a, b, x, w, line)
+    if line:
+        return "filtering" if _filters(&a, True) else "direct"
     if a.R == 1 and a.S == 1 and a.G == 1 and a.pad_h == 0 and a.pad_w == 0 and x.numel_ and is_dense(x) and not is_nhwc(x):
         return "matrix"
     return "filtering" if _filters(&a, True) and not fn_folds(&a) else "depthwise" if a.G > 1 and a.C == a.G or _small_groups(&a) else "direct"

@@ -21,8 +21,8 @@ def includes(path):
 
 
 def again(path):
-    """Whose text it is once more, for filters of so many taps: winograd.c for winograd5.c."""
-    return re.sub(r"(?<=winograd)\d", "", path.stem) + ".c"
+    """Whose text it is once more, for filters of so many taps: winograd_taps.c for winograd_taps_5x5.c."""
+    return re.sub(r"_\dx\d$", "", path.stem) + ".c"
 
 
 def c_sources():

@@ -1,5 +1,5 @@
-"""csrc/winograd.c (of 2x2, 4x4 and 5x5 taps winograd2.c, winograd4.c and winograd5.c): close to the direct form where it is chosen, bit for
-bit the same for any threads, and out of the way otherwise."""
+"""csrc/winograd.c: close to the direct form where it is chosen, bit for bit the same for any threads, and out of the way otherwise. What each
+size of taps makes of a tile is in test_winograd_taps.py."""
 import numpy as np
 import pytest
 
@@ -10,8 +10,14 @@ SHAPES = [(2, 32, 48, 16, 14, 1), (2, 64, 32, 14, 22, 0), (3, 48, 64, 9, 31, (2,
 SHAPES += [(4, 16, 16, 17, 18, 1), (3, 48, 16, 23, 19, 1)]      # one vector of filters, or channels, is all
 SHAPES += [(1, 16, 16, 32, 32, 1), (1, 32, 32, 16, 16, 1), (1, 48, 64, 13, 16, 1), (1, 64, 112, 9, 10, 1)]      # low blocks; one group of tiles: teams share panels
 SHAPES += [(2, 32, 48, 30, 29, 2, 2), (3, 48, 64, 25, 31, (4, 0), 3), (4, 16, 32, 37, 34, 4, 4)]       # dilated, in phases of unequal sizes
-# 5x5 filters, whose weights' gradient is left to the direct form
+SHAPES += [(2, 32, 48, 30, 41, (2, 3), (2, 3)), (3, 32, 16, 31, 40, (0, 1), (3, 1))]                    # by two numbers
+# lines, dilated ones, several, of images whose padding and dilation of rows they do not see; V that passes; of four numbers
+LINES = [(3, 32, 48, 1, 61, (0, 1), 1, (1, 3)), (2, 16, 32, 1, 150, (0, 8), (1, 4), (1, 3)), (5, 48, 16, 1, 70, 0, (1, 3), (1, 3)), (2, 32, 48, 9, 30, (0, 1), 1, (1, 3))]
+LINES += [(2, 32, 48, 6, 40, (1, 2), (3, 2), (1, 4)), (3, 272, 288, 1, 130, (0, 1), 1, (1, 3)), (3, 32, 48, 1, 90, (0, 3), (1, 2), (1, 4)), (1, 16, 16, 1, 700, (0, 1), 1, (1, 3))]
+# filters of five rows or columns of taps, whose weights' gradient is left to the direct form
 FIVE = [(2, 32, 48, 16, 15, 2, 1, 5), (3, 48, 16, 15, 23, (0, 4), 1, 5), (2, 16, 32, 25, 28, 4, 2, 5), (1, 192, 32, 28, 28, 2, 1, 5), (1, 32, 32, 9, 10, 2, 1, 5)]
+FIVE += [(2, 64, 48, 1, 200, (0, 4), 1, (1, 5)), (3, 32, 16, 1, 131, (0, 6), (1, 3), (1, 5))]                                     # and lines of five
+FIVE += [(2, 32, 48, 21, 32, (2, 1), 1, (5, 3)), (2, 32, 32, 30, 31, (4, 3), (2, 3), (5, 3)), (2, 32, 48, 33, 34, (5, 2), 1, (10, 5), 2), (3, 48, 32, 30, 29, (3, 2), 1, (9, 6), 2)]
 # stride 2: sizes that leave each phase of x and dx another number of pixels, low blocks, one group of tiles, several, V that passes, over parts of the channels
 STRIDED = [(3, 32, 48, 26, 29, 1, 1, 4, 2), (4, 16, 16, 31, 34, 0, 1, 4, 2), (2, 48, 16, 27, 28, (2, 0), 1, 4, 2), (1, 16, 32, 28, 28, 1, 1, 4, 2), (2, 64, 64, 57, 40, 3, 1, 4, 2)]
 STRIDED += [(3, 32, 48, 25, 27, 2, 1, 5, 2), (5, 16, 16, 28, 21, (1, 4), 1, 5, 2), (2, 48, 64, 37, 34, 2, 1, 6, 2), (1, 32, 16, 36, 36, (3, 0), 1, 6, 2)]
@@ -31,8 +37,8 @@ GROUPS = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1), (2, 288, 272, 43, 
 
 def operands(shape, dtype, seed=0):
     n, c, k, h, w, padding, dilation, size, stride = (*shape, *(1, 3, 1)[len(shape) - 6:])
-    rng = np.random.default_rng(seed)
-    x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c, size, size), (k,)))
+    rng, filt = np.random.default_rng(seed), size if isinstance(size, tuple) else (size, size)
+    x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c, *filt), (k,)))
     return x, weight, bias, {"padding": padding, "dilation": dilation, "stride": stride}
 
 
@@ -50,7 +56,7 @@ def rms(a):
 
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES + FIVE + EVEN + SHORT + WIDE + STRIDED + FOLDED, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + LINES + FIVE + EVEN + SHORT + WIDE + STRIDED + FOLDED, ids=str)
 def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
     before = _core.get_isa()
     _core.set_isa(isa)
@@ -70,7 +76,7 @@ def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
             assert rms(a - b) < 1e-14 * rms(b), name
 
 
-@pytest.mark.parametrize("shape", SHAPES + FIVE + EVEN + WIDE + GROUPS + STRIDED + FOLDED, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + LINES + FIVE + EVEN + WIDE + GROUPS + STRIDED + FOLDED, ids=str)
 def test_same_bits_for_any_threads(shape):
     before, grains = fastnn.get_num_threads(), _core.set_work_grains(0, 0)
     try:
@@ -84,7 +90,7 @@ def test_same_bits_for_any_threads(shape):
     assert all(r == results[0] for r in results)
 
 
-@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2), FIVE[0], EVEN[0], EVEN[1], STRIDED[0], STRIDED[5], STRIDED[-4], FOLDED[2], FOLDED[3],
+@pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2), LINES[3], FIVE[0], FIVE[-4], EVEN[0], EVEN[1], STRIDED[0], STRIDED[5], STRIDED[-4], FOLDED[2], FOLDED[3],
                                    FOLDED[7]], ids=str)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
 def test_what_is_not_finite_stays_where_the_direct_form_puts_it(value, shape):
@@ -112,17 +118,18 @@ def test_what_overflows_in_one_place_of_a_tile_is_done_again(isa):
 
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("padding", [0, 1, 2, 3])
-@pytest.mark.parametrize("channels, size, stride", [*((32, size, 2) for size in (4, 5, 6, 7, 8)), (3, 7, 2), (5, 6, 2), (20, 5, 2), (3, 8, 3), (7, 9, 3), (3, 11, 4)])
+@pytest.mark.parametrize("channels, size, stride", [*((32, (size, size), 2) for size in (4, 5, 6, 7, 8)), (32, (10, 5), 2), (32, (9, 6), 2), (3, (7, 7), 2),
+                                                    (5, (6, 6), 2), (20, (5, 5), 2), (3, (8, 8), 3), (7, (9, 9), 3), (3, (11, 11), 4)], ids=str)
 def test_every_phase(channels, size, stride, padding, isa):
     """One pixel of x at a time, one of dy, and one tap: exact numbers, which each phase puts where it should."""
-    before, rng = _core.get_isa(), np.random.default_rng(size)
+    before, rng = _core.get_isa(), np.random.default_rng(size[0])
     _core.set_isa(isa)
     try:
         for H, W in ((19, 20), (20, 23), (22, 17)):
-            x, w = np.zeros((2, channels, H, W)), np.zeros((48, channels, size, size))
+            x, w = np.zeros((2, channels, H, W)), np.zeros((48, channels, *size))
             dy = np.zeros(kernels.conv2d_forward(x, w, stride=stride, padding=padding).shape)
             for _ in range(12):
-                one = tuple(map(rng.integers, (48, channels, size, size)))
+                one = tuple(map(rng.integers, (48, channels, *size)))
                 h, v = rng.integers(0, (H, W))
                 x[:], w[:], dy[:] = 0, 0, 0
                 x[1, one[1], h, v], w[one] = 3, 5
@@ -143,7 +150,7 @@ def test_every_phase(channels, size, stride, padding, isa):
                 np.testing.assert_allclose(dx, want, atol=1e-12)
                 r, s = h + padding - stride * p, v + padding - stride * q
                 want = np.zeros_like(dw)
-                if 0 <= r < size and 0 <= s < size:
+                if 0 <= r < size[0] and 0 <= s < size[1]:
                     want[one[0], one[1], r, s] = 21
                 np.testing.assert_allclose(dw, want, atol=1e-12)
                 assert db[one[0]] == 7 and np.count_nonzero(db) == 1
@@ -152,28 +159,28 @@ def test_every_phase(channels, size, stride, padding, isa):
 
 
 def test_stride_is_refused_where_it_does_not_pay():
-    """3x3 filters of stride 2, unequal strides, long ones, filters that see less than 100 numbers: bit for bit the direct form."""
+    """3x3 filters of stride 2, unequal strides, long ones, filters that see less than 100 numbers, or of other sizes: bit for bit the direct form."""
     rng = np.random.default_rng(0)
-    for channels, size, stride in ((32, 3, 2), (32, 4, (2, 1)), (32, 4, 3), (32, 5, 4), (32, 9, 2), (3, 3, 2), (3, 7, (2, 1)), (3, 4, 4), (3, 14, 5), (2, 7, 2), (3, 5, 2)):
-        x, w = rng.standard_normal((2, channels, 30, 30)), rng.standard_normal((32, channels, size, size))
+    for channels, size, stride in ((32, 3, 2), (32, 4, (2, 1)), (32, 4, 3), (32, 5, 4), (32, 9, 2), (32, (3, 5), 1), (32, (3, 1), 1), (32, (7, 5), 2), (3, 3, 2), (3, 7, (2, 1)), (3, 4, 4), (3, 14, 5), (2, 7, 2), (3, 5, 2)):
+        x, w = rng.standard_normal((2, channels, 30, 30)), rng.standard_normal((32, channels, *(size if isinstance(size, tuple) else (size, size))))
         y, z = (kernels.conv2d_forward(x, w, stride=stride, winograd=win) for win in (True, False))
         assert np.array_equal(y, z)
         for a, b in zip(*(kernels.conv2d_backward(y, x, w, stride=stride, winograd=win) for win in (True, False))):
             assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("size", [(3, 3), (5, 5), (5, 3), (1, 3)], ids=str)
 def test_taps_far_outside(size):
     """All but the middle one."""
     x, weight = operands((40, 16, 32, 3, 4, 1, 1, size), "float32")[:2]
-    far = {"padding": 3000 * (size // 2), "dilation": 3000}
+    far = {"padding": tuple(3000 * (n // 2) for n in size), "dilation": 3000}
     y = kernels.conv2d_forward(x, weight, **far)
-    middle = weight[:, :, size // 2, size // 2]
+    middle = weight[:, :, size[0] // 2, size[1] // 2]
     np.testing.assert_allclose(y, np.einsum("nchw,kc->nkhw", x, middle), rtol=1e-5, atol=1e-5)
     dx, dw, _ = kernels.conv2d_backward(y, x, weight, **far)
     np.testing.assert_allclose(dx, np.einsum("nkhw,kc->nchw", y, middle), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(dw[:, :, size // 2, size // 2], np.einsum("nkhw,nchw->kc", y, x), rtol=1e-4, atol=1e-3)
-    assert not np.delete(dw.reshape(32, 16, -1), size * size // 2, 2).any()
+    np.testing.assert_allclose(dw[:, :, size[0] // 2, size[1] // 2], np.einsum("nkhw,nchw->kc", y, x), rtol=1e-4, atol=1e-3)
+    assert not np.delete(dw.reshape(32, 16, -1), size[0] * size[1] // 2, 2).any()
 
 
 def test_turned_off():

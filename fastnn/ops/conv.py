@@ -20,7 +20,7 @@ def _checked(name, input, weight, bias, spatial, letters=None):
 
 def _convolve(input, weight, bias, options, line, relu=False):
     """y = conv(input (N,C,H,W), weight) + bias, or relu of it"""
-    form = "direct" if line else _core.conv2d_form(input, weight, bias, options)
+    form = _core.conv2d_form(input, weight, bias, options, line)
     if form == "matrix":
         return _multiply(_every(input, options[0]), weight, bias, relu)
     x = _core.nhwc(input) if form == "filtering" else input       # here and in _conv_backward, so that no pass turns it again
