@@ -6,9 +6,10 @@
  * `*` is elementwise, so the sums are 36 matrix products (brgemm). Tiles are those of y, over the rim where P or Q is no multiple
  * of theirs. Filters of 2x2, 4x4, 5x5 and 5x3 taps differ in their transforms alone, and so do lines of 3 to 5, of six numbers and six
  * products: winograd_taps.c has them. With stride 2 the four phases of x's pixels are channels of their own, filtered by every other tap:
- * 10x5 filters by 5x3 taps, 8x8 and 7x7 by 4x4, 6x6 and 5x5 by 3x3, 4x4 by 2x2; and four phases of dx are four correlations. A first
- * layer's few channels are folded: all phases lie side by side in a vector, of stride 3 and 4 too. docs/convolution.md derives the
- * matrices. Source: A. Lavin and S. Gray, Fast algorithms for convolutional neural networks, 2016. The second formula is winograd_weight.c's. */
+ * 10x5 filters by 5x3 taps, 8x8 and 7x7 by 4x4, 6x6 and 5x5 by 3x3, 4x4 by 2x2; and four phases of dx are four correlations. 3x3 filters
+ * of stride 2, of whose phases some would have few taps, have all of them in one tile, of 81 products for 16 outputs. A first layer's
+ * few channels are folded: all phases lie side by side in a vector, of stride 3 and 4 too. docs/convolution.md derives the matrices.
+ * Source: A. Lavin and S. Gray, Fast algorithms for convolutional neural networks, 2016. The second formula is winograd_weight.c's. */
 #include "winograd.h"
 
 #define ROWS (FN_ROWS2 == 14 ? 14 : 12)      /* tiles that pass together through the products */
@@ -36,16 +37,16 @@ static int64_t rows_of_blocks(int64_t tiles, int64_t sharers) {
 }
 static plan plan_of(const filtering *g, int team) {
     plan p = {.width = least(g->O, FN_NR), .rows = ROWS, .tiles = tiles_of(g), .panels = over(g->O, FN_NR), .deep = g->I};
-    const int64_t channel = planes_of(g) * SIZE, u = p.panels * p.width * g->I * channel, v = p.tiles * g->I * channel;
+    const int64_t channel = planes_of(g) * SIZE, meets = weight_planes(g) * SIZE, u = p.panels * p.width * g->I * meets, v = p.tiles * g->I * channel;
     const int64_t held = most(ROWS, least(9 * ROWS, CACHE / (channel * (g->I + p.width)) / ROWS * ROWS));
     /* bytes moved: written once, read once for each group of tiles or panel */
     p.kept = p.width == FN_VL || u <= CACHE || u * (2 + over(p.tiles, held)) <= v * (2 + p.panels);
-    if (!p.kept) p.deep = least(g->I, most(1, CACHE / (channel * p.width) / together(g)) * together(g));
+    if (!p.kept) p.deep = least(g->I, most(1, CACHE / (meets * p.width) / together(g)) * together(g));
     p.apart = team && p.kept && u <= CACHE && g->O > FN_VL && p.tiles <= 2 * ROWS;
     if (p.apart && p.panels == 1) p.width = FN_VL, p.panels = g->O / FN_VL;
     if (p.width == FN_VL) p.rows = rows_of_blocks(p.tiles, p.apart ? 1 : 1 + team);
     p.place = p.width == FN_VL && u <= CACHE && !p.apart;
-    const int64_t most_tiles = !p.kept ? (p.deep < g->I ? 9 : 36) * ROWS : u > CACHE ? held : p.place ? p.rows : least(held, 2 * ROWS);
+    const int64_t most_tiles = !p.kept ? (p.deep < g->I ? 9 : 36) * ROWS : u > CACHE ? held : p.place ? p.rows : least(held, planes_of(g) > 36 ? ROWS : 2 * ROWS);
     p.groups = over(p.tiles, most_tiles);
     p.blocks = over(over(p.tiles, p.rows), p.groups);
     p.some = (p.kept || p.deep < g->I ? p.blocks : least(p.blocks, 8)) * p.rows;
@@ -64,10 +65,11 @@ static int64_t first_tile(const plan *p, int64_t group) { return least(p->tiles,
  * much as its few sums. Of the last block, tiles that are none are computed too. M may be V where that is one block. */
 FN_INLINE void narrow(const int rows, const filtering *g, const plan *p, fn_t *m, const fn_t *v, const fn_t *u, int64_t count, feed *f) {
     const int64_t I = summed(g), m_plane = p->m_plane, v_plane = p->v_plane, u_plane = p->u_plane;
-    for (int64_t q = 0; q < planes_of(g); q++, m += m_plane, v += v_plane, u += u_plane) {
+    for (int64_t q = 0; q < planes_of(g); q++, m += m_plane, v += v_plane) {
+        const fn_t *const u_q = u + weight_plane(g, q) * u_plane;
         fetch(f);
         for (int64_t b = 0; b < count; b += rows) {
-            const fn_t *a = v + b * g->I, *u_i = u;
+            const fn_t *a = v + b * g->I, *u_i = u_q;
             vec acc[ROWS];
             UNROLL for (int r = 0; r < rows; r++) acc[r] = v_zero();
             for (int64_t i = 0; i < I; i += FN_VL, a += (rows - 1) * FN_VL)
@@ -107,16 +109,17 @@ static void multiply(const filtering *g, const plan *p, fn_t *m, const fn_t *v, 
     const int64_t I = g->I, n = least(FN_NR, g->O - panel * FN_NR), whole = deep == I && n == FN_NR;
     int64_t v_at[CHUNKS], u_at[CHUNKS];
     for (int64_t c = 0; c < CHUNKS; c++) v_at[c] = c * ROWS * FN_VL, u_at[c] = c * FN_VL * FN_NR;
-    for (int64_t q = 0; q < planes_of(g); q++, m += p->m_plane, v += p->v_plane, u += p->u_plane) {
+    for (int64_t q = 0; q < planes_of(g); q++, m += p->m_plane, v += p->v_plane) {
+        const fn_t *const u_q = u + weight_plane(g, q) * p->u_plane;
         fetch(f);
         for (int64_t b = 0; b < count; b += ROWS) {
             fn_t *const to = m + b * FN_NR;
             if (whole && count - b >= ROWS) {
-                for (int64_t r = 0; r < ROWS; r += FN_ROWS2) multiply_tile(to + r * FN_NR, v + b * I + r * FN_VL, u, summed(g));
+                for (int64_t r = 0; r < ROWS; r += FN_ROWS2) multiply_tile(to + r * FN_NR, v + b * I + r * FN_VL, u_q, summed(g));
                 continue;
             }
             for (int64_t j = 0; j < deep; j += CHUNKS * FN_VL) {
-                const fn_brgemm c = {.c = to, .init = i + j ? to : 0, .a = v + b * I + (i + j) * ROWS, .b = u + j * FN_NR, .a_at = v_at, .b_at = u_at,
+                const fn_brgemm c = {.c = to, .init = i + j ? to : 0, .a = v + b * I + (i + j) * ROWS, .b = u_q + j * FN_NR, .a_at = v_at, .b_at = u_at,
                                      .m = least(ROWS, count - b), .n = n, .k = FN_VL, .count = least(CHUNKS, (deep - j) / FN_VL), .ldc = FN_NR,
                                      .ld_init = FN_NR, .a_m = FN_VL, .a_k = 1, .b_k = FN_NR, .nv = 2};
                 FN_NAME(brgemm)(&c);
@@ -126,7 +129,7 @@ static void multiply(const filtering *g, const plan *p, fn_t *m, const fn_t *v, 
 }
 
 /* Scratch of all: a flag for each thread, U or V; of a thread: M, zeros, the other of U and V. */
-static int64_t u_room(const filtering *g, const plan *p) { return up((p->kept ? p->panels : 1) * planes_of(g) * p->u_plane, WHOLE); }
+static int64_t u_room(const filtering *g, const plan *p) { return up((p->kept ? p->panels : 1) * weight_planes(g) * p->u_plane, WHOLE); }
 static int64_t v_room(const filtering *g, const plan *p) { return up(planes_of(g) * p->v_plane, WHOLE); }
 static int64_t m_room(const filtering *g, const plan *p) { return p->place ? 0 : up(planes_of(g) * p->m_plane, WHOLE); }
 
@@ -205,7 +208,7 @@ static share correlate_kept(const filtering *g, const plan *p, const parts *s, f
     for (int64_t j = lo, end; j < hi; j = end) {
         const int64_t k = j / g->I;
         end = least(hi, (k + 1) * g->I);
-        g->by->w(g, s->u + k * planes_of(g) * p->u_plane + j % g->I * p->width, p->width, p->u_plane, k, j % g->I, end - j);
+        g->by->w(g, s->u + k * weight_planes(g) * p->u_plane + j % g->I * p->width, p->width, p->u_plane, k, j % g->I, end - j);
     }
     if (p->apart) k0 = lo / g->I, k1 = hi / g->I;
     else fn_barrier(t);
@@ -217,7 +220,7 @@ static share correlate_kept(const filtering *g, const plan *p, const parts *s, f
         feed f = feed_of(g, p, from, count);
         g->by->x(g, s->v, p->v_plane, p->rows, 0, s->zeros, from, count, f.images > 0);
         for (int64_t k = k0; k < k1; k++) {
-            const fn_t *const u = s->u + k * planes_of(g) * p->u_plane;
+            const fn_t *const u = s->u + k * weight_planes(g) * p->u_plane;
             if (p->width == FN_VL) multiply_narrow(g, p, s->m, s->v, u, count, &f);
             else multiply(g, p, s->m, s->v, u, k, 0, g->I, count, &f);
             g->by->y(g, s->m, p->width, p->m_plane, from, count, k, odd);
@@ -270,21 +273,21 @@ static int correlate(const filtering *g, void *work, fn_team t) {
 
 /* ---- the passes of a convolution --------------------------------------------------------------------------------- */
 
-/* Of pixels of one phase of dx: stride 2 gives four correlations. */
+/* Of dx, or of pixels of one phase of it: most filters of stride 2 give four correlations. */
 static filtering backward_of(const fn_conv_args *a, const sizes *by, int64_t phase) {
-    const int64_t stride = a->stride_h, pixel = stride * a->C;
-    int64_t h, w;
-    const axis down = backward_axis(a->H, a->P, a->R, stride, a->pad_h, a->dil_h, phase / stride, &h);
-    const axis along = backward_axis(a->W, a->Q, a->S, stride, a->pad_w, a->dil_w, phase % stride, &w);
+    const int64_t whole = by->stride > 1, stride = whole ? 1 : a->stride_h, pixel = stride * a->C, odd = whole ? a->pad_h % 2 : 0;
+    int64_t h = 0, w = 0;
+    const axis down = whole ? (axis){.out = a->H, .first = (a->pad_h + odd) / 2 - 1, .w0 = 2} : backward_axis(a->H, a->P, a->R, stride, a->pad_h, a->dil_h, phase / stride, &h);
+    const axis along = whole ? (axis){.out = a->W, .first = (a->pad_w + odd) / 2 - 1, .w0 = 2} : backward_axis(a->W, a->Q, a->S, stride, a->pad_w, a->dil_w, phase % stride, &w);
     const int64_t at = (h * a->W + w) * a->C;
     return (filtering){.by = by, .x = a->dy, .y = (fn_t *)a->dx + at, .w = (fn_t *)a->w, .residual = a->residual ? (const fn_t *)a->residual + at : 0,
                        .gate = a->gate ? (const fn_t *)a->gate + at : 0, .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
                        .y_n = a->H * a->W * a->C, .y_h = a->W * pixel, .y_w = pixel, .w_o = a->R * a->S, .w_i = a->C * a->R * a->S,
                        .R = a->R, .S = a->S, .N = a->N, .H = a->P, .W = a->Q, .C = a->K, .I = a->K, .P = down.out, .Q = along.out, .O = a->C,
-                       .top = -down.first, .left = -along.first, .dil_h = dil_of(a), .dil_w = a->dil_w, .stride = 1, .phases = 1,
+                       .top = -down.first, .left = -along.first, .dil_h = dil_of(a), .dil_w = a->dil_w, .stride = 1, .phases = 1, .odd = odd,
                        .tap_h = down.w0, .tap_w = along.w0, .tap = -stride};
 }
-static int64_t phases_of(const fn_conv_args *a, int backward) { return backward ? a->stride_h * a->stride_w : 1; }
+static int64_t phases_of(const fn_conv_args *a, const sizes *by, int backward) { return backward && by->stride == 1 ? a->stride_h * a->stride_w : 1; }
 static filtering filtering_of(const fn_conv_args *a, const sizes *by, int backward, int64_t phase) {
     return backward ? backward_of(a, by, phase) : forward_of(a, by);
 }
@@ -297,7 +300,7 @@ static const sizes *chosen(const fn_conv_args *a, int backward) {
     if (!*by || (backward ? a->dy_c : fn_folds(a) ? a->x_w : a->x_c) != 1) return 0;
     const filtering first = filtering_of(a, *by, backward, 0);
     int64_t tiles = 0;
-    for (int64_t i = 0; i < phases_of(a, backward); i++) {
+    for (int64_t i = 0; i < phases_of(a, *by, backward); i++) {
         const filtering g = filtering_of(a, *by, backward, i);
         if (g.P > 0 && g.Q > 0) tiles += tiles_of(&g);
     }
@@ -306,7 +309,7 @@ static const sizes *chosen(const fn_conv_args *a, int backward) {
 static int64_t pass_work(const fn_conv_args *a, int backward, int threads) {
     const sizes *const by = chosen(a, backward);
     int64_t work = 0;
-    for (int64_t i = 0; i < phases_of(a, backward) && by; i++) {
+    for (int64_t i = 0; by && i < phases_of(a, by, backward); i++) {
         const filtering g = filtering_of(a, by, backward, i);
         if (g.P > 0 && g.Q > 0) work = most(work, room(&g, threads));
     }
@@ -315,7 +318,7 @@ static int64_t pass_work(const fn_conv_args *a, int backward, int threads) {
 /* Is it done? If not, the direct form is cheaper or must redo it. */
 static int pass(const fn_conv_args *a, int backward, fn_team t) {
     const sizes *by = chosen(a, backward);
-    for (int64_t i = 0; i < phases_of(a, backward) && by; i++) {
+    for (int64_t i = 0; by && i < phases_of(a, by, backward); i++) {
         const filtering g = filtering_of(a, by, backward, i);
         if (i) fn_barrier(t);                /* its scratch is the last one's */
         if (g.P > 0 && g.Q > 0 && !correlate(&g, a->work, t)) {

@@ -29,6 +29,7 @@ typedef struct {
     int64_t dil_h, dil_w;        /* reads each dil-th row and column */
     int64_t stride, phases;      /* of x; its channels follow vector after vector of them in each phase, */
     int64_t fold;                /* or, being few, all of them in each phase, and zeros to the end of a vector */
+    int64_t odd;                 /* see winograd_taps.c */
     int64_t tap_h, tap_w, tap;   /* tap (r,s) of phase (a,b) is w's (tap_h + a + r tap, tap_w + b + s tap), or 0 if it has none */
     int64_t relu;
 } filtering;
@@ -47,6 +48,8 @@ typedef struct {
  * scratch is laid out by the plan of winograd.c or of winograd_weight.c. */
 struct sizes {
     int64_t taps_h, taps_w, d_h, d_w, out_h, out_w;
+    int64_t u_h, u_w;            /* numbers of transformed weights: as d, or fewer, the last of which meets all further ones of d */
+    int64_t stride, backward;    /* 2: a tile has both phases of an axis, forward or backward */
     /* V = B' d B for tiles [from, from + count), the first of which is tile `at` of V; `per` tiles are a block of it. fed: what they read has
      * been fetched before. rim: the thread's, zeros at first. */
     void (*x)(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *rim, int64_t from, int64_t count, int fed);
@@ -60,21 +63,30 @@ struct sizes {
     void (*dw)(const filtering *g, const weight_plan *p, const fn_t *du, int64_t apart, int64_t j, int64_t from, int64_t end, vec *odd);
 };
 static inline int64_t planes_of(const filtering *g) { return g->by->d_h * g->by->d_w; }
+static inline int64_t weight_planes(const filtering *g) { return g->by->u_h * g->by->u_w; }
+/* That which plane q of V meets. */
+static inline int64_t weight_plane(const filtering *g, int64_t q) {
+    const sizes *const by = g->by;
+    return by->stride == 1 ? q : least(q / by->d_w, by->u_h - 1) * by->u_w + least(q % by->d_w, by->u_w - 1);
+}
 
 /* Lines have no dilation of rows. */
 static inline int64_t dil_of(const fn_conv_args *a) { return a->R == 1 ? 1 : a->dil_h; }
 static inline filtering forward_of(const fn_conv_args *a, const sizes *by) {
-    const int64_t phases = a->stride_h * a->stride_w, I = a->C * phases;
+    const int64_t stride = by && by->stride > 1 ? 1 : a->stride_h, phases = stride * stride, I = a->C * phases;
     return (filtering){.by = by, .x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .sums = a->sums, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h,
                        .x_w = a->x_w, .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * a->R * a->S,
                        .w_i = a->R * a->S, .R = a->R, .S = a->S, .N = a->N, .H = a->H, .W = a->W, .C = a->C, .I = fn_folds(a) ? up(I, FN_VL) : I,
-                       .P = a->P, .Q = a->Q, .O = a->K, .top = a->pad_h, .left = a->pad_w, .dil_h = dil_of(a), .dil_w = a->dil_w, .stride = a->stride_h,
-                       .phases = phases, .fold = fn_folds(a), .tap = a->stride_h, .relu = a->act == FN_ACT_RELU};
+                       .P = a->P, .Q = a->Q, .O = a->K, .top = a->pad_h, .left = a->pad_w, .dil_h = dil_of(a), .dil_w = a->dil_w, .stride = stride,
+                       .phases = phases, .fold = fn_folds(a), .tap = stride, .relu = a->act == FN_ACT_RELU};
 }
 /* Are they filters of such taps, or phases of such? (Not 3x3: too many of those would be zeros.) Of a wider dilation only the middle tap
  * meets anything, and its square may be no number. */
 static inline int fits(const fn_conv_args *a, const sizes *by, int backward) {
     const int64_t stride = a->stride_h;
+    if (by->stride > 1)
+        return by->backward == backward && a->G == 1 && a->R == 3 && a->S == 3 && stride == 2 && a->stride_w == 2 && a->dil_h == 1 && a->dil_w == 1 &&
+               !fn_folds(a) && (!backward || (a->pad_h - a->pad_w) % 2 == 0);
     if (a->G != 1 || stride != a->stride_w || over(a->R, stride) != by->taps_h || over(a->S, stride) != by->taps_w) return 0;
     if (stride > 1) return stride <= (fn_folds(a) && !backward ? MOST_STRIDE : 2) && a->R > 3 && a->dil_h == 1 && a->dil_w == 1;
     return dil_of(a) <= least(a->P, a->H) && a->dil_w <= least(a->Q, a->W);
@@ -142,13 +154,14 @@ static inline double direct_products(const fn_conv_args *a, int backward) {
            (small_images(a->N, backward ? over(a->W, stride) : a->Q) ? within : across);
 }
 /* Are there whole vectors of channels, and is there something to gain? Costs for a pair of channels, in multiply-adds: a tile's products
- * a number of each plane for each phase, its transforms five times as many over the channels of the other side, those of the weight as much as 30 outputs.
- * Measured on 300 shapes. */
+ * a number of each plane for each phase (a tenth more where planes are 81), its transforms five times as many over the channels of the
+ * other side, those of the weight as much as 30 outputs. Measured on 300 shapes, and on 500 of 3x3 filters of stride 2. */
 static inline int pays(const filtering *g, int64_t tiles, double direct) {
-    const double phases = (double)g->phases, moves = g->fold ? FOLD * (double)band_columns(g, across_of(g)) / (double)(across_of(g) * g->by->out_w) : 0;
+    const double products = g->by->stride > 1 ? 1.1 : (double)g->phases;
+    const double moves = g->fold ? FOLD * (double)band_columns(g, across_of(g)) / (double)(across_of(g) * g->by->out_w) : 0;
     const double transforms = (5 + moves) * (double)g->I / (double)(g->C * g->O) + 5 / (double)g->C;
     return (g->fold || g->C % FN_VL == 0) && g->O % FN_VL == 0 &&
-           direct > (double)(planes_of(g) * tiles) * (phases + transforms) + 30 * (double)(g->R * g->S);
+           direct > (double)(planes_of(g) * tiles) * (products + transforms) + 30 * (double)(g->R * g->S);
 }
 
 /* What a thread transforms tiles from: zeros for what is beyond x, or a band. */
@@ -182,7 +195,7 @@ FN_SHARED int all_finite(fn_t *flags, fn_t odd, fn_team t) {
 }
 
 /* All there are: no filter fits two. */
-#define WINOGRADS(_) _(3x3) _(2x2) _(4x4) _(5x5) _(1x3) _(1x4) _(1x5) _(5x3)
+#define WINOGRADS(_) _(3x3) _(2x2) _(4x4) _(5x5) _(1x3) _(1x4) _(1x5) _(5x3) _(3x3s2) _(3x3s2dx)
 #define SIZES_OF_(taps) extern const sizes FN_NAME(winograd_##taps);
 WINOGRADS(SIZES_OF_)
 #define ADDRESS_OF_(taps) &FN_NAME(winograd_##taps),

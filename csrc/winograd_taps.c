@@ -8,13 +8,22 @@
 #define TAPS_H 3
 #define TAPS_W 3
 #endif
-#define NUMBERS(taps) ((taps) == 1 ? 1 : (taps) == 2 ? 5 : 6)
-enum { D_H = NUMBERS(TAPS_H), D_W = NUMBERS(TAPS_W), PLANES = D_H * D_W, OUT_H = D_H + 1 - TAPS_H, OUT_W = D_W + 1 - TAPS_W, FILTER = TAPS_H * TAPS_W };
+#ifndef STRIDE
+#define STRIDE 1                 /* 2, of three taps: d[0], d[2], ... meet taps 0 and 2, F(4, 2), and d[1], d[3], ... tap 1 */
+#define BACKWARD 0               /* that the other way: 5 numbers of dy give 8 of dx */
+#endif
+#define NUMBERS(taps) (STRIDE == 2 ? 9 : (taps) == 1 ? 1 : (taps) == 2 ? 5 : 6)
+#define OUTPUTS(taps) (STRIDE == 2 ? BACKWARD ? 8 : 4 : NUMBERS(taps) + 1 - (taps))
+#define SEEN(taps) (STRIDE == 2 && BACKWARD ? 5 : NUMBERS(taps))             /* numbers of x that a tile sees */
+#define WEIGHTS(taps) (STRIDE == 2 ? 6 : NUMBERS(taps))                      /* the last meets four of the nine numbers */
+enum { D_H = NUMBERS(TAPS_H), D_W = NUMBERS(TAPS_W), SEEN_H = SEEN(TAPS_H), SEEN_W = SEEN(TAPS_W), OUT_H = OUTPUTS(TAPS_H), OUT_W = OUTPUTS(TAPS_W) };
+enum { U_H = WEIGHTS(TAPS_H), U_W = WEIGHTS(TAPS_W), PLANES = U_H * U_W, FILTER = TAPS_H * TAPS_W };
+enum { NEXT_H = STRIDE == 1 ? OUT_H : BACKWARD ? 4 : 8, NEXT_W = STRIDE == 1 ? OUT_W : NEXT_H };       /* to the next tile's */
 #define AHEAD 4                  /* input channels whose weights are fetched ahead of their transform */
 
 /* ---- the transforms of D numbers and of fewer, a vector of channels each ------------------------------------------ */
 
-#if TAPS_W == 2
+#if TAPS_W == 2 || STRIDE == 2
 /* B' d */
 FN_INLINE void spread_x(vec *v, const vec *d, const int numbers) {
     if (numbers == 1) {
@@ -112,27 +121,83 @@ FN_INLINE void gather(vec *y, const vec *m, const int outputs) {
 }
 #endif
 
+/* ---- an axis of so many taps: V of x, U of w, Z of dy, y of M, dw of dU ---------------------------------------------- */
+
+/* odd: dx begins with a number that only the middle tap reaches. */
+#if STRIDE == 2 && BACKWARD
+FN_INLINE void v_of_x(vec *v, const vec *d, const int taps, const int odd) {
+    spread_x(v, d, taps);
+    UNROLL for (int k = 0; k < 4; k++) v[5 + k] = d[odd ? k : k + 1];
+}
+FN_INLINE void y_of_m(vec *y, const vec *m, const int taps, const int odd) {
+    vec both[4];
+    gather(both, m, taps + 1);
+    UNROLL for (int k = 0; k < 4; k++) y[odd ? 2 * k + 1 : 2 * k] = both[k], y[odd ? 2 * k : 2 * k + 1] = m[5 + k];
+}
+#elif STRIDE == 2
+FN_INLINE void v_of_x(vec *v, const vec *d, const int taps, const int odd) {
+    (void)odd;
+    const vec even[5] = {d[0], d[2], d[4], d[6], d[8]};
+    spread_x(v, even, taps);
+    UNROLL for (int k = 0; k < 4; k++) v[5 + k] = d[2 * k + 1];
+}
+FN_INLINE void y_of_m(vec *y, const vec *m, const int taps, const int odd) {
+    (void)odd;
+    gather(y, m, taps + 1);
+    UNROLL for (int k = 0; k < 4; k++) y[k] += m[5 + k];
+}
+FN_INLINE void z_of_dy(vec *z, const vec *dy, const int taps) {
+    spread_taps(z, dy, taps + 1);
+    UNROLL for (int k = 0; k < 4; k++) z[5 + k] = dy[k];
+}
+FN_INLINE void w_of_u(vec *w, const vec *u, const int taps) {
+    vec outer[2];
+    gather(outer, u, taps - 1);
+    w[0] = outer[0], w[1] = u[5], w[2] = outer[1];
+}
+#else
+FN_INLINE void v_of_x(vec *v, const vec *d, const int taps, const int odd) { (void)odd, spread_x(v, d, NUMBERS(taps)); }
+FN_INLINE void y_of_m(vec *y, const vec *m, const int taps, const int odd) { (void)odd, gather(y, m, OUTPUTS(taps)); }
+#endif
+#if STRIDE == 2
+FN_INLINE void u_of_w(vec *u, const vec *w, const int taps) {
+    const vec outer[2] = {w[0], w[2]};
+    spread_taps(u, outer, taps - 1);
+    u[5] = w[1];
+}
+#else
+FN_INLINE void u_of_w(vec *u, const vec *w, const int taps) { spread_taps(u, w, taps); }
+FN_INLINE void z_of_dy(vec *z, const vec *dy, const int taps) { spread_taps(z, dy, OUTPUTS(taps)); }
+FN_INLINE void w_of_u(vec *w, const vec *u, const int taps) { gather(w, u, taps); }
+#endif
+
 /* ---- x, and weights ----------------------------------------------------------------------------------------------- */
 
 /* V = B' d B of a vector of channels of a tile: d[a][b] at x + a x_h + b x_w, or, of one over the rim, at at[a][b] + i. Calls, since of
  * a loop's 72 addresses the compiler would keep each in memory. */
-FN_INLINE void spread_tile(const int whole, fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w, const fn_t *(*at)[D_W],
+FN_INLINE void spread_tile(const int whole, const int odd, fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w, const fn_t *(*at)[SEEN_W],
                            int64_t i) {
-    vec half[D_H][D_W];
-    UNROLL for (int b = 0; b < D_W; b++, x += x_w) {
-        vec d[D_H], s[D_H];
-        UNROLL for (int a = 0; a < D_H; a++) d[a] = v_load(whole ? x + a * x_h : at[a][b] + i);
-        spread_x(s, d, D_H);
+    vec half[D_H][SEEN_W];
+    for (int b = 0; b < SEEN_W; b++, x += x_w) {
+        vec d[SEEN_H], s[D_H];
+        UNROLL for (int a = 0; a < SEEN_H; a++) d[a] = v_load(whole ? x + a * x_h : at[a][b] + i);
+        v_of_x(s, d, TAPS_H, odd);
         UNROLL for (int a = 0; a < D_H; a++) half[a][b] = s[a];
     }
-    UNROLL for (int a = 0; a < D_H; a++, v += D_W * plane) {
+    for (int a = 0; a < D_H; a++, v += D_W * plane) {
         vec s[D_W];
-        spread_x(s, half[a], D_W);
+        v_of_x(s, half[a], TAPS_W, odd);
         UNROLL for (int b = 0; b < D_W; b++) v_store(v + b * plane, s[b]);
     }
 }
-FN_APART void spread_whole(fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w) { spread_tile(1, v, plane, x, x_h, x_w, 0, 0); }
-FN_APART void spread_rim(fn_t *v, int64_t plane, const fn_t *(*at)[D_W], int64_t i) { spread_tile(0, v, plane, at[0][0], 0, 0, at, i); }
+FN_APART void spread_whole(fn_t *v, int64_t plane, const fn_t *x, int64_t x_h, int64_t x_w, int64_t odd) {
+    if (BACKWARD && odd) spread_tile(1, 1, v, plane, x, x_h, x_w, 0, 0);
+    else spread_tile(1, 0, v, plane, x, x_h, x_w, 0, 0);
+}
+FN_APART void spread_rim(fn_t *v, int64_t plane, const fn_t *(*at)[SEEN_W], int64_t i, int64_t odd) {
+    if (BACKWARD && odd) spread_tile(0, 1, v, plane, at[0][0], 0, 0, at, i);
+    else spread_tile(0, 0, v, plane, at[0][0], 0, 0, at, i);
+}
 
 FN_APART void tiles_folded(const filtering *g, fn_t *v, int64_t plane, int64_t per, int64_t at, fn_t *band, int64_t from, int64_t count) {
     const int64_t I = g->I;
@@ -143,7 +208,7 @@ FN_APART void tiles_folded(const filtering *g, fn_t *v, int64_t plane, int64_t p
         FN_NAME(winograd_fold)(g, band, s.n, s.row, s.column, D_H, columns);
         for (int64_t t = 0; t < run; t++, at++)
             for (int64_t i = 0; i < I; i += FN_VL)
-                spread_whole(v + at / per * per * I + (at % per + i / FN_VL * per) * FN_VL, plane, band + t * OUT_W * I + i, columns * I, I);
+                spread_whole(v + at / per * per * I + (at % per + i / FN_VL * per) * FN_VL, plane, band + t * OUT_W * I + i, columns * I, I, 0);
     }
 }
 
@@ -156,22 +221,22 @@ static void transform_x(const filtering *g, fn_t *v, int64_t plane, int64_t per,
     int64_t phase = 0;
     spot to = spot_of(g, from);
     for (int64_t t = 0; t < count;) {
-        const int64_t h = to.row * g->stride - g->top + phase / g->stride, w = to.column * g->stride - g->left + phase % g->stride;
-        const int whole = h >= 0 && h + (D_H - 1) * down < g->H && w >= 0 && w + (D_W - 1) * along < g->W;
+        const int64_t h = to.row * NEXT_H / OUT_H * g->stride - g->top + phase / g->stride, w = to.column * NEXT_W / OUT_W * g->stride - g->left + phase % g->stride;
+        const int whole = h >= 0 && h + (SEEN_H - 1) * down < g->H && w >= 0 && w + (SEEN_W - 1) * along < g->W;
         const fn_t *const x = g->x + to.n * g->x_n + h * g->x_h + w * g->x_w;
-        const fn_t *rim[D_H][D_W];
+        const fn_t *rim[SEEN_H][SEEN_W];
         if (!whole)
-            for (int a = 0; a < D_H; a++) {
+            for (int a = 0; a < SEEN_H; a++) {
                 const int in = within(h + a * down, g->H);
-                UNROLL for (int b = 0; b < D_W; b++) rim[a][b] = in & within(w + b * along, g->W) ? x + a * x_h + b * x_w : zeros;
+                UNROLL for (int b = 0; b < SEEN_W; b++) rim[a][b] = in & within(w + b * along, g->W) ? x + a * x_h + b * x_w : zeros;
             }
         fn_t *v_t = v + at / per * per * I + (at % per + phase * per) * FN_VL;
         for (int64_t i = 0; i < g->C; i += FN_VL, v_t += g->phases * per * FN_VL) {
             if (!fed)
-                UNROLL for (int a = D_H - OUT_H; a < D_H; a++)       /* what the next tile shares with no earlier one */
-                    UNROLL for (int b = D_W; b < D_W + OUT_W; b++) __builtin_prefetch(x + a * x_h + b * x_w + i);
-            if (whole) spread_whole(v_t, plane, x + i, x_h, x_w);
-            else spread_rim(v_t, plane, rim, i);
+                UNROLL for (int a = SEEN_H - NEXT_H; a < SEEN_H; a++)        /* what the next tile shares with no earlier one */
+                    UNROLL for (int b = SEEN_W; b < SEEN_W + NEXT_W; b++) __builtin_prefetch(x + a * x_h + b * x_w + i);
+            if (whole) spread_whole(v_t, plane, x + i, x_h, x_w, g->odd);
+            else spread_rim(v_t, plane, rim, i, g->odd);
         }
         if (++phase == g->phases) phase = 0, t++, at++, advance(g, &to);
     }
@@ -222,18 +287,18 @@ static void transform_w(const filtering *g, fn_t *u, int64_t width, int64_t plan
             all[taps] = v_zero();
             for (int64_t phase = 0; phase < g->phases; phase++) {
                 const int64_t *const place = places[phase];
-                vec half[D_H][TAPS_W];
+                vec half[U_H][TAPS_W];
                 UNROLL for (int s = 0; s < TAPS_W; s++) {
-                    vec a[TAPS_H], b[D_H];
+                    vec a[TAPS_H], b[U_H];
                     UNROLL for (int r = 0; r < TAPS_H; r++) a[r] = all[place[r * TAPS_W + s]];
-                    spread_taps(b, a, TAPS_H);
-                    UNROLL for (int q = 0; q < D_H; q++) half[q][s] = b[q];
+                    u_of_w(b, a, TAPS_H);
+                    UNROLL for (int q = 0; q < U_H; q++) half[q][s] = b[q];
                 }
                 fn_t *to = u + (place_of(g, c, phase) - i0) * width + l;
-                UNROLL for (int q = 0; q < D_H; q++, to += D_W * plane) {
-                    vec b[D_W];
-                    spread_taps(b, half[q], TAPS_W);
-                    UNROLL for (int s = 0; s < D_W; s++) v_store(to + s * plane, b[s]);
+                UNROLL for (int q = 0; q < U_H; q++, to += U_W * plane) {
+                    vec b[U_W];
+                    u_of_w(b, half[q], TAPS_W);
+                    UNROLL for (int s = 0; s < U_W; s++) v_store(to + s * plane, b[s]);
                 }
             }
         }
@@ -244,22 +309,22 @@ static void transform_w(const filtering *g, fn_t *u, int64_t width, int64_t plan
 
 /* y = act(A' m A + bias), or with a residual, of a vector of filters of a tile, whose planes are so far apart and of whose rows and columns
  * so many lie in y; returns NaN if one of them is not finite. A call, as spread_whole. */
-FN_INLINE vec gather_tile(const int more, const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
+FN_INLINE vec gather_tile(const int more, const int odd, const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
     const int64_t y_h = g->dil_h * g->y_h, y_w = g->dil_w * g->y_w, row = D_W * plane;
     const fn_t *r = more ? g->residual + (y - g->y) : 0, *gate = more && g->gate ? g->gate + (y - g->y) : 0;
     const vec zero = v_zero();
     vec half[OUT_H][D_W], seen[OUT_W];
     UNROLL for (int b = 0; b < OUT_W; b++) seen[b] = zero;
-    UNROLL for (int b = 0; b < D_W; b++, m += plane) {
+    for (int b = 0; b < D_W; b++, m += plane) {
         vec d[D_H], s[OUT_H];
         UNROLL for (int a = 0; a < D_H; a++) d[a] = v_load(m + a * row);
-        gather(s, d, OUT_H);
+        y_of_m(s, d, TAPS_H, odd);
         UNROLL for (int a = 0; a < OUT_H; a++) half[a][b] = s[a];
     }
-    UNROLL for (int a = 0; a < OUT_H; a++, y += y_h, r += more ? y_h : 0, gate += gate ? y_h : 0) {
+    for (int a = 0; a < OUT_H; a++, y += y_h, r += more ? y_h : 0, gate += gate ? y_h : 0) {
         vec s[OUT_W];
         if (a >= rows) break;
-        gather(s, half[a], OUT_W);
+        y_of_m(s, half[a], TAPS_W, odd);
         UNROLL for (int b = 0; b < OUT_W; b++) {
             if (b >= columns) break;
             const vec z = s[b] + bias;
@@ -272,13 +337,13 @@ FN_INLINE vec gather_tile(const int more, const filtering *g, fn_t *y, const fn_
     return seen[0];
 }
 FN_APART vec gather_whole(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias) {
-    return gather_tile(0, g, y, m, plane, bias, OUT_H, OUT_W);
+    return BACKWARD && g->odd ? gather_tile(0, 1, g, y, m, plane, bias, OUT_H, OUT_W) : gather_tile(0, 0, g, y, m, plane, bias, OUT_H, OUT_W);
 }
 FN_APART vec gather_rim(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
-    return gather_tile(0, g, y, m, plane, bias, rows, columns);
+    return BACKWARD && g->odd ? gather_tile(0, 1, g, y, m, plane, bias, rows, columns) : gather_tile(0, 0, g, y, m, plane, bias, rows, columns);
 }
 FN_APART vec gather_more(const filtering *g, fn_t *y, const fn_t *m, int64_t plane, vec bias, int64_t rows, int64_t columns) {
-    return gather_tile(1, g, y, m, plane, bias, rows, columns);
+    return BACKWARD && g->odd ? gather_tile(1, 1, g, y, m, plane, bias, rows, columns) : gather_tile(1, 0, g, y, m, plane, bias, rows, columns);
 }
 
 static void transform_y(const filtering *g, const fn_t *m, int64_t width, int64_t plane, int64_t from, int64_t count, int64_t panel, vec *odd) {
@@ -304,19 +369,19 @@ static void transform_y(const filtering *g, const fn_t *m, int64_t width, int64_
 
 /* ---- dy and dw, of taps whose errors allow it -------------------------------------------------------------------- */
 
-#if TAPS_H < 5 && TAPS_W < 5
+#if TAPS_H < 5 && TAPS_W < 5 && !BACKWARD
 /* Z = F dy F' of a vector of channels of a tile, of whose rows and columns so many lie in y. A call, as spread_whole. */
 FN_INLINE void spread_dy(fn_t *z, int64_t plane, const fn_t *y, int64_t y_h, int64_t y_w, int64_t rows, int64_t columns) {
     vec half[D_H][OUT_W];
-    UNROLL for (int b = 0; b < OUT_W; b++, y += y_w) {
+    for (int b = 0; b < OUT_W; b++, y += y_w) {
         vec d[OUT_H], s[D_H];
         UNROLL for (int a = 0; a < OUT_H; a++) d[a] = a < rows && b < columns ? v_load(y + a * y_h) : v_zero();
-        spread_taps(s, d, OUT_H);
+        z_of_dy(s, d, TAPS_H);
         UNROLL for (int a = 0; a < D_H; a++) half[a][b] = s[a];
     }
-    UNROLL for (int a = 0; a < D_H; a++, z += D_W * plane) {
+    for (int a = 0; a < D_H; a++, z += D_W * plane) {
         vec s[D_W];
-        spread_taps(s, half[a], OUT_W);
+        z_of_dy(s, half[a], TAPS_W);
         UNROLL for (int b = 0; b < D_W; b++) v_store(z + b * plane, s[b]);
     }
 }
@@ -369,17 +434,17 @@ static void transform_dw(const filtering *g, const weight_plan *p, const fn_t *d
             vec all[MOST_TAPS + 1];
             for (int64_t phase = 0; phase < g->phases; phase++) {
                 const fn_t *const at = du + (o - o0) / FN_NR * PLANES * p->u_plane + (place_of(g, c, phase) - i0) * FN_NR + o % FN_NR;
-                vec half[TAPS_H][D_W], w[FILTER];
-                UNROLL for (int b = 0; b < D_W; b++) {
-                    vec d[D_H], s[TAPS_H];
-                    UNROLL for (int a = 0; a < D_H; a++) d[a] = v_load(at + (a * D_W + b) * p->u_plane);
+                vec half[TAPS_H][U_W], w[FILTER];
+                UNROLL for (int b = 0; b < U_W; b++) {
+                    vec d[U_H], s[TAPS_H];
+                    UNROLL for (int a = 0; a < U_H; a++) d[a] = v_load(at + (a * U_W + b) * p->u_plane);
                     for (int64_t k = 1; k < p->parts; k++)
-                        UNROLL for (int a = 0; a < D_H; a++) d[a] += v_load(at + k * apart + (a * D_W + b) * p->u_plane);
-                    gather(s, d, TAPS_H);
+                        UNROLL for (int a = 0; a < U_H; a++) d[a] += v_load(at + k * apart + (a * U_W + b) * p->u_plane);
+                    w_of_u(s, d, TAPS_H);
                     UNROLL for (int a = 0; a < TAPS_H; a++) half[a][b] = s[a];
                 }
                 UNROLL for (int a = 0; a < TAPS_H; a++) {
-                    gather(w + a * TAPS_W, half[a], TAPS_W);
+                    w_of_u(w + a * TAPS_W, half[a], TAPS_W);
                     UNROLL for (int b = 0; b < TAPS_W; b++) seen[b] += w[a * TAPS_W + b] * v_zero();
                 }
                 if (g->phases == 1) store_taps(to, g->w_o, w, FILTER);
@@ -394,6 +459,9 @@ static void transform_dw(const filtering *g, const weight_plan *p, const fn_t *d
 #define transform_dw 0
 #endif
 
-#define NAME_(h, w) FN_NAME(winograd_##h##x##w)
-#define NAME(h, w) NAME_(h, w)
-const sizes NAME(TAPS_H, TAPS_W) = {TAPS_H, TAPS_W, D_H, D_W, OUT_H, OUT_W, transform_x, transform_w, transform_y, transform_dy, transform_dw};
+#ifndef NAME
+#define NAME_(h, w) winograd_##h##x##w
+#define OF_TAPS(h, w) NAME_(h, w)
+#define NAME OF_TAPS(TAPS_H, TAPS_W)
+#endif
+const sizes FN_NAME(NAME) = {TAPS_H, TAPS_W, D_H, D_W, OUT_H, OUT_W, U_H, U_W, STRIDE, BACKWARD, transform_x, transform_w, transform_y, transform_dy, transform_dw};

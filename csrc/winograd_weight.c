@@ -21,9 +21,9 @@
 
 static weight_plan plan_of(const filtering *g) {
     weight_plan p = {.width = least(g->O, FN_NR), .tiles = tiles_of(g), .panels = over(g->O, FN_NR)};
-    const int64_t O = p.panels * p.width, tile = planes_of(g) * SIZE * (g->I + O), u = planes_of(g) * SIZE * g->I * O;
+    const int64_t O = p.panels * p.width, tile = planes_of(g) * SIZE * (g->I + O), u = weight_planes(g) * SIZE * g->I * O;
     p.wide = u > CACHE ? least(p.panels, 2) : 1;
-    p.deep = least(g->I, most(1, CACHE / (planes_of(g) * SIZE * FN_NR * 2) / together(g)) * together(g));
+    p.deep = least(g->I, most(1, CACHE / (weight_planes(g) * SIZE * FN_NR * 2) / together(g)) * together(g));
     p.few = u > CACHE ? 64 : 32;
     /* bytes moved: all of dU to and fro for each small chunk, or V and Z for each row or column of blocks */
     const int64_t small = most(p.few, u > CACHE ? 0 : CACHE / 4 / tile);
@@ -69,22 +69,27 @@ FN_INLINE void add_tiles(const int rows, const int nv, fn_t *du, const fn_t *v, 
     }
 }
 
-/* Plane q of block j of dU, the block at `du`, from a chunk of `count` tiles */
-static void multiply(const filtering *g, const weight_plan *p, fn_t *du, const fn_t *v, const fn_t *z, int64_t j, int64_t q,
+/* Plane u of block j of dU, the block at `du`, from a chunk of `count` tiles: the product of a plane of V and Z, or the sum of several. */
+static void multiply(const filtering *g, const weight_plan *p, fn_t *du, const fn_t *v, const fn_t *z, int64_t j, int64_t u,
                      int64_t count, int first, feed *f) {
-    const int64_t i0 = j % p->across * p->deep, i1 = least(summed(g), i0 + p->deep);
-    const int64_t k0 = j / p->across * p->wide, k1 = least(p->panels, k0 + p->wide);
+    const sizes *const by = g->by;
+    const int64_t i0 = j % p->across * p->deep, i1 = least(summed(g), i0 + p->deep), h0 = u / by->u_w, w0 = u % by->u_w;
+    const int64_t k0 = j / p->across * p->wide, k1 = least(p->panels, k0 + p->wide), h1 = h0 + 1 < by->u_h ? h0 + 1 : by->d_h, w1 = w0 + 1 < by->u_w ? w0 + 1 : by->d_w;
     for (int64_t k = k0; k < k1; k++) {
-        const fn_t *const z_k = z + q * p->z_plane + k * p->chunk * p->width;
-        fn_t *const to = du + ((k - k0) * planes_of(g) + q) * p->u_plane;
+        fn_t *const to = du + ((k - k0) * weight_planes(g) + u) * p->u_plane;
         const int narrow = g->O - k * p->width <= FN_VL;
-        for (int64_t at = 0; at < count; at += NEAR)
-            for (int64_t i = i0; i < i1; i += narrow ? ROWS1 : ROWS2) {
-                fn_t *const du_i = to + (i - i0) * FN_NR;
-                const fn_t *const v_i = v + q * p->v_plane + (i / FN_VL * p->chunk + at) * FN_VL + i % FN_VL, *const z_t = z_k + at * p->width;
-                if (narrow) add_tiles(ROWS1, 1, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at, f);
-                else if (i1 - i <= ROWS2 / 2) add_tiles(ROWS2 / 2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at, f);
-                else add_tiles(ROWS2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, first && !at, f);
+        int fresh = first;
+        for (int64_t h = h0; h < h1; h++)
+            for (int64_t w = w0; w < w1; w++) {
+                const fn_t *const v_q = v + (h * by->d_w + w) * p->v_plane, *const z_k = z + (h * by->d_w + w) * p->z_plane + k * p->chunk * p->width;
+                for (int64_t at = 0; at < count; at += NEAR, fresh = 0)
+                    for (int64_t i = i0; i < i1; i += narrow ? ROWS1 : ROWS2) {
+                        fn_t *const du_i = to + (i - i0) * FN_NR;
+                        const fn_t *const v_i = v_q + (i / FN_VL * p->chunk + at) * FN_VL + i % FN_VL, *const z_t = z_k + at * p->width;
+                        if (narrow) add_tiles(ROWS1, 1, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, fresh, f);
+                        else if (i1 - i <= ROWS2 / 2) add_tiles(ROWS2 / 2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, fresh, f);
+                        else add_tiles(ROWS2, 2, du_i, v_i, z_t, p->width, least(NEAR, count - at), p->few, fresh, f);
+                    }
             }
     }
 }
@@ -93,7 +98,7 @@ static void multiply(const filtering *g, const weight_plan *p, fn_t *du, const f
  * of a chunk (for each thread, if there are parts). */
 static int64_t v_room(const filtering *g, const weight_plan *p) { return up(planes_of(g) * p->v_plane, WHOLE); }
 static int64_t z_room(const filtering *g, const weight_plan *p) { return up(planes_of(g) * p->z_plane, WHOLE); }
-static int64_t u_room(const filtering *g, const weight_plan *p) { return up(p->wide * planes_of(g) * p->u_plane, WHOLE); }
+static int64_t u_room(const filtering *g, const weight_plan *p) { return up(p->wide * weight_planes(g) * p->u_plane, WHOLE); }
 
 static int64_t room(const filtering *g, int threads) {
     const weight_plan p = plan_of(g);
@@ -117,8 +122,8 @@ static void add_part(const filtering *g, const weight_plan *p, fn_t *du, fn_t *v
         feed f = feed_of(g, p, from, count);
         g->by->x(g, v, p->v_plane, p->chunk, 0, zeros, from, count, f.images > 0);
         g->by->dy(g, p, z, 0, from, count);
-        for (int64_t j = 0; j < p->blocks * planes_of(g); j++)
-            multiply(g, p, du + j / planes_of(g) * u_room(g, p), v, z, j / planes_of(g), j % planes_of(g), count, c == begin, &f);
+        for (int64_t j = 0; j < p->blocks; j++)
+            for (int64_t u = 0; u < weight_planes(g); u++) multiply(g, p, du + j * u_room(g, p), v, z, j, u, count, c == begin, &f);
     }
 }
 
@@ -143,9 +148,11 @@ static int correlate(const filtering *g, void *work, fn_team t) {
         g->by->dy(g, &p, z, lo, from + lo, hi - lo);
         fn_barrier(t);
         if (p.chunks == 1) break;
-        fn_share(p.blocks * planes_of(g), 1, t, &lo, &hi);
-        for (int64_t j = lo; j < hi; j++)
-            multiply(g, &p, du + j / planes_of(g) * u_room(g, &p), v, z, j / planes_of(g), j % planes_of(g), count, c == 0, 0);
+        fn_share(p.blocks * weight_planes(g), 1, t, &lo, &hi);
+        for (int64_t k = lo; k < hi; k++) {
+            const int64_t j = k / weight_planes(g);
+            multiply(g, &p, du + j * u_room(g, &p), v, z, j, k % weight_planes(g), count, c == 0, 0);
+        }
         fn_barrier(t);
     }
     fn_share(p.blocks * p.deep, p.chunks == 1 ? p.deep : g->phases == 1 ? 1 : together(g), t, &lo, &hi);
@@ -153,7 +160,7 @@ static int correlate(const filtering *g, void *work, fn_team t) {
         const int64_t j = k / p.deep, i0 = j % p.across * p.deep;
         fn_t *const block = p.chunks == 1 ? own : du + j * u_room(g, &p);
         end = least(hi, (j + 1) * p.deep);
-        for (int64_t q = 0; q < planes_of(g) && p.chunks == 1; q++) multiply(g, &p, own, v, z, j, q, p.tiles, 1, 0);
+        for (int64_t u = 0; u < weight_planes(g) && p.chunks == 1; u++) multiply(g, &p, own, v, z, j, u, p.tiles, 1, 0);
         g->by->dw(g, &p, block, apart, j, i0 + k % p.deep, least(g->I, i0 + end - j * p.deep), &odd);
     }
     return all_finite(flags, v_sum(odd), t);

@@ -120,6 +120,8 @@ cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
     cdef int64_t down = (a.R + a.stride_h - 1) // a.stride_h, along = (a.S + a.stride_h - 1) // a.stride_h
     if not (winograd and _winograd and a.G == 1 and a.stride_h == a.stride_w and a.K >= 16 and (a.C >= 16 or fn_folds(a))):
         return False
+    if a.stride_h == 2 and a.R == 3 and a.S == 3:
+        return a.dil_h == 1 and a.dil_w == 1 and a.C >= 16 and not fn_folds(a)
     if a.stride_h > 1 and (a.R <= 3 or a.dil_h > 1 or a.dil_w > 1 or a.stride_h > (4 if fn_folds(a) else 2)):
         return False
     if down == along:

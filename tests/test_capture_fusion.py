@@ -145,19 +145,20 @@ def test_gradients_meet(name, isa, threads):
             assert back.count("relu_bwd") == 1, ops                     # the last: its gradient is the loss's alone
 
 
+@pytest.mark.parametrize("size, padding", [(4, 1), (3, 1), (3, 2)])
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("threads", [1, 3])
-def test_gradients_meet_at_a_stride(isa, threads):
-    """Four phases of a filtering's gradient, each with its pixels of the other branch's."""
+def test_gradients_meet_at_a_stride(isa, threads, size, padding):
+    """Four phases of a filtering's gradient, each with its pixels of the other branch's, or tiles of all."""
     def forward(m, x):
         s = F.relu(m.a(x))
         return F.relu(m.u(F.relu(m.b(s))) + s)
 
     def make():
-        return Net(forward, a=nn.Conv2d(8, 32, 3, padding=1), b=nn.Conv2d(32, 48, 4, 2, 1), u=nn.ConvTranspose2d(48, 32, 4, 2, 1))
+        return Net(forward, a=nn.Conv2d(8, 32, 3, padding=1), b=nn.Conv2d(32, 64, size, 2, padding), u=nn.ConvTranspose2d(64, 32, size, 2, padding, 4 - size))
     with machine(isa, threads=threads):
         for dtype in fastnn.float32, fastnn.float64:
-            ops, _ = same(make, shape=(4, 8, 14, 26), dtype=dtype)
+            ops, _ = same(make, shape=(4, 8, 24, 40), dtype=dtype)
             back = ops[ops.index(LOSS):]
             assert back.count("winograd_bwd_x") == 1 and "add" not in back[back.index("winograd_bwd_x"):], ops
 

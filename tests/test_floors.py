@@ -22,7 +22,7 @@ def includes(path):
 
 def again(path):
     """Whose text it is once more, for filters of so many taps: winograd_taps.c for winograd_taps_5x5.c."""
-    return re.sub(r"_\dx\d$", "", path.stem) + ".c"
+    return re.sub(r"_\dx\d(s2(dx)?)?$", "", path.stem) + ".c"
 
 
 def c_sources():

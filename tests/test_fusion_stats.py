@@ -35,6 +35,7 @@ NETS = {
     "block": (block, 2),
     "residual": (lambda m, x: F.relu(m.n(m.a(x)) + x), 1),
     "of stride 2": (lambda m, x: F.relu(m.p(m.d(F.relu(m.n(m.c(x)))))), 2),
+    "of stride 2, both phases in a tile": (lambda m, x: F.relu(m.n(m.h(x))), 1),
     "of rows": (lambda m, x: F.relu(m.p(m.g(F.relu(m.n(m.f(x)))))), 2),
     "of folded channels": (lambda m, x: F.relu(m.n(m.e(x[:, :20]))), 1),
     "read again afterwards": (lambda m, x: (lambda y: m.n(y) * y.sigmoid())(m.a(x)), 1),
@@ -48,7 +49,7 @@ def test_where_it_is_made(name, threads, isa):
     forward, ahead = NETS[name]
     make = lambda: Net(forward, a=wide(32, bias=False), b=wide(32), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(32),     # noqa: E731
                        c=nn.Conv2d(32, 32, 4, 2, 3), d=nn.Conv2d(32, 32, 5, 2, 4), e=nn.Conv2d(20, 32, 7, 2, 6), f=nn.Conv2d(32, 32, (1, 3), padding=(0, 1)),
-                       g=nn.Conv2d(32, 32, (5, 3), padding=(2, 1)))
+                       g=nn.Conv2d(32, 32, (5, 3), padding=(2, 1)), h=nn.Conv2d(32, 32, 3, 2, 3))
     with machine(isa, threads=threads):
         same(make, ahead, shape=(5, 32, 13, 18), steps=4)
         same(make, ahead, shape=(5, 32, 13, 18), steps=4, dtype=fastnn.float64)
@@ -117,7 +118,7 @@ TRAPS = {
     "read in between": read_first,
     "other channels": lambda m, x: m.p(m.a(x).reshape(-1, 16, 26, 18)),
     "not the convolution's result": lambda m, x: m.n(m.a(x)[1:]),
-    "of stride 2": lambda m, x: m.n(m.s(x)),
+    "of unequal strides": lambda m, x: m.n(m.s(x)),
     "dilated": lambda m, x: m.n(m.q(x)),
     "dilated along rows": lambda m, x: m.n(m.r(x)),
     "by the running statistics": lambda m, x: F.batch_norm(m.a(x), m.n.running_mean, m.n.running_var),
@@ -126,7 +127,7 @@ TRAPS = {
 
 @pytest.mark.parametrize("name", TRAPS)
 def test_traps(name):
-    make = lambda: Net(TRAPS[name], a=wide(32), s=nn.Conv2d(32, 32, 3, 2, 1), q=nn.Conv2d(32, 32, 3, 1, 2, 2), r=nn.Conv2d(32, 32, 3, 1, (1, 2), (1, 2)), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(16))     # noqa: E731
+    make = lambda: Net(TRAPS[name], a=wide(32), s=nn.Conv2d(32, 32, 3, (2, 1), 1), q=nn.Conv2d(32, 32, 3, 1, 2, 2), r=nn.Conv2d(32, 32, 3, 1, (1, 2), (1, 2)), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(16))     # noqa: E731
     same(make, 0, shape=(5, 32, 13, 18), steps=4)
 
 

@@ -9,7 +9,7 @@ def conv2d_forward(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, l
     Args:
         x: (N,C,H,W), or (N,H,W,C) with layout 'NHWC'. w: (K,C/groups,R,S) in either. b: (K) or None.
         stride, dilation: a number, or one for rows and one for columns. padding: the same, or 'same' or 'valid'.
-        winograd: may a 2x2 to 5x5, 5x3 or 1x3 to 1x5 filter, with stride 2 a 4x4 to 8x8 or 10x5 one, with longer strides one over few channels,
+        winograd: may a 2x2 to 5x5, 5x3 or 1x3 to 1x5 filter, with stride 2 a 3x3 to 8x8 or 10x5 one, with longer strides one over few channels,
             take the form with fewer multiplications and mostly two to four times the rounding error? (docs/convolution.md)
 
     Returns: y (N,K,P,Q), or (N,P,Q,K).
