@@ -17,7 +17,7 @@
 #define SEEN(taps) (STRIDE == 2 && BACKWARD ? 5 : NUMBERS(taps))             /* numbers of x that a tile sees */
 #define WEIGHTS(taps) (STRIDE == 2 ? 6 : NUMBERS(taps))                      /* the last meets four of the nine numbers */
 enum { D_H = NUMBERS(TAPS_H), D_W = NUMBERS(TAPS_W), SEEN_H = SEEN(TAPS_H), SEEN_W = SEEN(TAPS_W), OUT_H = OUTPUTS(TAPS_H), OUT_W = OUTPUTS(TAPS_W) };
-enum { U_H = WEIGHTS(TAPS_H), U_W = WEIGHTS(TAPS_W), PLANES = U_H * U_W, FILTER = TAPS_H * TAPS_W };
+enum { U_H = WEIGHTS(TAPS_H), U_W = WEIGHTS(TAPS_W), U_PLANES = U_H * U_W, FILTER = TAPS_H * TAPS_W };
 enum { NEXT_H = STRIDE == 1 ? OUT_H : BACKWARD ? 4 : 8, NEXT_W = STRIDE == 1 ? OUT_W : NEXT_H };       /* to the next tile's */
 #define AHEAD 4                  /* input channels whose weights are fetched ahead of their transform */
 
@@ -276,7 +276,7 @@ static void transform_w(const filtering *g, fn_t *u, int64_t width, int64_t plan
     int64_t c = channels_before(g, i0), places[MOST_STRIDE * MOST_STRIDE][FILTER];
     find_places(places, g);
     const fn_t *w = g->w + o * w_o + c * w_i;
-    for (int64_t q = 0; q < PLANES && g->fold; q++) memset(u + q * plane + summed(g) * width, 0, (g->I - summed(g)) * width * SIZE);
+    for (int64_t q = 0; q < U_PLANES && g->fold; q++) memset(u + q * plane + summed(g) * width, 0, (g->I - summed(g)) * width * SIZE);
     for (; c < end; c++, w += w_i) {
         for (int l = 0; l < width; l++) __builtin_prefetch(w + l * w_o + AHEAD * w_i);
         for (int l = 0; l < width; l += FN_VL) {
@@ -433,7 +433,7 @@ static void transform_dw(const filtering *g, const weight_plan *p, const fn_t *d
             fn_t *const to = g->w + o * g->w_o + c * g->w_i;
             vec all[MOST_TAPS + 1];
             for (int64_t phase = 0; phase < g->phases; phase++) {
-                const fn_t *const at = du + (o - o0) / FN_NR * PLANES * p->u_plane + (place_of(g, c, phase) - i0) * FN_NR + o % FN_NR;
+                const fn_t *const at = du + (o - o0) / FN_NR * U_PLANES * p->u_plane + (place_of(g, c, phase) - i0) * FN_NR + o % FN_NR;
                 vec half[TAPS_H][U_W], w[FILTER];
                 UNROLL for (int b = 0; b < U_W; b++) {
                     vec d[U_H], s[TAPS_H];
