@@ -46,6 +46,7 @@ static plan plan_of(const filtering *g, int team) {
     if (p.apart && p.panels == 1) p.width = FN_VL, p.panels = g->O / FN_VL;
     if (p.width == FN_VL) p.rows = rows_of_blocks(p.tiles, p.apart ? 1 : 1 + team);
     p.place = p.width == FN_VL && u <= CACHE && !p.apart;
+    /* 81 planes of V and M leave U less of the cache */
     const int64_t most_tiles = !p.kept ? (p.deep < g->I ? 9 : 36) * ROWS : u > CACHE ? held : p.place ? p.rows : least(held, planes_of(g) > 36 ? ROWS : 2 * ROWS);
     p.groups = over(p.tiles, most_tiles);
     p.blocks = over(over(p.tiles, p.rows), p.groups);
