@@ -1,11 +1,11 @@
-/* Dot products of few rows with many: vectors run along k, nothing is packed, every number is read once (gemm.c). */
+/* Dot products of few rows with many: vectors run along k, nothing is packed (gemm.c). */
 #ifndef FN_DOTS_H
 #define FN_DOTS_H
 #include "brgemm.h"
 
 #define DOTS_OUT (16 + FN_PIECE)             /* apart in the buffer of 16 results a row, with room for the last piece */
 #if FN_ROWS2 == 14
-enum { SHORT = 8, SUMS = 16 };               /* most rows of the short operand in a tile, of the long one */
+enum { SHORT = 6, SUMS = 16 };               /* most rows of the short operand in a tile, of the long one */
 #else
 enum { SHORT = 2, SUMS = 8 };
 #endif
@@ -30,9 +30,10 @@ FN_APART vec dots_long(const fn_t *x, const fn_t *w, int64_t K) {
 }
 
 /* out[i*DOTS_OUT + j] = sum over k of x[i,k] w[j,k]: FN_VL sums by k % FN_VL, then the lanes as a tree. Rows of w side by side share
- * the numbers of x; a single row of x, if it is long, goes along one after the other: a core reads its caches fastest in one stream. */
+ * the numbers of x; a single row of x, if it is long, goes along one after the other: a core reads its caches fastest in one stream.
+ * ahead: the next tile's rows of w are fetched. */
 FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r,
-                         int64_t K) {
+                         int64_t K, int ahead) {
     vec acc[SHORT][SUMS + FN_PIECE];
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < SUMS + FN_PIECE; j++) acc[i][j] = v_zero();
@@ -44,6 +45,8 @@ FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int
     for (; k + FN_VL <= K; k += FN_VL) {
         vec wk[SUMS];
         UNROLL for (int j = 0; j < n; j++) wk[j] = v_load(w + j * w_r + k);
+        if (ahead)
+            UNROLL for (int j = n; j < 2 * n; j++) __builtin_prefetch(w + j * w_r + k, 0, 2);
         UNROLL for (int i = 0; i < m; i++) {
             vec xk = v_load(x + i * x_r + k);
             DOTS_KEEP(xk);
@@ -69,27 +72,24 @@ FN_INLINE void dots_tile(const int m, const int n, fn_t *out, const fn_t *x, int
         }
 }
 
-#define DOTS_ARGS fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K
-#define DOTS_TILE(m, n) static void dots_##m##x##n(DOTS_ARGS) { dots_tile(m, n, out, x, x_r, w, w_r, K); }
+#define DOTS_ARGS fn_t *out, const fn_t *x, int64_t x_r, const fn_t *w, int64_t w_r, int64_t K, int ahead
+#define DOTS_TILE(m, n) static void dots_##m##x##n(DOTS_ARGS) { dots_tile(m, n, out, x, x_r, w, w_r, K, ahead); }
 typedef void (*dots_fn)(DOTS_ARGS);
 DOTS_TILE(1, 1) DOTS_TILE(1, 4) DOTS_TILE(1, 8) DOTS_TILE(2, 1) DOTS_TILE(2, 4)
 #if FN_ROWS2 == 14
 DOTS_TILE(1, 16) DOTS_TILE(2, 8) DOTS_TILE(3, 1) DOTS_TILE(3, 4) DOTS_TILE(4, 1) DOTS_TILE(4, 4) DOTS_TILE(5, 1)
-DOTS_TILE(5, 4) DOTS_TILE(6, 1) DOTS_TILE(6, 4) DOTS_TILE(7, 1) DOTS_TILE(7, 2) DOTS_TILE(7, 3)
-DOTS_TILE(8, 1) DOTS_TILE(8, 2) DOTS_TILE(8, 3)
+DOTS_TILE(5, 4) DOTS_TILE(6, 1) DOTS_TILE(6, 4)
 static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8, dots_1x16}, {dots_2x1, dots_2x4, dots_2x8},
-                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}, {dots_5x1, dots_5x4},
-                                          {dots_6x1, dots_6x4}, {dots_7x1, dots_7x2, dots_7x3},
-                                          {dots_8x1, dots_8x2, dots_8x3}};
-static const int dots_width[SHORT][4] = {{1, 4, 8, 16}, {1, 4, 8}, {1, 4}, {1, 4}, {1, 4}, {1, 4}, {1, 2, 3}, {1, 2, 3}};
+                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}, {dots_5x1, dots_5x4}, {dots_6x1, dots_6x4}};
+static const int dots_width[SHORT][4] = {{1, 4, 8, 16}, {1, 4, 8}, {1, 4}, {1, 4}, {1, 4}, {1, 4}};
 #else
 static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
 static const int dots_width[SHORT][4] = {{1, 4, 8}, {1, 4}};
 #endif
-/* The widest tile of m rows for n that are left; of four, which threes would leave one of, two. */
+/* The widest tile of m rows for n that are left. */
 static inline int dots_size(int64_t m, int64_t n) {
     int size = 3;
     while (!dots_of[m - 1][size] || dots_width[m - 1][size] > n) size--;
-    return n == 4 && dots_width[m - 1][size] == 3 ? size - 1 : size;
+    return size;
 }
 #endif

@@ -4,7 +4,7 @@
  *   ROWS  vectors run along n, numbers of a are broadcast; tiles of c are stored as they are
  *   COLS  vectors run along m, numbers of b are broadcast; tiles are stored transposed: few m, b of unit stride along k
  *         (y = x w' for a small batch)
- *   DOTS  vectors run along k: few m or n, both operands of unit stride along k; no packing, every number read once
+ *   DOTS  vectors run along k: few m or n, both operands of unit stride along k; no packing, the long operand read once
  *   SPLIT tile registers multiply numbers split in three (split.h), where the processor has them: float32, all but small products
  * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element.
  * Where k is not cut, their bits do not depend on m, n, nor on which block of rows or columns is asked for.
@@ -271,22 +271,24 @@ static void split_block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t 
 
 /* ---- DOTS -------------------------------------------------------------------------------------------------------- */
 
-/* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one; the bias runs along one of them. */
-static void dots_group(const plan *p, fn_t *c, const fn_t *s, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l,
+/* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one, in pieces of nearly equal size, of which the first finds
+ * those of v in memory; the bias runs along one of them. */
+static void dots_group(const plan *p, fn_t *c, const fn_t *s, int64_t s_r, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l,
                        int64_t K, int64_t n) {
-    const int64_t high = K < 32 * FN_VL ? least(SHORT, 4) : SHORT;      /* a piece of four is cheaper to end than one of three */
-    for (int64_t r = 0, m; r < p->R; r += m) {
-        m = least(high, p->R - r);
+    const int64_t pieces = over(p->R, SHORT);
+    for (int64_t i = 0, r = 0, end; i < pieces; i++, r = end) {
+        end = cut(p->R, i + 1, pieces);
+        const int64_t m = end - r;
         fn_t out[SHORT * DOTS_OUT];
         for (int64_t j = 0, size; j < n; j += dots_width[m - 1][size]) {
             size = dots_size(m, n - j);
-            dots_of[m - 1][size](out + j, s + r * p->s_r, p->s_r, v + j * p->v_l, p->v_l, K);
+            dots_of[m - 1][size](out + j, s + r * s_r, s_r, v + j * p->v_l, p->v_l, K, p->ahead && r == 0);
         }
-        for (int64_t i = 0; i < m; i++)
+        for (int64_t q = 0; q < m; q++)
             for (int64_t j = 0; j < n; j += FN_VL) {
-                fn_t *const c_i = c + (r + i) * p->c_r + j * p->c_l, *const y = out + i * DOTS_OUT + j;
+                fn_t *const c_i = c + (r + q) * p->c_r + j * p->c_l, *const y = out + q * DOTS_OUT + j;
                 const int64_t lanes = least(FN_VL, n - j);
-                vec before = bias_r ? v_set1(bias_r[r + i]) : bias_l ? v_get(bias_l + j, lanes) : v_zero();
+                vec before = bias_r ? v_set1(bias_r[r + q]) : bias_l ? v_get(bias_l + j, lanes) : v_zero();
                 for (int64_t l = 0; l < lanes && p->beta; l++) before[l] += c_i[l * p->c_l];
                 const vec z = activate(before + v_load(y), p->act);
                 if (p->c_l == 1) {
@@ -381,8 +383,10 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
             continue;
         }
         const fn_t *const bias_r = p->c_r == 1 ? p->bias : 0, *const bias_l = p->c_r == 1 ? 0 : p->bias;
+        const int64_t s_r = p->near ? up(K, FN_VL) + FN_VL : p->s_r;
+        if (p->near) copy_rows(work, s_r, s, p->s_r, p->R, K, 1);
         for (int64_t l = l0; l < l1; l += GROUP)
-            dots_group(p, c + l * p->c_l, s, v + l * p->v_l, bias_r, bias_l ? bias_l + l : 0, K, least(GROUP, l1 - l));
+            dots_group(p, c + l * p->c_l, p->near ? work : s, s_r, v + l * p->v_l, bias_r, bias_l ? bias_l + l : 0, K, least(GROUP, l1 - l));
     }
 #if FN_SPLIT
     if (p->form == SPLIT) split_end();

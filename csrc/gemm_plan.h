@@ -17,12 +17,14 @@ enum { AS_IT_LIES, TILES, LINES };
 #define FEW_WAYS 10              /* rows of a tile of s whose own lie a multiple of a page apart: a first-level cache has 12 ways */
 #define NEAR_LANES (2 * FN_NR)   /* s is packed when so many lanes pass over it and its own order does not suit */
 /* v is packed when more rows than PACK_ROWS pass over it; half as many where its own lie a multiple of a page apart and
- * crowd few sets of a cache; if v has FAR bytes or more, six tiles of rows, or two where its own lie pages apart; or
- * AHEAD_ROWS in a weight gradient, where fewer rows have the next block fetched ahead. */
+ * crowd few sets of a cache; if v has FAR bytes or more, six tiles of rows, or three where its own lie pages apart, two where
+ * they are longer than LONG_LANES; or AHEAD_ROWS in a weight gradient, where fewer rows have the next block fetched ahead. */
 #define PACK_ROWS (20 * FN_ROWS2)
 #define AHEAD_ROWS (10 * FN_ROWS2)
 #define AHEAD_BLOCK (BLOCK / 4)
-#define LOW_ROWS (4 * FN_ROWS2)  /* over a far v of rows pages apart that is not packed: up to so many take low blocks, */
+#define LOW_ROWS (4 * FN_ROWS2)  /* over a v of half of FAR, of rows pages apart, that is not packed, up to so many take low blocks, */
+#define FAR_ROWS (6 * FN_ROWS2)  /* and over one of more than FAR so many, of its rows as far as they are LONG_LANES, */
+#define LONG_LANES (16384 / SIZE)
 #define LOW 64                   /* whose rows memory is read ahead along; */
 #define LONE_BYTES 65536         /* of a v that lies as it is, whose rows a single row of s takes one after the other, */
 #define LONE_LANES (8192 / SIZE) /* so many lanes of each */
@@ -32,6 +34,7 @@ enum { AS_IT_LIES, TILES, LINES };
 #define MEET_NUMBERS 131072      /* numbers, and */
 #define MEET_PART 64             /* rows of b in a part of k */
 #define GROUP 16                 /* rows of the long operand that DOTS takes at once */
+#define CROWD 3                  /* of the short one, a multiple of a page apart, that are copied before: a first-level cache may have 8 ways */
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
 #define NEAR_NUMBERS 2048        /* of an operand beside another in the nearest cache */
 #define SPLIT_DEPTH 1024         /* of k in one pass of SPLIT, a quarter where there are more than */
@@ -116,7 +119,12 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     }
     p->addends = summed(g) ? p->groups * parts : parts;
     if (p->addends > 1) p->part_bytes = up(p->groups * parts * g->M * g->N * SIZE, FN_ALIGN);
-    if (p->form == DOTS) return;
+    if (p->form == DOTS) {
+        p->ahead = p->L * p->K * (p->v_batch ? p->batch : 1) * SIZE > FAR;
+        if (p->s_r * SIZE % PAGE || p->R < CROWD || p->L < NEAR_LANES) return;
+        p->near = LINES, p->s_room = p->R * (up(p->part_K, FN_VL) + FN_VL), p->bytes = up(p->s_room * SIZE, FN_ALIGN);
+        return;
+    }
 #if FN_SPLIT
     if (p->form == SPLIT) {
         p->packed = parts == 1 ? g->packed : 0;
@@ -135,7 +143,8 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int crowded = p->s_k == 1 && p->s_r * SIZE % PAGE == 0;
     const int64_t row = p->v_k * SIZE, v_bytes = row * p->K * (p->v_batch ? p->batch : 1);
     const int broad = p->L > WIDE_LANES && p->R <= AHEAD_ROWS && p->part_K * LANES <= BLOCK / 2;
-    const int64_t few = v_bytes < FAR ? INT64_MAX : walks && !broad ? AHEAD_ROWS : (row >= 2 * PAGE ? 2 : 6) * FN_ROWS2;
+    const int64_t tiles = row < 2 * PAGE ? 6 : walks || row <= LONG_LANES * SIZE ? 3 : 2;
+    const int64_t few = v_bytes < FAR ? INT64_MAX : walks && !broad ? AHEAD_ROWS : tiles * FN_ROWS2;
     const int64_t fit = walks && p->form == ROWS ? BLOCK / p->part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
     p->pack = !p->packed && (p->v_l != 1 || p->R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
     const int slim = FN_ROWS4 >= 6 && p->pack && !walks;
@@ -151,12 +160,12 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
-    const int lies = p->form == ROWS && !walks && !p->packed && !p->pack, low = lies && row % PAGE == 0 && v_bytes >= FAR / 2;
+    const int lies = p->form == ROWS && !walks && !p->packed && !p->pack, far = v_bytes > FAR;
     p->lone = lies && p->R == 1 && p->L >= FN_VL && v_bytes >= LONE_BYTES;
     if (p->lone) return;                     /* neither blocks nor scratch */
-    if (low && p->R <= LOW_ROWS) {
-        const int few_tiles = p->R <= FN_ROWS2;
-        p->ahead = 1, p->depth = least(p->depth, few_tiles ? LOW : 2 * LOW), p->lanes = least(up(p->L, 2 * FN_VL), few_tiles ? 4 * LANES : LANES);
+    if (lies && p->R <= (far ? FAR_ROWS : LOW_ROWS) && (far || (row % PAGE == 0 && v_bytes >= FAR / 2))) {
+        const int whole_rows = far || p->R <= FN_ROWS2;
+        p->ahead = 1, p->depth = least(p->depth, whole_rows ? LOW : 2 * LOW), p->lanes = least(up(p->L, 2 * FN_VL), whole_rows ? LONG_LANES : LANES);
     }
     const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
     if (blocks > 1) p->depth = over(p->depth, blocks);
