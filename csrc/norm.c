@@ -14,12 +14,13 @@
  *
  * LINES: where inner is long, a line (n, c) is a run of one channel. COLUMNS: else (channels-last has inner 1) the rows n hold C inner
  * columns, of which each channel has its own. Either way a tensor is cut into parts by its shape alone; the sums of a part go to work as
- * double, each channel adds its parts in order, and a second pass writes the result, last part first: what was read last is still near. */
+ * double, each channel adds its parts in order, and a second pass writes the result, last part first: what was read last is still near.
+ * Of a tensor larger than the caches, where a cache has room for the lines of a channel, the second pass follows the first in each channel. */
 #include "kernel.h"
 #include "norm.h"
 #include "norm_parts.h"
 
-enum { SHORT = 64, ITEM = 1024, LINE = 4096, PART = 32768, CHANNELS = 16 };
+enum { SHORT = 64, ITEM = 1024, LINE = 4096, PART = 32768, CHANNELS = 16, LONG = 8192, NEAR = 2097152, EVEN = 8 };
 enum { TRAIN, TRAIN_RELU, EVAL, EVAL_RELU };                 /* how dx is made */
 
 /* ---- the plan, from the shape alone ------------------------------------------------------------------------------ */
@@ -29,6 +30,8 @@ typedef struct {
     int64_t groups, across;      /* parts: groups of n times stretches of inner */
     int64_t wide, strips;        /* columns: channels in a strip, strips */
     int64_t units;               /* lines: a part of one channel; columns: a strip of a part */
+    int whole;                   /* lines: a channel is read and written before the next one is */
+    int64_t next;                /* lines: from one to that which is fetched meanwhile; 0 where none need be */
 } plan;
 
 /* A unit: n0..n1 x c0..c1 x i0..i1 of (N, C, inner). */
@@ -42,6 +45,7 @@ FN_APART plan planned(const fn_norm_args *a) {
         p.across = (inner + LINE - 1) / LINE;
         p.groups = inner >= ITEM ? N : (N * inner + ITEM - 1) / ITEM;
         p.units = p.groups * C * p.across;
+        p.next = N * K * SIZE >= FN_FAR && inner * SIZE <= LONG ? (1 + FN_BEYOND / (inner * SIZE)) * inner : 0;
         return p;
     }
     p.fold = 1;
@@ -84,10 +88,40 @@ static double count_of(const fn_norm_args *a, const plan *p, int64_t part) {
     rows_of(a, p, part / p->across, &n0, &n1);
     return (double)((n1 - n0) * (a->inner * (k + 1) / p->across - a->inner * k / p->across));
 }
-/* Of lines of len elements, how far the next one lies; 0 where x lies in caches. */
-FN_INLINE int64_t ahead_of(const fn_norm_args *a, int64_t len) {
-    return a->N * a->C * a->inner * SIZE >= FN_FAR ? len : 0;
+/* The plan for these threads, where so many arrays are read twice. */
+static plan scheduled(const fn_norm_args *a, int read, fn_team t) {
+    plan p = planned(a);
+    const int64_t channel = a->N * a->inner * SIZE;
+    p.whole = !p.fold && channel * a->C >= FN_FAR && channel * read <= NEAR && (a->C % t.size == 0 || a->C >= EVEN * t.size);
+    if (p.whole) p.next *= a->C;
+    return p;
 }
+
+/* Each unit through `sums`, each channel, CHANNELS at a time at most, through `ends`, each unit through `writes`; NULL: not at all. */
+typedef void unit_pass(const fn_norm_args *a, const plan *p, int64_t u);
+typedef void channel_pass(const fn_norm_args *a, const plan *p, int64_t c, int64_t n);
+static void two_passes(const fn_norm_args *a, const plan *p, fn_team t, unit_pass sums, channel_pass ends, unit_pass writes) {
+    const int64_t C = a->C, across = p->across, parts = p->groups * across;
+    int64_t lo, hi, c0, c1;
+    if (p->whole) {
+        fn_share(C, 1, t, &c0, &c1);
+        for (int64_t c = c0; c < c1; c++) {
+            for (int64_t i = 0; sums && i < parts; i++) sums(a, p, (i / across * C + c) * across + i % across);
+            if (ends) ends(a, p, c, 1);
+            for (int64_t i = parts - 1; writes && i >= 0; i--) writes(a, p, (i / across * C + c) * across + i % across);
+        }
+        fn_barrier(t);
+        return;
+    }
+    fn_share(p->units, 1, t, &lo, &hi);
+    for (int64_t u = lo; sums && u < hi; u++) sums(a, p, u);
+    fn_barrier(t);
+    fn_share(C, CHANNELS, t, &c0, &c1);
+    for (int64_t c = c0; ends && c < c1; c += CHANNELS) ends(a, p, c, c1 - c < CHANNELS ? c1 - c : CHANNELS);
+    fn_barrier(t);
+    for (int64_t u = hi - 1; writes && u >= lo; u--) writes(a, p, u);
+}
+
 /* work: two values for each (part, channel), then two for each channel. */
 static int64_t work_of(const fn_norm_args *a) {
     const plan p = planned(a);
@@ -113,7 +147,7 @@ FN_APART void plain_stats(const fn_norm_args *a, block k, int64_t c, double *mea
     *dev = square;
 }
 
-FN_APART void line_stats(const fn_norm_args *a, block k, double *mean, double *dev) {
+FN_APART void line_stats(const fn_norm_args *a, const plan *p, block k, double *mean, double *dev) {
     const fn_t *const x = (const fn_t *)a->x + (k.n0 * a->C + k.c0) * a->inner + k.i0;
     const int64_t len = k.i1 - k.i0, first = len < ITEM ? len : ITEM;
     const double n = (double)((k.n1 - k.n0) * len);
@@ -121,7 +155,7 @@ FN_APART void line_stats(const fn_norm_args *a, block k, double *mean, double *d
     line_sums(GUESS, va, vb, x, NULL, first, 0, 0, 0, 0);
     const fn_t m = (fn_t)(sum4(va) / (double)first);
     for (int j = 0; j < 4; j++) va[j] = v_zero();
-    for (int64_t i = 0; i < k.n1 - k.n0; i++) line_sums(ABOUT, va, vb, x + i * a->C * a->inner, NULL, len, ahead_of(a, len), m, 0, 0);
+    for (int64_t i = 0; i < k.n1 - k.n0; i++) line_sums(ABOUT, va, vb, x + i * a->C * a->inner, NULL, len, p->next, m, 0, 0);
     const double sum = sum4(va), square = sum4(vb);
     *mean = (double)m + sum / n;
     *dev = square - sum * sum / n;
@@ -187,7 +221,7 @@ FN_APART void unit_stats(const fn_norm_args *a, const plan *p, int64_t u) {
     const block b = block_at(a, p, u);
     double *const mean = (double *)a->work + b.part * a->C + b.c0, *const dev = mean + p->groups * p->across * a->C;
     if (p->fold) column_stats(a, p, b, mean, dev);
-    else line_stats(a, b, mean, dev);
+    else line_stats(a, p, b, mean, dev);
 }
 
 static fn_norm_args rows_as_args(int64_t rows, int64_t C) { return (fn_norm_args){.N = rows, .C = C, .inner = 1}; }
@@ -290,7 +324,7 @@ FN_INLINE void unit_y(const int relu, const int more, const fn_norm_args *a, con
     if (!p->fold) {
         for (int64_t i = b.n0; i < b.n1; i++) {
             const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
-            line_y(relu, more, y + at, x + at, r + at, b.i1 - b.i0, -ahead_of(a, b.i1 - b.i0), &k);
+            line_y(relu, more, y + at, x + at, r + at, b.i1 - b.i0, -p->next, &k);
         }
         return;
     }
@@ -301,16 +335,12 @@ FN_INLINE void unit_y(const int relu, const int more, const fn_norm_args *a, con
     const int64_t at = g.at + g.rows * g.ld;
     if (g.rest) row_y(relu, more, y + at, x + at, r + at, g.rest, &k);
 }
-static void write_y(const fn_norm_args *a, const plan *p, fn_team t) {
-    int64_t lo, hi;
-    fn_share(p->units, 1, t, &lo, &hi);
-    for (int64_t u = hi - 1; u >= lo; u--) {
-        const block b = block_at(a, p, u);
-        if (a->act == FN_ACT_RELU && a->residual) unit_y(1, 1, a, p, b);
-        else if (a->act == FN_ACT_RELU) unit_y(1, 0, a, p, b);
-        else if (a->residual) unit_y(0, 1, a, p, b);
-        else unit_y(0, 0, a, p, b);
-    }
+static void write_y(const fn_norm_args *a, const plan *p, int64_t u) {
+    const block b = block_at(a, p, u);
+    if (a->act == FN_ACT_RELU && a->residual) unit_y(1, 1, a, p, b);
+    else if (a->act == FN_ACT_RELU) unit_y(1, 0, a, p, b);
+    else if (a->residual) unit_y(0, 1, a, p, b);
+    else unit_y(0, 0, a, p, b);
 }
 
 FN_WORK(batch_norm_fwd) {
@@ -319,17 +349,8 @@ FN_WORK(batch_norm_fwd) {
 }
 FN_KERNEL(batch_norm_fwd) {
     const fn_norm_args *a = args;
-    const plan p = planned(a);
-    int64_t lo, hi;
-    if (!a->summed) {
-        fn_share(p.units, 1, t, &lo, &hi);
-        for (int64_t u = lo; u < hi; u++) unit_stats(a, &p, u);
-        fn_barrier(t);
-    }
-    fn_share(a->C, CHANNELS, t, &lo, &hi);
-    for (int64_t c = lo; c < hi; c += CHANNELS) channel_stats(a, &p, c, hi - c < CHANNELS ? hi - c : CHANNELS);
-    fn_barrier(t);
-    write_y(a, &p, t);
+    const plan p = scheduled(a, 1, t);
+    two_passes(a, &p, t, a->summed ? NULL : unit_stats, channel_stats, write_y);
     if (a->tracked && t.rank == 0) ++*a->tracked;
 }
 
@@ -344,18 +365,19 @@ FN_KERNEL(batch_norm_eval) {
         a->stats[a->C + c] = 1 / sqrt((double)var[c] + a->eps);
     }
     fn_barrier(t);
-    write_y(a, &p, t);
+    fn_share(p.units, 1, t, &lo, &hi);
+    for (int64_t u = hi - 1; u >= lo; u--) write_y(a, &p, u);
 }
 
 /* ---- dx = (x - m) q + dy s + r, dw, db --------------------------------------------------------------------------- */
 
-FN_INLINE void line_slopes(const int kind, const fn_norm_args *a, block b, double *sum, double *dot) {
+FN_INLINE void line_slopes(const int kind, const fn_norm_args *a, const plan *p, block b, double *sum, double *dot) {
     vec va[4] = {0}, vb[4] = {0};
     terms k;
     terms_y(a, b.c0, 1, &k);
     for (int64_t i = b.n0; i < b.n1; i++) {
         const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
-        line_sums(kind, va, vb, (const fn_t *)a->x + at, (const fn_t *)a->dy + at, b.i1 - b.i0, ahead_of(a, b.i1 - b.i0), k.m[0], k.s[0], k.t[0]);
+        line_sums(kind, va, vb, (const fn_t *)a->x + at, (const fn_t *)a->dy + at, b.i1 - b.i0, p->next, k.m[0], k.s[0], k.t[0]);
     }
     *sum = sum4(va), *dot = sum4(vb);
 }
@@ -433,7 +455,7 @@ FN_INLINE void unit_dx(const int kind, const fn_norm_args *a, const plan *p, blo
     if (!p->fold) {
         for (int64_t i = b.n0; i < b.n1; i++) {
             const int64_t at = (i * a->C + b.c0) * a->inner + b.i0;
-            line_dx(kind, dx + at, dy + at, x + at, b.i1 - b.i0, -ahead_of(a, b.i1 - b.i0), &k);
+            line_dx(kind, dx + at, dy + at, x + at, b.i1 - b.i0, -p->next, &k);
         }
         return;
     }
@@ -445,37 +467,31 @@ FN_INLINE void unit_dx(const int kind, const fn_norm_args *a, const plan *p, blo
     if (g.rest) row_dx(kind, dx + at, dy + at, x + at, g.rest, &k);
 }
 
+static void unit_slopes(const fn_norm_args *a, const plan *p, int64_t u) {
+    const block b = block_at(a, p, u);
+    double *const sum = (double *)a->work + b.part * a->C + b.c0, *const dot = sum + p->groups * p->across * a->C;
+    const int relu = a->act == FN_ACT_RELU;
+    if (p->fold && relu) column_slopes(SLOPE_RELU, a, p, b, sum, dot);
+    else if (p->fold) column_slopes(SLOPE, a, p, b, sum, dot);
+    else if (relu) line_slopes(SLOPE_RELU, a, p, b, sum, dot);
+    else line_slopes(SLOPE, a, p, b, sum, dot);
+}
+static void write_dx(const fn_norm_args *a, const plan *p, int64_t u) {
+    const block b = block_at(a, p, u);
+    const int relu = a->act == FN_ACT_RELU;
+    if (a->train && relu) unit_dx(TRAIN_RELU, a, p, b);
+    else if (a->train) unit_dx(TRAIN, a, p, b);
+    else if (relu) unit_dx(EVAL_RELU, a, p, b);
+    else unit_dx(EVAL, a, p, b);
+}
+
 FN_WORK(batch_norm_bwd) {
     (void)threads;
     return work_of(args);
 }
 FN_KERNEL(batch_norm_bwd) {
     const fn_norm_args *a = args;
-    const plan p = planned(a);
-    const int64_t parts = p.groups * p.across;
-    const int relu = a->act == FN_ACT_RELU;
-    int64_t lo, hi;
-    fn_share(p.units, 1, t, &lo, &hi);
-    if (a->train || a->dw || a->db) {
-        for (int64_t u = lo; u < hi; u++) {
-            const block b = block_at(a, &p, u);
-            double *const sum = (double *)a->work + b.part * a->C + b.c0, *const dot = sum + parts * a->C;
-            if (p.fold && relu) column_slopes(SLOPE_RELU, a, &p, b, sum, dot);
-            else if (p.fold) column_slopes(SLOPE, a, &p, b, sum, dot);
-            else if (relu) line_slopes(SLOPE_RELU, a, b, sum, dot);
-            else line_slopes(SLOPE, a, b, sum, dot);
-        }
-        fn_barrier(t);
-        int64_t c0, c1;
-        fn_share(a->C, CHANNELS, t, &c0, &c1);
-        for (int64_t c = c0; c < c1; c += CHANNELS) channel_slopes(a, &p, c, c1 - c < CHANNELS ? c1 - c : CHANNELS);
-        fn_barrier(t);
-    }
-    for (int64_t u = hi - 1; u >= lo && a->dx; u--) {
-        const block b = block_at(a, &p, u);
-        if (a->train && relu) unit_dx(TRAIN_RELU, a, &p, b);
-        else if (a->train) unit_dx(TRAIN, a, &p, b);
-        else if (relu) unit_dx(EVAL_RELU, a, &p, b);
-        else unit_dx(EVAL, a, &p, b);
-    }
+    const plan p = scheduled(a, 2, t);
+    const int sums = a->train || a->dw || a->db;
+    two_passes(a, &p, t, sums ? unit_slopes : NULL, sums ? channel_slopes : NULL, a->dx ? write_dx : NULL);
 }

@@ -167,6 +167,38 @@ def test_a_batch_counts_once_for_a_whole_team():
         assert m.num_batches_tracked.item() == (i + 1) * len(THREADS)
 
 
+@pytest.mark.parametrize("dtype, shape", [("float32", (11, 16, 140, 140)), ("float32", (120, 16, 43, 43)), ("float32", (900, 16, 16, 16)),
+                                          ("float64", (70, 16, 40, 40))], ids=str)
+def test_larger_than_caches(dtype, shape):
+    """One and two threads take 16 channels one after the other, three and seven all lines in turn: each batch counts once, and bits are the same."""
+    rng, C, axes = np.random.default_rng(0), shape[1], (0, 2, 3)
+    x, dy = rng.standard_normal(shape, np.float32).astype(dtype), rng.standard_normal(shape, np.float32).astype(dtype)
+    w, b = rng.standard_normal((2, C, 1, 1)).astype(dtype)
+    X, DY = fastnn.tensor(x, requires_grad=True), fastnn.tensor(dy)
+    m = nn.BatchNorm2d(C, momentum=None).to(getattr(fastnn, dtype))
+    with fastnn.no_grad():
+        m.weight.copy_(fastnn.tensor(w.ravel()))
+        m.bias.copy_(fastnn.tensor(b.ravel()))
+    fresh = copy.deepcopy(m.state_dict())
+
+    def run():
+        m.load_state_dict(fresh)
+        for leaf in (X, m.weight, m.bias):
+            leaf.grad = None
+        y = F.relu(m(X))
+        y.backward(DY)
+        assert m.num_batches_tracked.item() == 1
+        return y.detach(), X.grad, m.weight.grad, m.bias.grad, m.running_mean.clone(), m.running_var.clone()
+    want = ref.batch_norm_fwd(x, w.ravel(), b.ravel(), 1e-5, "relu")
+    for y, dx, dw, db, running_mean, running_var in everywhere(run):
+        compare(y, want, dtype, 8, 8)
+        wants = ref.batch_norm_bwd(np.where(y.numpy() > 0, dy, 0), x, w.ravel(), 1e-5)
+        sums = np.abs(dy).sum(axes)
+        for got, g, bound in ((dx, wants[0], 40), (dw, wants[1], 4 * sums), (db, wants[2], sums), (running_mean, x.mean(axes, float), 1),
+                              (running_var, x.astype(float).var(axes, ddof=1), 1)):
+            compare(got, g, dtype, 8, bound)
+
+
 def test_results_lie_as_the_input():
     x = fastnn.randn(2, 3, 4, 5)
     dy = fastnn.randn(2, 3, 4, 5)
