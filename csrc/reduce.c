@@ -17,7 +17,7 @@
 #define MIN2(a, b) ((a) < (b) ? (a) : (b))
 
 enum { SUM, SUMSQ, SUMABS, SHIFTED, SUMDEV2, PROD, MAX, MIN, ANY, ALL };      /* SHIFTED: sum of x - m */
-enum { ROWS = 32, WIDE = 512, ITEMS = 64, LEAST = 32768, DIRECT = 128, FOLD = 256, GATHER = 16, ABREAST = 4 };
+enum { ROWS = 32, WIDE = 512, ITEMS = 64, LEAST = 32768, DIRECT = 128, FOLD = 256, GATHER = 16, ABREAST = 4, SHORT_ARG = 4 };
 
 #if FN_REAL
 typedef double acc_t;
@@ -87,8 +87,8 @@ FN_INLINE vec v_step(const int op, vec a, vec x, vec m) {
     }
 }
 
-/* The reduction of x[0..n). */
-FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
+/* x[0..n) by lanes. */
+FN_INLINE vec lanes(const int op, const fn_t *x, int64_t n, fn_t mean) {
     const int pair = op <= SUMDEV2 ? SUM : op;
     const vec e = v_set1((fn_t)neutral(op)), m = v_set1(mean);
     vec a = e, b = e, c = e, d = e;
@@ -104,12 +104,32 @@ FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
         const vec last = v_load_n(x + i, (int)(n - i)), pad = op == SHIFTED || op == SUMDEV2 ? m : e;
         a = v_step(op, a, v_select(m_lanes() < m_set1((fn_i)(n - i)), last, pad), m);
     }
-    a = v_step(pair, v_step(pair, a, b, m), v_step(pair, c, d, m), m);
+    return v_step(pair, v_step(pair, a, b, m), v_step(pair, c, d, m), m);
+}
+typedef vec (*lanes_fn)(const fn_t *x, int64_t n, fn_t mean);
+
+/* The reduction of x[0..n). */
+FN_INLINE acc_t line(const int op, lanes_fn f, const fn_t *x, int64_t n, fn_t mean) {
+    const vec a = f(x, n, mean);
     acc_t s[FN_VL];
     for (int k = 0; k < FN_VL; k++) s[k] = a[k];
     for (int w = FN_VL / 2; w; w /= 2)
         for (int k = 0; k < w; k++) s[k] = join(op, s[k], s[k + w]);
     return s[0];
+}
+/* That of x[at[i]..at[i] + n) for i < count <= MANY: the lanes of all at once, and the same bits. */
+enum { MANY = FN_VL };
+FN_INLINE void lines(const int op, lanes_fn f, acc_t *acc, const fn_t *x, const int64_t *at, int count, int64_t n, const fn_t *mean) {
+    vec a[MANY];
+    acc_t s[MANY][MANY];
+    for (int i = 0; i < MANY; i++) a[i] = i < count ? f(x + at[i], n, mean[i]) : v_zero();
+    v_transpose(a);
+    for (int k = 0; k < MANY; k++)
+        for (int i = 0; i < MANY; i++) s[k][i] = a[k][i];
+    for (int w = MANY / 2; w; w /= 2)
+        for (int k = 0; k < w; k++)
+            for (int i = 0; i < MANY; i++) s[k][i] = join(op, s[k][i], s[k + w][i]);
+    memcpy(acc, s[0], (size_t)count * sizeof *acc);
 }
 
 /* acc[j] takes x[at[r] + j] over the nr <= ROWS rows; mean holds a value for each column. */
@@ -152,16 +172,15 @@ FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int6
 /* The extreme of n >= 1 numbers in their own type, which as many lanes of a vector have room for. */
 FN_INLINE fn_t extreme(const int op, fn_t a, fn_t b) { return (op == MAX ? b > a : b < a) ? b : a; }
 
-FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
-    (void)mean;
+FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n) {
     if (op == MAX || op == MIN) {
-        enum { MANY = 256 / sizeof(fn_t) };
-        fn_t a = x[0], each[MANY];
+        enum { EACH = 256 / sizeof(fn_t) };
+        fn_t a = x[0], each[EACH];
         int64_t i = 0;
-        if (n >= MANY) memcpy(each, x, sizeof each);
-        for (; i + MANY <= n; i += MANY)
-            for (int j = 0; j < MANY; j++) each[j] = extreme(op, each[j], x[i + j]);
-        for (int j = 0; j < (i ? MANY : 0); j++) a = extreme(op, a, each[j]);
+        if (n >= EACH) memcpy(each, x, sizeof each);
+        for (; i + EACH <= n; i += EACH)
+            for (int j = 0; j < EACH; j++) each[j] = extreme(op, each[j], x[i + j]);
+        for (int j = 0; j < (i ? EACH : 0); j++) a = extreme(op, a, each[j]);
         for (; i < n; i++) a = extreme(op, a, x[i]);
         return a;
     }
@@ -169,6 +188,7 @@ FN_INLINE acc_t line(const int op, const fn_t *x, int64_t n, fn_t mean) {
     for (int64_t i = 0; i < n; i++) a = join(op, a, x[i]);
     return a;
 }
+enum { MANY = 16 };
 
 FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w,
                     const fn_t *mean) {
@@ -191,15 +211,31 @@ FN_INLINE void rows(const int op, acc_t *restrict acc, const fn_t *x, const int6
 
 typedef struct {
     acc_t (*line)(const fn_t *x, int64_t n, fn_t mean);
+    void (*lines)(acc_t *acc, const fn_t *x, const int64_t *at, int count, int64_t n, const fn_t *mean);
     void (*rows)(acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w, const fn_t *mean);
 } kind;
+#if FN_REAL
+#define LINES(op) \
+    ONCE vec lanes_##op(const fn_t *x, int64_t n, fn_t mean) { return lanes(op, x, n, mean); } \
+    static acc_t line_##op(const fn_t *x, int64_t n, fn_t mean) { return line(op, lanes_##op, x, n, mean); } \
+    static void lines_##op(acc_t *acc, const fn_t *x, const int64_t *at, int count, int64_t n, const fn_t *mean) { \
+        lines(op, lanes_##op, acc, x, at, count, n, mean); \
+    }
+#else
+#define LINES(op) \
+    static acc_t line_##op(const fn_t *x, int64_t n, fn_t mean) { return (void)mean, line(op, x, n); } \
+    static void lines_##op(acc_t *acc, const fn_t *x, const int64_t *at, int count, int64_t n, const fn_t *mean) { \
+        (void)mean; \
+        for (int i = 0; i < count; i++) acc[i] = line(op, x + at[i], n); \
+    }
+#endif
 #define KIND(op) \
-    static acc_t line_##op(const fn_t *x, int64_t n, fn_t mean) { return line(op, x, n, mean); } \
+    LINES(op) \
     static void rows_##op(acc_t *restrict acc, const fn_t *x, const int64_t *at, int64_t nr, int64_t w, \
                           const fn_t *mean) { \
         rows(op, acc, x, at, nr, w, mean); \
     } \
-    static const kind kind_##op = { line_##op, rows_##op };
+    static const kind kind_##op = { line_##op, lines_##op, rows_##op };
 KIND(MAX)
 KIND(MIN)
 KIND(ANY)
@@ -245,14 +281,15 @@ typedef struct {
     int64_t parts, per;          /* parts of a unit, blocks in a part */
 } plan;
 
-ONCE plan planned(const fn_reduce_args *a, int whole) {
+/* Outputs that lie closer together than the elements of one, or have fewer than `few`, are columns. */
+ONCE plan planned(const fn_reduce_args *a, int whole, int64_t few) {
     const int64_t nout = a->nout, nred = a->nred;
     plan p = { .outs = 1, .red = 1, .fold = 1, .width = 1, .strips = 1, .parts = 1 };
     for (int64_t d = 0; d < nout; d++) p.outs *= a->o_n[d];
     for (int64_t d = 0; d < nred; d++) p.red *= a->r_n[d];
     if (!p.outs) return p;
     const int64_t last = nout - 1, rs = nred ? a->r_x[nred - 1] : INT64_MAX;
-    if (nout && a->o_n[last] > 1 && (a->o_x[last] < rs || p.red < SHORT_LINE)) {
+    if (nout && a->o_n[last] > 1 && (a->o_x[last] < rs || p.red < few)) {
         p.n = a->o_n[last];
         p.cs = a->o_x[last];
         if (!whole && nred == 1 && p.cs == 1 && rs == p.n && p.n <= FOLD / 2 && p.red >= 2 * ROWS) p.fold = FOLD / p.n;
@@ -279,6 +316,9 @@ ONCE plan planned(const fn_reduce_args *a, int whole) {
     }
     return p;
 }
+
+/* Are there several lines, of a block each, as they lie in memory? */
+FN_INLINE int abreast(const plan *p) { return !p->n && p->direct && p->blocks == 1 && p->units > 1; }
 
 /* Block b of the line that begins at x: its n elements, in place or gathered into buf. */
 ONCE const fn_t *stretch(const fn_reduce_args *a, const plan *p, const fn_t *x, int64_t b, int64_t *n, fn_t *buf) {
@@ -343,22 +383,37 @@ ONCE void guess(fn_t *mean, const fn_reduce_args *a, const plan *p, int64_t u) {
     for (int64_t j = 0; j < w; j++) mean[j] = p->red ? x[(p->fold > 1 ? j % p->n : j) * p->cs] : 0;
 }
 
-/* The squared distances from the mean in one part of a unit, whose distances from the guess are `away`, part by part.
- * Rounding moves the mean by d, which adds red d^2 to them; the first part gives that back. */
+/* Moves the guess to the mean of red numbers whose distances from it sum to `away`. Rounding moves the mean by d, which adds
+ * red d^2 to the squared distances; that is given back. */
+FN_INLINE acc_t centre(fn_t *mean, acc_t away, int64_t red) {
+    const acc_t exact = *mean + away / (acc_t)red, d = exact - (acc_t)(fn_t)exact;
+    *mean = (fn_t)exact;
+    return (acc_t)red * d * d;
+}
+
+/* The squared distances from the mean in one part of a unit, whose distances from the guess are `away`, part by part. */
 ONCE void squares(const kind *f, acc_t *acc, const acc_t *away, fn_t *mean, const fn_reduce_args *a, const plan *p,
                   int64_t u, int64_t part) {
     acc_t sum[WIDE];
     const int64_t cols = p->width / p->fold;
     guess(mean, a, p, u);
     total(SHIFTED, sum, away, p);
-    for (int64_t j = 0; j < cols; j++) {
-        const acc_t exact = mean[j] + sum[j] / (acc_t)p->red, d = exact - (acc_t)(fn_t)exact;
-        mean[j] = (fn_t)exact;
-        sum[j] = (acc_t)p->red * d * d;
-    }
+    for (int64_t j = 0; j < cols; j++) sum[j] = centre(mean + j, sum[j], p->red);
     for (int64_t j = cols; j < p->width; j++) mean[j] = mean[j - cols];
     item(SUMDEV2, f, acc, a, p, u, part, mean);
     for (int64_t j = 0; part == 0 && j < cols; j++) acc[j] -= sum[j];
+}
+
+/* The reduction of several lines; sumdev2 first sums for the mean, by f0, else that is f. */
+ONCE void together(const int op, const kind *f0, const kind *f, acc_t *acc, const fn_t *x, const int64_t *at, int count, int64_t n) {
+    acc_t back[MANY];
+    fn_t mean[MANY] = {0};
+    for (int i = 0; op == SUMDEV2 && i < count; i++) mean[i] = x[at[i]];
+    f0->lines(acc, x, at, count, n, mean);
+    if (op != SUMDEV2) return;
+    for (int i = 0; i < count; i++) back[i] = centre(mean + i, acc[i], n);
+    f->lines(acc, x, at, count, n, mean);
+    for (int i = 0; i < count; i++) acc[i] -= back[i];
 }
 
 ONCE void finish(const int op, const fn_reduce_args *a, const plan *p, int64_t u, const acc_t *acc) {
@@ -367,16 +422,21 @@ ONCE void finish(const int op, const fn_reduce_args *a, const plan *p, int64_t u
     for (int64_t j = 0; j < w / p->fold; j++) store(op, a->y, at + j * s, acc[j], a->scale);
 }
 
-/* sumdev2 first sums for the mean, by f0; else that is f. */
 ONCE void reduce(const int op, const kind *f0, const kind *f, const void *args, fn_team t, int whole) {
     const fn_reduce_args *a = args;
-    const plan p = planned(a, whole);
+    const plan p = planned(a, whole, SHORT_LINE);
     const int lead = op == SUMDEV2 ? SHIFTED : op;
     acc_t acc[WIDE], *part = a->work;                        /* (units, parts, width) */
     fn_t mean[WIDE] = {0};
     int64_t lo, hi;
     if (p.parts == 1) {
         fn_share(p.units, 1, t, &lo, &hi);
+        for (int64_t n, x_at[MANY], y_at[MANY]; abreast(&p) && lo < hi; lo += n) {
+            n = MIN2(MANY, hi - lo);
+            fn_offsets(x_at, lo, n, a->nout, a->o_n, a->o_x), fn_offsets(y_at, lo, n, a->nout, a->o_n, a->o_y);
+            together(op, f0, f, acc, a->x, x_at, (int)n, p.red);
+            for (int64_t i = 0; i < n; i++) store(op, a->y, y_at[i], acc[i], a->scale);
+        }
         for (int64_t u = lo; u < hi; u++) {
             if (op == SUMDEV2) guess(mean, a, &p, u);
             item(lead, f0, acc, a, &p, u, 0, mean);
@@ -408,7 +468,7 @@ ONCE void reduce(const int op, const kind *f0, const kind *f, const void *args, 
 }
 
 ONCE int64_t scratch(const int op, const void *args) {
-    const plan p = planned(args, 0);
+    const plan p = planned(args, 0, SHORT_LINE);
     return p.parts > 1 ? p.units * p.parts * p.width * (int64_t)sizeof(acc_t) * (op == SUMDEV2 ? 2 : 1) : 0;
 }
 
@@ -436,25 +496,32 @@ FN_INLINE int beats(const int op, acc_t v, acc_t best) {
 }
 FN_INLINE int same(fn_t v, fn_t best) { return v == best || (IS_NAN(v) && IS_NAN(best)); }
 
-/* The first of n elements that is `best`; one is. Looks at 32 at once, which needs no early exit. */
+/* The first of n elements that is `best`; one is. Looks at 32 at once: a branch for each would be guessed wrong. */
 static int64_t first(const fn_t *x, int64_t n, fn_t best) {
-    int64_t k = 0;
-    for (int hit = 0; k + 32 <= n; k += 32) {
-        for (int i = 0; i < 32; i++) hit |= same(x[k + i], best);
-        if (hit) break;
+    for (int64_t k = 0;; k += 32) {
+        uint32_t hits = 0;
+        if (k + 32 <= n)
+            for (int i = 0; i < 32; i++) hits |= (uint32_t)same(x[k + i], best) << i;
+        else
+            for (int64_t i = 0; i < n - k; i++) hits |= (uint32_t)same(x[k + i], best) << i;
+        if (hits) return k + __builtin_ctz(hits);
     }
-    while (!same(x[k], best)) k++;
-    return k;
 }
 
 /* The best block is found by values alone, and searched once when it is known. */
 ONCE void arg(const int op, const kind *f, const void *args, fn_team t) {
     const fn_reduce_args *a = args;
-    const plan p = planned(a, 1);
+    const plan p = planned(a, 1, SHORT_ARG);
     acc_t best[WIDE], got[WIDE];
     int64_t block[WIDE], at[ROWS], lo, hi, w, n;
     fn_t buf[BLOCK], mean[WIDE] = {0};
     fn_share(p.units, 1, t, &lo, &hi);
+    for (int64_t x_at[MANY], y_at[MANY]; abreast(&p) && lo < hi; lo += n) {
+        n = MIN2(MANY, hi - lo);
+        fn_offsets(x_at, lo, n, a->nout, a->o_n, a->o_x), fn_offsets(y_at, lo, n, a->nout, a->o_n, a->o_y);
+        together(op, f, f, best, a->x, x_at, (int)n, p.red);
+        for (int64_t i = 0; i < n; i++) ((int64_t *)a->y)[y_at[i]] = first((const fn_t *)a->x + x_at[i], p.red, (fn_t)best[i]);
+    }
     for (int64_t u = lo; u < hi; u++) {
         const fn_t *x = (const fn_t *)a->x + corner(a, &p, a->o_x, u, &w);
         int64_t *y = (int64_t *)a->y + corner(a, &p, a->o_y, u, &w);
@@ -505,7 +572,7 @@ FN_INLINE void cumsum_lines(sum_t *const *y, int64_t ry, const fn_t *const *x, i
 }
 FN_KERNEL(cumsum) {
     const fn_reduce_args *a = args;
-    const plan p = planned(a, 1);
+    const plan p = planned(a, 1, SHORT_LINE);
     const int64_t red = p.red, rx = a->r_x[0], ry = a->y_r, xs = p.cs, ys = p.n ? a->o_y[a->nout - 1] : 0;
     acc_t acc[WIDE];
     int64_t lo, hi, w;

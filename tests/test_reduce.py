@@ -12,9 +12,9 @@ from fastnn import _core
 RNG = np.random.default_rng(7)
 NAN = float("nan")
 
-# shape, axes: lines short, of a block and a bit, in several runs; columns narrow (folded, with rows left over), wide, strided; one
+# shape, axes: lines short, alone and many at once, of a block and a bit, in several runs; columns narrow (folded, with rows left over), wide, strided; one
 # output of many parts; columns and lines in parts; reduced dimensions on both sides of the kept one
-PLANS = [((37, 9), 1), ((5, 1025), 1), ((70001,), None), ((3, 50000), 1), ((4, 3, 150), (0, 2)), ((6, 5, 49), (0, 2)), ((3001, 3), 0), ((900, 130), 0),
+PLANS = [((37, 9), 1), ((53, 33), 1), ((2, 21, 100), 2), ((5, 1025), 1), ((70001,), None), ((3, 50000), 1), ((4, 3, 150), (0, 2)), ((6, 5, 49), (0, 2)), ((3001, 3), 0), ((900, 130), 0),
          ((300, 700), 0), ((40000, 16), 0), ((9, 1100), 0), ((20, 9, 30, 3), (0, 2)), ((2, 3, 4, 5), (1, 3)), ((1, 7), 0), ((7, 1), 1)]
 TOO_FEW = np.array([[1, 2], [3, 4]], np.float32)
 
@@ -45,6 +45,20 @@ def test_plans(shape, axes):
             np.moveaxis(x, kept, range(len(kept))).reshape(*[shape[d] for d in kept], -1), -1), RNG.integers(0, 7, shape).astype(float),
             out="int64", dtypes=("float32", "int64", "uint8"), **how)
     check_op(over("sum_", axes), lambda x: ref.sum_(x, axes), RNG.integers(0, 200, shape).astype(float), dtypes=INTS, out="int64", **how)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("n", [1, 2, 4, 7, 16, 17, 64, 131, 500])
+def test_a_line_does_not_depend_on_the_others(isa, dtype, n):
+    x = RNG.integers(-9, 9, (37, n)) / np.array([3.0, 7.0])[RNG.integers(0, 2, (37, n))]
+    x[5, n // 2] = NAN
+    x = fastnn.tensor(x.astype(dtype))
+    rounded = ("sum", "prod", "norm", "var") if n >= 16 else ()           # shorter ones are columns, which are added one by one
+    for name in ("max", "min", "argmax", "argmin", "any", "all", *rounded):
+        def run(t, dim):
+            y = getattr(t, name)(dim=dim)
+            return y if isinstance(y, fastnn.Tensor) else y.values
+        same_bits(run(x, 1), fastnn.stack([run(x[i].clone(), 0) for i in range(37)]), name)
 
 
 @pytest.mark.parametrize("dtype, most", [("float32", 1e-7), ("float64", 1e-14)])
