@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn import _core
 
 A = np.arange(24.0).reshape(2, 3, 4)
 VIEWS = {
@@ -69,3 +70,15 @@ def test_empty_and_scalar():
     s = fastnn.tensor(3.0)
     assert s.view(1, 1).tolist() == [[3]] and s.flatten().tolist() == [3] and s.unsqueeze(0).squeeze().dim() == 0 and s.expand(2).tolist() == [3, 3]
     assert fastnn.cat([fastnn.zeros(0), fastnn.ones(1, 2)]).shape == (1, 2)
+
+
+def test_cat_of_channels_last_images_lies_so():
+    rows, other = fastnn.randn(2, 3, 4, 5), fastnn.randn(2, 2, 4, 5)
+    last = [_core.nhwc(t) for t in (rows, other)]
+    for given, lies in (((rows, other), False), ((last[0], other), False), (last, True)):
+        y = fastnn.cat(given, 1)
+        assert y.is_contiguous() and _core.is_nhwc(y) == lies
+        np.testing.assert_array_equal(y.numpy(), np.concatenate([rows.numpy(), other.numpy()], 1))
+    x, dy = last[0].detach().requires_grad_(), np.arange(320, dtype=np.float32).reshape(2, 8, 4, 5)
+    fastnn.cat([x, last[1], x], 1).backward(fastnn.tensor(dy))
+    np.testing.assert_array_equal(x.grad.numpy(), dy[:, :3] + dy[:, 5:])

@@ -330,7 +330,8 @@ def _cat_backward(node, dy):
 
 
 def cat(tensors, dim=0):
-    """Tensors joined along an existing dimension; all other sizes must agree. Empty 1-D tensors are passed over, as in PyTorch.
+    """Tensors joined along an existing dimension; all other sizes must agree. Empty 1-D tensors are passed over, as in PyTorch; of
+    images that all lie channels-last the result does too.
 
     Example:
         >>> import fastnn
@@ -352,25 +353,25 @@ def cat(tensors, dim=0):
     dtype = tensors[0].dtype
     for x in tensors[1:]:
         dtype = dtype if x.dtype == dtype else result_type(_core.full((1,), 0, dtype), _core.full((1,), 0, x.dtype))
-    given = [x for x in tensors if tuple(x.shape) != (0,)]
+    shapes = [tuple(x.shape) for x in tensors]
+    given = [(x, shape) for x, shape in zip(tensors, shapes) if shape != (0,)]
     if not given:
         return _core.full((0,), 0, dtype)
-    first = tuple(given[0].shape)
+    first = given[0][1]
     d = _wrap(dim, len(first))
-    for i, x in enumerate(given):
-        if x.dim() != len(first):
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {x.dim()}")
-        if any(k != d and x.shape[k] != first[k] for k in range(len(first))):
-            raise RuntimeError(f"Sizes of tensors must match except in dimension {d}. Got {tuple(x.shape)} for tensor number {i} and {first} for the first.")
-    sizes = [x.shape[d] if tuple(x.shape) != (0,) else None for x in tensors]
-    total = 0
-    for n in sizes:
-        total += n or 0
-    y = _core.full(first[:d] + (total,) + first[d + 1:], None, dtype)
+    before, behind = first[:d], first[d + 1:]
+    for i, (x, shape) in enumerate(given):
+        if len(shape) != len(first):
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
+        if shape[:d] != before or shape[d + 1:] != behind:
+            raise RuntimeError(f"Sizes of tensors must match except in dimension {d}. Got {shape} for tensor number {i} and {first} for the first.")
+    sizes = [shape[d] if shape != (0,) else None for shape in shapes]
+    last = len(first) == 4 and builtins.all(shape[1] > 1 and _core.is_nhwc(x) for x, shape in given)
+    y = _core.full((*before, builtins.sum(n or 0 for n in sizes), *behind), None, dtype, last)
     start = 0
-    for x in given:
-        _core.copy_into(_core.slice_dim(y, d, start, start + x.shape[d], 1), x)
-        start += x.shape[d]
+    for x, shape in given:
+        _core.copy_into(_core.slice_dim(y, d, start, start + shape[d], 1), x)
+        start += shape[d]
     return attach(y, _cat_backward, tuple(tensors), meta=(d, sizes))
 
 
