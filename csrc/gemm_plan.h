@@ -156,7 +156,7 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->near = walks ? p->R > FN_ROWS4 ? TILES : AS_IT_LIES : p->nv == 2 && crowded && p->L >= NEAR_LANES ? LINES : AS_IT_LIES;
     const int64_t s_bytes = p->R * p->K * (p->s_batch ? p->batch : 1) * SIZE;
     p->far_s = p->near == TILES ? s_bytes >= FAR : p->s_k == 1 && !p->near && !p->ahead && fn_far_a(p->R, p->part_K);
-    p->far_c = p->form == ROWS && fn_far_c(p->R, p->L);
+    p->far_c = p->form == ROWS && fn_far_c(p->R * (p->c_batch ? p->batch : 1), p->L);
     p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
