@@ -62,28 +62,28 @@ static void add(fn_t *y, int64_t ldy, int64_t rows, int64_t lanes, const fn_t *x
 
 /* ---- ROWS and COLS ----------------------------------------------------------------------------------------------- */
 
-/* Rows [r0, r1) and lanes [l0, l1) of one c, of `count` matrices. Whole vectors of ROWS go to c; the last, partial one,
- * and all of COLS, go through a strip T of rows. b[0] are the whole vectors, b[1] the one with the rest. A later block of k,
- * or matrix, continues from what c holds. */
+/* Rows [r0, r1) and lanes [l0, l1) of one c, of `count` matrices. Whole vectors of ROWS go to c; the last, partial one, with the
+ * one before if those are to be a pair, which reads s once, and all of COLS, go through a strip T of rows. b[0] are the whole
+ * vectors, b[1] the rest. A later block of k, or matrix, continues from what c holds. */
 static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_first, const fn_t *packed, int64_t count,
                   int64_t K, int64_t l0, int64_t l1, int64_t r0, int64_t r1, fn_t *work) {
     const int64_t c_r = p->c_r, c_l = p->c_l, s_r = p->s_r, s_k = p->s_k, v_k = p->v_k, v_l = p->v_l;
     const int64_t width = p->nv * FN_VL;
     const int cols = p->form == COLS, soft = p->act == FN_ACT_SIGMOID || p->act == FN_ACT_TANH;
     fn_t *const v_work = work, *const s_work = v_work + p->v_room, *const T = s_work + p->s_room;
-    fn_t *const bias_rest = T + p->t_room - FN_VL;
+    fn_t *const bias_rest = T + p->t_room - FN_NR;
     for (int64_t l = l0; l < l1; l += p->lanes) {
-        const int64_t n = least(p->lanes, l1 - l), rest = cols && p->pack ? 0 : n % FN_VL;
-        const int64_t whole = up(n - rest, FN_VL), ldt = cols ? up(n, FN_VL) : FN_VL;
+        const int64_t n = least(p->lanes, l1 - l), part = cols && p->pack ? 0 : n % FN_VL;
+        const int64_t rest = part && p->paired ? n % FN_NR : part, whole = up(n - rest, FN_VL), tail = up(rest, FN_VL), ldt = cols ? up(n, FN_VL) : tail;
         const fn_t *const bias = p->bias && !cols ? p->bias + l : 0;
-        if (bias && rest) copy_rows(bias_rest, FN_VL, bias + whole, FN_VL, 1, rest, 1);
+        if (bias && rest) copy_rows(bias_rest, tail, bias + whole, tail, 1, rest, 1);
         const fn_t *s = s_first, *v = v_first;
         for (int64_t term = 0, k = 0, ks; term < count;) {
             ks = least(p->depth, K - k);
             const int first = term + k == 0, whole_k = k + ks == K, last = whole_k && term == count - 1;
             fn_brgemm b[2];
             b[0] = (fn_brgemm){.n = whole, .nv = p->nv, .count = 1, .far_a = p->far_s && !p->near, .far_c = p->far_c};
-            b[1] = (fn_brgemm){.n = rest ? FN_VL : 0, .nv = 1, .count = 1};
+            b[1] = (fn_brgemm){.n = tail, .nv = tail / FN_VL, .count = 1, .far_a = !whole && b[0].far_a};
             if (p->packed || p->pack) {
                 if (p->pack) pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);
                 b[0].b = p->pack ? v_work : packed + l * p->K + k * width;
@@ -91,8 +91,8 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                 if (rest) b[1].b = b[0].b + whole / width * b[0].b_panel + whole % width;
             } else {
                 b[0].b = v + k * v_k + l, b[0].b_k = v_k, b[0].b_panel = width;
-                b[1].b = v_work, b[1].b_k = FN_VL;
-                if (rest) pack_lanes(v_work, FN_VL, 0, b[0].b + whole, v_k, 1, ks, rest);
+                b[1].b = v_work, b[1].b_k = tail;
+                if (rest) pack_lanes(v_work, tail, 0, b[0].b + whole, v_k, 1, ks, rest);
             }
             const fn_t *const from[2] = {b[0].b, b[1].b};
             const int64_t passes = most(over(ks, DEPTH), 1), strips = r1 - r0 <= p->strip ? 1 : over(r1 - r0, p->strip);
@@ -111,7 +111,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                     if (first && cols && p->bias) add(T, ldt, rn, ldt, p->bias + r, 1, 0);
                     else if (first && bias) {
                         add(c_i, c_r, rn, whole, bias, 0, 1);
-                        if (rest) add(T, ldt, rn, FN_VL, bias_rest, 0, 1);
+                        if (rest) add(T, ldt, rn, tail, bias_rest, 0, 1);
                     }
                 } else if (cols && p->bias) {
                     for (int64_t q = 0; q < rn; q++)
@@ -147,7 +147,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                                 y.c += i0 * x->ldc, y.init += y.init ? i0 * x->ld_init : 0;
                             }
                             if (p->near == TILES && p->far_s && r + rn < r1) y.ahead = s_i + rn + cut(rn, q, tiles), y.ahead_k = s_k;
-                            if (next && w == 0) {
+                            if (next && w == !whole) {
                                 const int64_t at = (over(r - r0, tall) + q) * panels * step * ks + k0 * step;
                                 y.ahead = next + at / n * v_k + at % n, y.ahead_k = step, y.ahead_panel = step * ks;
                             }

@@ -45,7 +45,7 @@ enum { AS_IT_LIES, TILES, LINES };
 #define SPLIT_FEW_BYTES 393216   /* of lanes, which are written, read a few times and done with */
 
 typedef struct {
-    int form, act, beta, pack, ahead, far_s, far_c, lone, near;      /* near: s packed, as TILES of one k side by side or as LINES */
+    int form, act, beta, pack, ahead, far_s, far_c, lone, paired, near;      /* near: s packed, as TILES of one k side by side or as LINES */
     int turned;                              /* s is b, v is a */
     fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
@@ -156,6 +156,7 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->near = walks ? p->R > FN_ROWS4 ? TILES : AS_IT_LIES : p->nv == 2 && crowded && p->L >= NEAR_LANES ? LINES : AS_IT_LIES;
     const int64_t s_bytes = p->R * p->K * (p->s_batch ? p->batch : 1) * SIZE;
     p->far_s = p->near == TILES ? s_bytes >= FAR : p->s_k == 1 && !p->near && !p->ahead && fn_far_a(p->R, p->part_K);
+    p->paired = p->form == ROWS && (p->pack || p->packed) && fn_far_a(p->R, p->part_K);
     p->far_c = p->form == ROWS && fn_far_c(p->R * (p->c_batch ? p->batch : 1), p->L);
     p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
@@ -170,10 +171,10 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
     if (blocks > 1) p->depth = over(p->depth, blocks);
     const int64_t deep = least(p->depth, DEPTH);
-    p->v_room = p->depth * (p->pack ? p->lanes : p->packed || p->L % FN_VL == 0 ? 0 : FN_VL);
+    p->v_room = p->depth * (p->pack ? p->lanes : p->packed || p->L % FN_VL == 0 ? 0 : FN_NR);
     if (p->near == TILES) p->s_room = over(p->strip, FN_ROWS2) * tile_room(deep);
     if (p->near == LINES) p->s_room = p->strip * (deep + 2 * FN_VL);
-    p->t_room = p->strip * (p->form == COLS ? p->lanes : FN_VL) + FN_VL;
+    p->t_room = p->strip * (p->form == COLS ? p->lanes : FN_NR) + FN_NR;
     p->bytes = up((p->v_room + p->s_room + p->t_room) * SIZE, FN_ALIGN);
 }
 

@@ -82,6 +82,7 @@ def test_random_products_worth_splitting(seed):
     (13, 100, 1024, ("dense", "columns")), (100, 9, 1021, ("dense", "columns")), (4, 64, 8192, ("dense", "columns")), (5, 1100, 1000, ("dense", "columns")),     # of rows pages apart; far ones
     (20, 1024, 600, ("dense", "dense")), (64, 4200, 256, ("columns", "dense")),                                              # low blocks, broad ones
     (30, 1100, 1000, ("dense", "dense")), (3, 4200, 300, ("dense", "dense")),                                                # of whole rows
+    (1900, 60, 140, ("dense", "dense")),                                                                                     # the last two vectors a pair
     (1, 2500, 40, ("dense", "dense")), (1, 700, 90, ("dense", "rows")),                                                       # a single row
     (100, 40, 1024, ("dense", "dense")), (16, 300, 1021, ("dense", "columns")), (500, 20, 8200, ("dense", "dense")),           # few lanes; long runs
     (1, 1, 70000, ("dense", "dense")), (1, 515, 800, ("dense", "columns")), (515, 1, 800, ("dense", "dense")),               # dot products
