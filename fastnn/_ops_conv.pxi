@@ -167,7 +167,7 @@ cdef int _form(fn_conv_args *a, TensorBase t, bint winograd) noexcept:
     if _filters(a, winograd):
         return _FILTERS
     if (a.R == 1 and a.S == 1 and a.G == 1 and a.stride_h == 1 and a.stride_w == 1 and a.pad_h == 0 and a.pad_w == 0 and a.P == a.H and a.Q == a.W
-            and a.C >= 16 and a.K >= 16 and is_nhwc(t)):
+            and (a.C >= 16 or a.K >= 16) and is_nhwc(t)):
         return _DENSE
     if a.G == 1 or not _small_groups(a) and (a.C != a.G or a.K != a.G and is_nhwc(t)):
         return _DIRECT
