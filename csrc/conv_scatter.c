@@ -1,4 +1,4 @@
-/* 2-D convolution: the gradient of an input of few channels, which would leave most of a vector empty.
+/* 2-D convolution: the gradient of an input of few channels, which would leave much of a vector, or of two, empty.
  *
  *   T[h][q][s,c] = sum over r, k of dy[p,q,k] w[k,c,r,s]      p being the row whose tap r reaches row h of dx
  *
@@ -26,16 +26,19 @@ static scatter scatter_of(const fn_conv_args *a) {
     return d;
 }
 
-/* Is it worth it? Vector multiply-adds of an image; adding a vector costs some three. */
+/* Is it worth it? Vector multiply-adds of an image; adding a vector costs some three. Against pixels of two vectors, which are full or nearly,
+ * it matters that a row of few makes poor tiles, and that w is packed number by number. */
 int FN_NAME(conv_scatters)(const fn_conv_args *a) {
     const int64_t I = a->K / a->G, O = a->C / a->G, pixels = a->H * a->W;
-    if (O > FN_VL || a->R * a->S * O > 4096) return 0;
+    const int64_t vecs = over(O, FN_VL);
+    if (vecs > 2 || (vecs == 2 && a->Q <= 2) || a->R * a->S * O > 4096) return 0;
     const double taps = (double)(a->R * a->S) / (double)(a->stride_h * a->stride_w), sums = (double)I * taps;
-    const double cost = (double)(a->P * a->Q * a->R * over(a->S * O, FN_VL) * I) +
-                        3 * (double)pixels * (double)(1 + a->S / a->stride_w);
+    const double low = vecs == 2 && a->Q <= 4 ? 1.7 : 1, pack = vecs == 2 ? 0.5 * (double)(a->R * a->S * O * I) / (double)a->N : 0;
+    const double cost = low * (double)(a->P * a->Q * a->R * over(a->S * O, FN_VL) * I) + pack +
+                        3 * (double)(pixels * vecs * (1 + a->S / a->stride_w));
     const double waste = (double)(a->W + a->S - 1) / (double)a->W;
     const double along_pixels = (double)O / FN_VL * sums * waste + 0.5 * (double)O + 2 * (double)I;
-    return cost < (double)pixels * (along_pixels < sums ? along_pixels : sums);
+    return cost < (double)pixels * (along_pixels < (double)vecs * sums ? along_pixels : (double)vecs * sums);
 }
 
 /* Panels [g][r][lane / width][k][lane % width], lanes in order s, c. */
@@ -193,10 +196,12 @@ static void scattered(const fn_conv_args *a, const scatter *d, const fn_t *packe
             }
 #endif
             for (int64_t w = 0; w < W; w++) {
-                const fn_t *from = T + ((h - h0) * Q + across[w].from) * ldt + across[w].tap * O;
-                vec sum = v_zero();
-                for (int64_t i = 0; i < across[w].count; i++, from += step) sum += v_load(from);
-                v_store_n(y + w * a->C, sum, (int)O);
+                for (int64_t o = 0; o < O; o += FN_VL) {
+                    const fn_t *from = T + ((h - h0) * Q + across[w].from) * ldt + across[w].tap * O + o;
+                    vec sum = v_zero();
+                    for (int64_t i = 0; i < across[w].count; i++, from += step) sum += v_load(from);
+                    v_put(y + w * a->C + o, sum, O - o);
+                }
             }
         }
     }

@@ -10,10 +10,11 @@ from fastnn import _core
 
 @pytest.mark.parametrize("stride, dilation", ((1, 1), (2, 1), (1, 2), (3, 2), ((2, 1), (1, 3))), ids=str)
 def test_gradient_of_few_channels(stride, dilation):
-    """Shares of a row of dx, added up: 1 to 16 channels, groups, row-major and channels-last dy, blocks of rows, any number of threads."""
+    """Shares of a row of dx, added up: 1 to 24 channels, groups, row-major and channels-last dy, blocks of rows, any number of threads."""
     rng = np.random.default_rng(0)
     for N, C, K, H, W, R, groups in ((2, 1, 16, 14, 13, 5, 1), (1, 6, 16, 14, 14, 5, 1), (3, 3, 40, 60, 57, 7, 1),
-                                     (1, 16, 20, 9, 12, 3, 1), (2, 6, 32, 11, 10, 5, 2)):
+                                     (1, 16, 20, 9, 12, 3, 1), (2, 6, 32, 11, 10, 5, 2), (8, 20, 50, 8, 9, 5, 1),
+                                     (4, 11, 30, 11, 12, 5, 1), (2, 48, 32, 9, 11, 4, 2)):
         x, w = rng.standard_normal((N, C, H, W)), rng.standard_normal((K, C // groups, R, R))
         pairs = [n if isinstance(n, tuple) else (n, n) for n in (stride, dilation)]
         options = pairs[0], (2, 2, 2, 2), pairs[1], groups
@@ -35,7 +36,7 @@ def test_gradient_of_few_channels(stride, dilation):
 
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 @pytest.mark.parametrize("bad", (np.nan, np.inf))
-@pytest.mark.parametrize("C, K, R", ((1, 6, 5), (6, 16, 5), (3, 4, 3)))
+@pytest.mark.parametrize("C, K, R", ((1, 6, 5), (6, 16, 5), (3, 4, 3), (20, 50, 5)))
 def test_a_bad_number_reaches_its_window(C, K, R, bad, dtype, isa):
     """Of dy, in all channels of dx."""
     w = fastnn.ones(K, C, R, R, dtype=getattr(fastnn, dtype))
