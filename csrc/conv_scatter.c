@@ -26,12 +26,12 @@ static scatter scatter_of(const fn_conv_args *a) {
     return d;
 }
 
-/* Is it worth it? Vector multiply-adds of an image; adding a vector costs some three. Against pixels of two vectors, which are full or nearly,
- * it matters that a row of few makes poor tiles, and that w is packed number by number. */
+/* Is it worth it? Vector multiply-adds of an image; adding a vector costs some three. Against pixels of two vectors, of which only part of
+ * one is empty, it matters that a row of few makes poor tiles, and that w is packed number by number. */
 int FN_NAME(conv_scatters)(const fn_conv_args *a) {
     const int64_t I = a->K / a->G, O = a->C / a->G, pixels = a->H * a->W;
     const int64_t vecs = over(O, FN_VL);
-    if (vecs > 2 || (vecs == 2 && a->Q <= 2) || a->R * a->S * O > 4096) return 0;
+    if (vecs > 2 || (vecs == 2 && (a->Q <= 2 || O % FN_VL == 0)) || a->R * a->S * O > 4096) return 0;
     const double taps = (double)(a->R * a->S) / (double)(a->stride_h * a->stride_w), sums = (double)I * taps;
     const double low = vecs == 2 && a->Q <= 4 ? 1.7 : 1, pack = vecs == 2 ? 0.5 * (double)(a->R * a->S * O * I) / (double)a->N : 0;
     const double cost = low * (double)(a->P * a->Q * a->R * over(a->S * O, FN_VL) * I) + pack +
