@@ -171,7 +171,7 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
     if (blocks > 1) p->depth = over(p->depth, blocks);
     const int64_t deep = least(p->depth, DEPTH);
-    p->v_room = p->depth * (p->pack ? p->lanes : p->packed || p->L % FN_VL == 0 ? 0 : FN_NR);
+    p->v_room = p->depth * (p->pack ? p->lanes : p->packed || p->L % FN_VL == 0 ? 0 : FN_VL);
     if (p->near == TILES) p->s_room = over(p->strip, FN_ROWS2) * tile_room(deep);
     if (p->near == LINES) p->s_room = p->strip * (deep + 2 * FN_VL);
     p->t_room = p->strip * (p->form == COLS ? p->lanes : FN_NR) + FN_NR;

@@ -97,18 +97,23 @@ static plan scheduled(const fn_norm_args *a, int read, fn_team t) {
     return p;
 }
 
+/* The unit of part i and channel c, of lines. */
+FN_INLINE int64_t unit_at(const fn_norm_args *a, const plan *p, int64_t i, int64_t c) {
+    return (i / p->across * a->C + c) * p->across + i % p->across;
+}
+
 /* Each unit through `sums`, each channel, CHANNELS at a time at most, through `ends`, each unit through `writes`; NULL: not at all. */
 typedef void unit_pass(const fn_norm_args *a, const plan *p, int64_t u);
 typedef void channel_pass(const fn_norm_args *a, const plan *p, int64_t c, int64_t n);
 static void two_passes(const fn_norm_args *a, const plan *p, fn_team t, unit_pass sums, channel_pass ends, unit_pass writes) {
-    const int64_t C = a->C, across = p->across, parts = p->groups * across;
+    const int64_t C = a->C, parts = p->groups * p->across;
     int64_t lo, hi, c0, c1;
     if (p->whole) {
         fn_share(C, 1, t, &c0, &c1);
         for (int64_t c = c0; c < c1; c++) {
-            for (int64_t i = 0; sums && i < parts; i++) sums(a, p, (i / across * C + c) * across + i % across);
+            for (int64_t i = 0; sums && i < parts; i++) sums(a, p, unit_at(a, p, i, c));
             if (ends) ends(a, p, c, 1);
-            for (int64_t i = parts - 1; writes && i >= 0; i--) writes(a, p, (i / across * C + c) * across + i % across);
+            for (int64_t i = parts - 1; writes && i >= 0; i--) writes(a, p, unit_at(a, p, i, c));
         }
         fn_barrier(t);
         return;
