@@ -496,9 +496,10 @@ FN_INLINE int beats(const int op, acc_t v, acc_t best) {
 }
 FN_INLINE int same(fn_t v, fn_t best) { return v == best || (IS_NAN(v) && IS_NAN(best)); }
 
-/* The first of n elements that is `best`; one is. Looks at 32 at once: a branch for each would be guessed wrong. */
+/* The first of n elements that is `best`; one is, unless another thread writes them. Looks at 32 at once: a branch for each
+ * would be guessed wrong. */
 static int64_t first(const fn_t *x, int64_t n, fn_t best) {
-    for (int64_t k = 0;; k += 32) {
+    for (int64_t k = 0; k < n; k += 32) {
         uint32_t hits = 0;
         if (k + 32 <= n)
             for (int i = 0; i < 32; i++) hits |= (uint32_t)same(x[k + i], best) << i;
@@ -506,6 +507,7 @@ static int64_t first(const fn_t *x, int64_t n, fn_t best) {
             for (int64_t i = 0; i < n - k; i++) hits |= (uint32_t)same(x[k + i], best) << i;
         if (hits) return k + __builtin_ctz(hits);
     }
+    return n - 1;
 }
 
 /* The best block is found by values alone, and searched once when it is known. */
