@@ -9,7 +9,8 @@
  * Everything of a block of keys and queries is held transposed, queries along the lanes: s[j,i] is a product of k's rows as
  * they lie and of q turned once a block; maxima, sums and the rescaling of y' (Ev, queries) run down the lanes and cross
  * none; and k and v are never turned. Forward owns blocks of queries, blocks of keys pass by (Milakov and Gimelshein 2018;
- * Dao et al. 2022). Backward computes p anew: a task owns blocks of keys, whose dk and dv stay near while all queries pass.
+ * Dao et al. 2022). Few queries would leave most lanes idle: forward then has the keys along the lanes, and all scores at once.
+ * Backward computes p anew: a task owns blocks of keys, whose dk and dv stay near while all queries pass.
  * Where heads are few, the blocks of keys are dealt out to parts, as many as the shape says, whose dq are added in order. */
 #include "attention.h"
 #include "philox.h"
@@ -193,10 +194,6 @@ static int64_t fwd_rooms(const fn_attention_args *a, uintptr_t base, fwd_room *w
     w->keep = (uint8_t *)(base + (uintptr_t)bytes);
     return bytes + up(a->drop > 0 ? KEYS * DRAWS : 0, FN_ALIGN);
 }
-FN_WORK(attention_fwd) {
-    fwd_room w;
-    return threads * fwd_rooms(args, 0, &w);
-}
 
 static void forward_block(const fn_attention_args *a, const uint64_t *rng, int64_t h, int64_t i0, fwd_room w) {
     const int64_t L = a->L, S = a->S, E = a->E, Ev = a->Ev, rows = least(LANES, L - i0), lanes = up(rows, FN_VL);
@@ -240,11 +237,79 @@ static void forward_block(const fn_attention_args *a, const uint64_t *rng, int64
     turn(EXACT, y + i0 * a->y_l, a->y_l, w.o, LANES, Ev, rows, 1);
 }
 
+/* ---- forward of few queries --------------------------------------------------------------------------------------------- */
+
+enum { FEW = FN_VL / 2, WHOLE_K = 1000 };    /* queries; numbers of k that gemm does not cut */
+
+/* Rows that are worth products of their own. */
+static int are_few(const fn_attention_args *a) {
+    return a->L <= FEW && a->S >= FN_VL && a->S * (a->E + a->Ev) >= 512 * a->L && a->E > 0 && a->E <= WHOLE_K
+           && !a->causal && a->drop == 0;
+}
+
+/* s = q k' of head h, and y += p v over the keys from j0 on */
+static fn_gemm_args scores_of(const fn_attention_args *a, int64_t h, fn_t *s, void *work) {
+    return (fn_gemm_args){.work = work, .batch = 1, .M = a->L, .N = a->S, .K = a->E, .c = s, .ldc = a->S,
+                          .a = (const fn_t *)a->q + fn_at(h, a->nb, a->n, a->q_b), .a_m = a->q_l, .a_k = 1,
+                          .b = (const fn_t *)a->k + fn_at(h, a->nb, a->n, a->k_b), .b_n = a->k_s, .b_k = 1};
+}
+static fn_gemm_args values_of(const fn_attention_args *a, int64_t h, int64_t j0, const fn_t *p, void *work) {
+    return (fn_gemm_args){.work = work, .batch = 1, .M = a->L, .N = a->Ev, .K = least(WHOLE_K, a->S - j0), .beta = j0 > 0,
+                          .c = (fn_t *)a->y + fn_at(h, a->nb, a->n, a->y_b), .ldc = a->y_l, .a = p + j0, .a_m = a->S, .a_k = 1,
+                          .b = (const fn_t *)a->v + fn_at(h, a->nb, a->n, a->v_b) + j0 * a->v_s, .b_k = a->v_s, .b_n = 1};
+}
+/* Bytes of a thread: of its scores, and with what the products take. */
+static int64_t scores_bytes(const fn_attention_args *a) { return room(a->L * a->S) * SIZE; }
+static int64_t few_bytes(const fn_attention_args *a) {
+    const fn_gemm_args s = scores_of(a, 0, NULL, NULL);
+    int64_t bytes = FN_NAME(gemm_rows_work)(&s);
+    for (int64_t j0 = 0; j0 < a->S; j0 += WHOLE_K) {
+        const fn_gemm_args y = values_of(a, 0, j0, NULL, NULL);
+        bytes = most(bytes, FN_NAME(gemm_rows_work)(&y));
+    }
+    return scores_bytes(a) + up(bytes, FN_ALIGN);
+}
+
+static void forward_few(const fn_attention_args *a, int64_t h, char *work) {
+    const int64_t L = a->L, S = a->S, mask_at = a->mask ? fn_at(h, a->nb, a->n, a->mask_b) : 0;
+    const vec scale = v_set1((fn_t)(a->scale * LOG2E)), log2e = v_set1((fn_t)LOG2E);
+    fn_t *const s = (fn_t *)work, *const lse = a->lse, sum[FEW];
+    void *const rest = work + scores_bytes(a);
+    const fn_gemm_args scores = scores_of(a, h, s, rest);
+    FN_NAME(gemm_rows)(&scores, L);
+    for (int64_t l = 0; l < L; l++) {
+        fn_t *const p = s + l * S, z[FN_VL] = {0};
+        FN_VECTORS(S, {
+            if (a->mask) mask_row(z, a, mask_at + l * a->mask_l + i * a->mask_s, m);
+            v_put(p + i, v_fma(v_load(z), log2e, v_get(p + i, m) * scale), m);
+        });
+        const fn_t most = row_max(p, S), at = most == (fn_t)-INFINITY ? 0 : most;
+        sum[l] = row_exp(p, p, S, at, v_exp2_neg);
+        if (lse) lse[h * L + l] = sum[l] == 0 ? 0 : (fn_t)((double)at + log2((double)sum[l]));
+    }
+    for (int64_t j0 = 0; j0 < S; j0 += WHOLE_K) {
+        const fn_gemm_args values = values_of(a, h, j0, s, rest);
+        FN_NAME(gemm_rows)(&values, L);
+    }
+    fn_t *const y = (fn_t *)a->y + fn_at(h, a->nb, a->n, a->y_b);
+    for (int64_t l = 0; l < L; l++) row_scale(y + l * a->y_l, a->Ev, sum[l] == 0 ? 0 : 1 / sum[l]);
+}
+
+FN_WORK(attention_fwd) {
+    fwd_room w;
+    return threads * (are_few(args) ? few_bytes(args) : fwd_rooms(args, 0, &w));
+}
 FN_KERNEL(attention_fwd) {
     const fn_attention_args *a = args;
     const int64_t blocks = over(a->L, LANES);
     uint64_t rng[2] = {0, 0};
     fwd_room w;
+    if (are_few(a)) {
+        char *const work = (char *)a->work + t.rank * few_bytes(a);
+        fn_deal deal = fn_dealt(heads(a), t);
+        for (int64_t h; (h = fn_take(&deal)) >= 0;) forward_few(a, h, work);
+        return;
+    }
     if (a->drop > 0) {
         rng[0] = a->rng[0], rng[1] = a->rng[1] + (uint64_t)a->offset;
         if (a->drawn && t.rank == 0) a->drawn[0] = rng[0], a->drawn[1] = rng[1];

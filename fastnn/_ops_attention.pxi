@@ -71,7 +71,7 @@ cdef double _attention_ns(fn_attention_args *a, double products) noexcept:
     cdef int i
     for i in range(a.nb):
         n *= a.n[i]
-    return 200 + n * (100 + <double>a.L * a.S * (0.1 + products * (a.E + a.Ev) / (100 if a.causal else 50)))
+    return 200 + n * (100 + <double>max(a.L, 6) * a.S * (0.1 + products * (a.E + a.Ev) / (100 if a.causal else 50)))
 
 
 cdef int _attention_args(TensorBase q, TensorBase k, TensorBase v, TensorBase mask, bint causal, double scale, double p, fn_attention_args *a) except -1:
