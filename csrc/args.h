@@ -51,7 +51,7 @@ typedef struct {
     void *dw, *db;               /* (K,C/G,R,S) row-major, (K); either may be null */
     void *tap;                   /* conv2d_fwd, conv2d_bwd_w: a 2x2 maximum of stride 2 follows, whose taps these are, (N,P/2,Q/2,K) as in pooling.
                                     y (act behind the maximum) and dy are its own, in the same order; dy's strides are the map's. Or null */
-    double *sums;                /* winograd_fwd: work of the batch_norm_fwd that follows, where y's parts are summed up for it; or null */
+    double *sums;                /* winograd_fwd: work of the batch_norm_fwd that follows, where y's parts are summed up for it; or null. G is 1 */
     const void *x;               /* (N,C,H,W) of any strides */
     const void *w;               /* (K,C/G,R,S) row-major */
     const void *b;               /* (K) or null */

@@ -275,22 +275,22 @@ static int correlate(const filtering *g, void *work, fn_team t) {
 /* ---- the passes of a convolution --------------------------------------------------------------------------------- */
 
 /* Of dx, or of pixels of one phase of it: most filters of stride 2 give four correlations. */
-static filtering backward_of(const fn_conv_args *a, const sizes *by, int64_t phase) {
-    const int64_t whole = by->stride > 1, stride = whole ? 1 : a->stride_h, pixel = stride * a->C, odd = whole ? a->pad_h % 2 : 0;
+static filtering backward_of(const fn_conv_args *a, const sizes *by, int64_t group, int64_t phase) {
+    const int64_t C = a->K / a->G, O = a->C / a->G, whole = by->stride > 1, stride = whole ? 1 : a->stride_h, pixel = stride * a->C, odd = whole ? a->pad_h % 2 : 0;
     int64_t h = 0, w = 0;
     const axis down = whole ? (axis){.out = a->H, .first = (a->pad_h + odd) / 2 - 1, .w0 = 2} : backward_axis(a->H, a->P, a->R, stride, a->pad_h, a->dil_h, phase / stride, &h);
     const axis along = whole ? (axis){.out = a->W, .first = (a->pad_w + odd) / 2 - 1, .w0 = 2} : backward_axis(a->W, a->Q, a->S, stride, a->pad_w, a->dil_w, phase % stride, &w);
-    const int64_t at = (h * a->W + w) * a->C;
-    return (filtering){.by = by, .x = a->dy, .y = (fn_t *)a->dx + at, .w = (fn_t *)a->w, .residual = a->residual ? (const fn_t *)a->residual + at : 0,
+    const int64_t at = (h * a->W + w) * a->C + group * O;
+    return (filtering){.by = by, .x = (const fn_t *)a->dy + group * C * a->dy_c, .y = (fn_t *)a->dx + at, .w = (fn_t *)a->w + group * C * O * a->R * a->S, .residual = a->residual ? (const fn_t *)a->residual + at : 0,
                        .gate = a->gate ? (const fn_t *)a->gate + at : 0, .x_n = a->dy_n, .x_h = a->dy_h, .x_w = a->dy_w,
-                       .y_n = a->H * a->W * a->C, .y_h = a->W * pixel, .y_w = pixel, .w_o = a->R * a->S, .w_i = a->C * a->R * a->S,
-                       .R = a->R, .S = a->S, .N = a->N, .H = a->P, .W = a->Q, .C = a->K, .I = a->K, .P = down.out, .Q = along.out, .O = a->C,
+                       .y_n = a->H * a->W * a->C, .y_h = a->W * pixel, .y_w = pixel, .w_o = a->R * a->S, .w_i = O * a->R * a->S,
+                       .R = a->R, .S = a->S, .N = a->N, .H = a->P, .W = a->Q, .C = C, .I = C, .P = down.out, .Q = along.out, .O = O,
                        .top = -down.first, .left = -along.first, .dil_h = dil_of(a), .dil_w = a->dil_w, .stride = 1, .phases = 1, .odd = odd,
                        .tap_h = down.w0, .tap_w = along.w0, .tap = -stride};
 }
 static int64_t phases_of(const fn_conv_args *a, const sizes *by, int backward) { return backward && by->stride == 1 ? a->stride_h * a->stride_w : 1; }
-static filtering filtering_of(const fn_conv_args *a, const sizes *by, int backward, int64_t phase) {
-    return backward ? backward_of(a, by, phase) : forward_of(a, by);
+static filtering filtering_of(const fn_conv_args *a, const sizes *by, int backward, int64_t group, int64_t phase) {
+    return backward ? backward_of(a, by, group, phase) : forward_of(a, by, group);
 }
 
 /* The taps by which it is cheaper than the direct form, or null. */
@@ -299,35 +299,47 @@ static const sizes *chosen(const fn_conv_args *a, int backward) {
     const sizes *const *by = all;
     while (*by && !fits(a, *by, backward)) by++;
     if (!*by || (backward ? a->dy_c : fn_folds(a) ? a->x_w : a->x_c) != 1) return 0;
-    const filtering first = filtering_of(a, *by, backward, 0);
+    const filtering first = filtering_of(a, *by, backward, 0, 0);
     int64_t tiles = 0;
     for (int64_t i = 0; i < phases_of(a, *by, backward); i++) {
-        const filtering g = filtering_of(a, *by, backward, i);
+        const filtering g = filtering_of(a, *by, backward, 0, i);
         if (g.P > 0 && g.Q > 0) tiles += tiles_of(&g);
     }
     return pays(&first, tiles, direct_products(a, backward)) ? *by : 0;
 }
+static int64_t pass_room(const fn_conv_args *a, const sizes *by, int backward, int threads) {
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < phases_of(a, by, backward); i++) {
+        const filtering g = filtering_of(a, by, backward, 0, i);
+        if (g.P > 0 && g.Q > 0) bytes = most(bytes, room(&g, threads));
+    }
+    return bytes;
+}
 static int64_t pass_work(const fn_conv_args *a, int backward, int threads) {
     const sizes *const by = chosen(a, backward);
-    int64_t work = 0;
-    for (int64_t i = 0; by && i < phases_of(a, by, backward); i++) {
-        const filtering g = filtering_of(a, by, backward, i);
-        if (g.P > 0 && g.Q > 0) work = most(work, room(&g, threads));
-    }
-    return work;
+    if (!by) return 0;
+    const int64_t apart = a->G > 1 ? FLAGS * SIZE + threads * pass_room(a, by, backward, 1) : 0;
+    return most(apart, pass_room(a, by, backward, threads));
 }
 /* Is it done? If not, the direct form is cheaper or must redo it. */
 static int pass(const fn_conv_args *a, int backward, fn_team t) {
-    const sizes *by = chosen(a, backward);
-    for (int64_t i = 0; by && i < phases_of(a, by, backward); i++) {
-        const filtering g = filtering_of(a, by, backward, i);
-        if (i) fn_barrier(t);                /* its scratch is the last one's */
-        if (g.P > 0 && g.Q > 0 && !correlate(&g, a->work, t)) {
-            fn_barrier(t);
-            by = 0;
-        }
+    const sizes *const by = chosen(a, backward);
+    if (!by) return 0;
+    const int64_t phases = phases_of(a, by, backward);
+    const int apart = groups_apart(a, t);
+    char *const work = apart ? (char *)a->work + FLAGS * SIZE + t.rank * pass_room(a, by, backward, 1) : a->work;
+    const fn_team own = apart ? (fn_team){.size = 1} : t;
+    int64_t lo = 0, hi = a->G;
+    int done = 1;
+    if (apart) fn_share(a->G, 1, t, &lo, &hi);
+    for (int64_t i = lo * phases; done && i < hi * phases; i++) {
+        const filtering g = filtering_of(a, by, backward, i / phases, i % phases);
+        if (i > lo * phases) fn_barrier(own);            /* its scratch is the last one's */
+        if (g.P > 0 && g.Q > 0) done = correlate(&g, work, own);
     }
-    return by != 0;
+    if (apart) done = all_finite(a->work, !done, t);
+    if (!done) fn_barrier(t);
+    return done;
 }
 
 FN_WORK(winograd_fwd) { return most(FN_NAME(conv2d_fwd_work)(args, threads), pass_work(args, 0, threads)); }
@@ -337,7 +349,7 @@ FN_KERNEL(winograd_fwd) {
     FN_NAME(conv2d_fwd)(a, t);
     if (!a->sums) return;
     fn_barrier(t);
-    const filtering g = forward_of(a, 0);
+    const filtering g = forward_of(a, 0, 0);
     const share own = all_parts(&g, t);
     sum_rest(&g, &own);
 }

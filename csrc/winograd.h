@@ -72,22 +72,25 @@ static inline int64_t weight_plane(const filtering *g, int64_t q) {
 
 /* Lines have no dilation of rows. */
 static inline int64_t dil_of(const fn_conv_args *a) { return a->R == 1 ? 1 : a->dil_h; }
-static inline filtering forward_of(const fn_conv_args *a, const sizes *by) {
-    const int64_t stride = by && by->stride > 1 ? 1 : a->stride_h, phases = stride * stride, I = a->C * phases;
-    return (filtering){.by = by, .x = a->x, .y = a->y, .w = (fn_t *)a->w, .bias = a->b, .sums = a->sums, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h,
-                       .x_w = a->x_w, .y_n = a->P * a->Q * a->K, .y_h = a->Q * a->K, .y_w = a->K, .w_o = a->C * a->R * a->S,
-                       .w_i = a->R * a->S, .R = a->R, .S = a->S, .N = a->N, .H = a->H, .W = a->W, .C = a->C, .I = fn_folds(a) ? up(I, FN_VL) : I,
-                       .P = a->P, .Q = a->Q, .O = a->K, .top = a->pad_h, .left = a->pad_w, .dil_h = dil_of(a), .dil_w = a->dil_w, .stride = stride,
-                       .phases = phases, .fold = fn_folds(a), .tap = stride, .relu = a->act == FN_ACT_RELU};
+static inline filtering forward_of(const fn_conv_args *a, const sizes *by, int64_t group) {
+    const int64_t stride = by && by->stride > 1 ? 1 : a->stride_h, phases = stride * stride, C = a->C / a->G, O = a->K / a->G, I = C * phases;
+    return (filtering){.by = by, .x = (const fn_t *)a->x + group * C * a->x_c, .y = (fn_t *)a->y + group * O,
+                       .w = (fn_t *)a->w + group * O * C * a->R * a->S, .bias = a->b ? (const fn_t *)a->b + group * O : 0,
+                       .sums = a->sums, .x_n = a->x_n, .x_c = a->x_c, .x_h = a->x_h, .x_w = a->x_w, .y_n = a->P * a->Q * a->K,
+                       .y_h = a->Q * a->K, .y_w = a->K, .w_o = C * a->R * a->S, .w_i = a->R * a->S, .R = a->R, .S = a->S, .N = a->N, .H = a->H,
+                       .W = a->W, .C = C, .I = fn_folds(a) ? up(I, FN_VL) : I, .P = a->P, .Q = a->Q, .O = O, .top = a->pad_h, .left = a->pad_w,
+                       .dil_h = dil_of(a), .dil_w = a->dil_w, .stride = stride, .phases = phases, .fold = fn_folds(a), .tap = stride,
+                       .relu = a->act == FN_ACT_RELU};
 }
 /* Are they filters of such taps, or phases of such? (Not 3x3: too many of those would be zeros.) Of a wider dilation only the middle tap
  * meets anything, and its square may be no number. */
 static inline int fits(const fn_conv_args *a, const sizes *by, int backward) {
     const int64_t stride = a->stride_h;
+    if (a->G > 1 && fn_folds(a)) return 0;
     if (by->stride > 1)
-        return by->backward == backward && a->G == 1 && a->R == 3 && a->S == 3 && stride == 2 && a->stride_w == 2 && a->dil_h == 1 && a->dil_w == 1 &&
+        return by->backward == backward && a->R == 3 && a->S == 3 && stride == 2 && a->stride_w == 2 && a->dil_h == 1 && a->dil_w == 1 &&
                !fn_folds(a) && (!backward || (a->pad_h - a->pad_w) % 2 == 0);
-    if (a->G != 1 || stride != a->stride_w || over(a->R, stride) != by->taps_h || over(a->S, stride) != by->taps_w) return 0;
+    if (stride != a->stride_w || over(a->R, stride) != by->taps_h || over(a->S, stride) != by->taps_w) return 0;
     if (stride > 1) return stride <= (fn_folds(a) && !backward ? MOST_STRIDE : 2) && a->R > 3 && a->dil_h == 1 && a->dil_w == 1;
     return dil_of(a) <= least(a->P, a->H) && a->dil_w <= least(a->Q, a->W);
 }
@@ -193,6 +196,9 @@ FN_SHARED int all_finite(fn_t *flags, fn_t odd, fn_team t) {
         if (!flags[i]) return 0;
     return 1;
 }
+
+/* Does each thread take whole groups of channels, if there are several, with scratch of its own? */
+static inline int groups_apart(const fn_conv_args *a, fn_team t) { return t.size > 1 && (a->G % t.size == 0 || a->G >= 4 * t.size); }
 
 /* All there are: no filter fits two. */
 #define WINOGRADS(_) _(3x3) _(2x2) _(4x4) _(5x5) _(1x3) _(1x4) _(1x5) _(5x3) _(3x3s2) _(3x3s2dx)

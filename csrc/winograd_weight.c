@@ -106,9 +106,10 @@ static int64_t room(const filtering *g, int threads) {
     return SIZE * (FLAGS + threads * rim_room(g) + (p.parts ? threads : 1) * (v_room(g, &p) + z_room(g, &p)) + blocks * u_room(g, &p));
 }
 
-/* What the tiles behind a chunk's read: of x and dy, a row of tiles further on. Those of dilated filters do not follow one another. */
+/* What the tiles behind a chunk's read: of x and dy, a row of tiles further on. Those of dilated filters do not follow one another, a group's
+ * channels leave gaps. */
 static feed feed_of(const filtering *g, const weight_plan *p, int64_t from, int64_t count) {
-    if (g->dil_h * g->dil_w > 1) return (feed){.images = 0};
+    if (g->dil_h * g->dil_w > 1 || g->y_w > g->O) return (feed){.images = 0};
     const int64_t x = g->N * g->H * g->W * g->C / p->tiles, y = g->N * g->P * g->Q * g->O / p->tiles, next = from + count + across_of(g);
     const int64_t rows = g->O > FN_VL ? ROWS2 : ROWS1, sums = p->panels * over(g->I, rows) * over(count, p->few);
     return (feed){.at = {g->y + next * y, g->x + next * x}, .images = g->fold ? 1 : 2, .lines = over(count * most(x, y) * SIZE, 64 * planes_of(g) * sums)};
@@ -166,9 +167,9 @@ static int correlate(const filtering *g, void *work, fn_team t) {
     return all_finite(flags, v_sum(odd), t);
 }
 
-static filtering weights_of(const fn_conv_args *a, const sizes *by) {
-    filtering g = forward_of(a, by);
-    g.y = (fn_t *)a->dy, g.y_n = a->dy_n, g.y_h = a->dy_h, g.y_w = a->dy_w, g.w = a->dw;
+static filtering weights_of(const fn_conv_args *a, const sizes *by, int64_t group) {
+    filtering g = forward_of(a, by, group);
+    g.y = (fn_t *)a->dy + group * g.O * a->dy_c, g.w = (fn_t *)a->dw + group * g.O * g.w_o, g.y_n = a->dy_n, g.y_h = a->dy_h, g.y_w = a->dy_w;
     return g;
 }
 
@@ -177,24 +178,41 @@ static const sizes *chosen(const fn_conv_args *a) {
     const sizes *const *by = all;
     while (*by && !fits(a, *by, 0)) by++;
     if (!*by || !(*by)->dw || !a->dw || (fn_folds(a) ? a->x_w : a->x_c) != 1 || a->dy_c != 1) return 0;
-    const filtering g = weights_of(a, *by);
+    const filtering g = weights_of(a, *by, 0);
     return tiles_of(&g) >= LEAST_TILES && pays(&g, tiles_of(&g), direct_products(a, 0)) ? *by : 0;
 }
 
 FN_WORK(winograd_bwd_w) {
-    const sizes *const by = chosen(args);
-    const int64_t direct = FN_NAME(conv2d_bwd_w_work)(args, threads);
+    const fn_conv_args *a = args;
+    const sizes *const by = chosen(a);
+    const int64_t direct = FN_NAME(conv2d_bwd_w_work)(a, threads);
     if (!by) return direct;
-    const filtering g = weights_of(args, by);
-    return most(direct, room(&g, threads));
+    const filtering g = weights_of(a, by, 0);
+    const int64_t apart = a->G > 1 ? FLAGS * SIZE + threads * room(&g, 1) : 0;
+    return most(direct, most(apart, room(&g, threads)));
+}
+/* Is it done? If not, the direct form is cheaper or must redo it. */
+static int pass(const fn_conv_args *a, fn_team t) {
+    const sizes *const by = chosen(a);
+    if (!by) return 0;
+    const filtering first = weights_of(a, by, 0);
+    const int apart = groups_apart(a, t);
+    char *const work = apart ? (char *)a->work + FLAGS * SIZE + t.rank * room(&first, 1) : a->work;
+    const fn_team own = apart ? (fn_team){.size = 1} : t;
+    int64_t lo = 0, hi = a->G;
+    int done = 1;
+    if (apart) fn_share(a->G, 1, t, &lo, &hi);
+    for (int64_t group = lo; done && group < hi; group++) {
+        const filtering g = weights_of(a, by, group);
+        done = correlate(&g, work, own);
+        fn_barrier(own);                                 /* its scratch is the next one's */
+    }
+    if (apart) done = all_finite(a->work, !done, t);
+    fn_barrier(t);
+    return done;
 }
 FN_KERNEL(winograd_bwd_w) {
     fn_conv_args a = *(const fn_conv_args *)args;
-    const sizes *const by = chosen(&a);
-    if (by) {
-        const filtering g = weights_of(&a, by);
-        if (correlate(&g, a.work, t)) a.dw = 0;              /* else the direct form must redo it */
-        fn_barrier(t);
-    }
+    if (pass(&a, t)) a.dw = 0;
     if (a.dw || a.db) FN_NAME(conv2d_bwd_w)(&a, t);
 }

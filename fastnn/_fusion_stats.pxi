@@ -15,7 +15,8 @@ cdef int _sum_ahead(Tape t, int64_t i) except -1:
         return 0
     conv = t.ops[k]
     c = <fn_conv_args *>conv.words()
-    if conv.op != FN_OP_winograd_fwd or conv.dtype != norm.dtype or c.y != <void *>x or c.K != n.C or c.N * c.P * c.Q != n.N or c.dil_h > 1 or c.dil_w > 1:
+    if conv.op != FN_OP_winograd_fwd or conv.dtype != norm.dtype or c.y != <void *>x or c.K != n.C or c.N * c.P * c.Q != n.N \
+            or c.G > 1 or c.dil_h > 1 or c.dil_w > 1:
         return 0
     t.leave(k)
     c.sums, n.summed = <double *>work, 1

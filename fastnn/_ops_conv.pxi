@@ -118,7 +118,9 @@ cdef double _conv_ns(fn_conv_args *a) noexcept:
 cdef bint _filters(fn_conv_args *a, bint winograd) noexcept:
     """Is it for winograd.c, which wants channels-last operands, but for an x that it folds? There it is decided whether it pays."""
     cdef int64_t down = (a.R + a.stride_h - 1) // a.stride_h, along = (a.S + a.stride_h - 1) // a.stride_h
-    if not (winograd and _winograd and a.G == 1 and a.stride_h == a.stride_w and a.K >= 16 and (a.C >= 16 or fn_folds(a))):
+    if not (winograd and _winograd and a.stride_h == a.stride_w and a.K >= 16 and (a.C >= 16 or fn_folds(a))):
+        return False
+    if a.G > 1 and (a.C // a.G % 16 or a.K // a.G % 16):
         return False
     if a.stride_h == 2 and a.R == 3 and a.S == 3:
         return a.dil_h == 1 and a.dil_w == 1 and a.C >= 16 and not fn_folds(a)

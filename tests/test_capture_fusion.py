@@ -120,8 +120,8 @@ def test_on_every_machine(isa, threads):
                          d=nn.Linear(45, 130)))
 
 
-def wide(c=32):
-    return nn.Conv2d(c, c, 3, padding=1)
+def wide(c=32, groups=1):
+    return nn.Conv2d(c, c, 3, padding=1, groups=groups)
 
 
 MEET = {    # where the gradients of two branches meet in a filtering's: the block before ends in a sum, in a norm, in a convolution; three branches
@@ -135,11 +135,11 @@ MEET = {    # where the gradients of two branches meet in a filtering's: the blo
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("name", MEET)
 def test_gradients_meet(name, isa, threads):
-    make = lambda c: Net(MEET[name], a=nn.Conv2d(8, c, 3, padding=1), b=wide(c), c=nn.Conv2d(8, c, 1) if name == "sum" else wide(c),  # noqa: E731
-                         n=nn.BatchNorm2d(c), p=nn.BatchNorm2d(c), q=nn.BatchNorm2d(c))
+    make = lambda c, groups: Net(MEET[name], a=nn.Conv2d(8, c, 3, padding=1), b=wide(c, groups),     # noqa: E731
+                                 c=nn.Conv2d(8, c, 1) if name == "sum" else wide(c), n=nn.BatchNorm2d(c), p=nn.BatchNorm2d(c), q=nn.BatchNorm2d(c))
     with machine(isa, threads=threads):
-        for c, dtype in ((16, fastnn.float32), (48, fastnn.float32), (17, fastnn.float64)):       # of 17 channels the direct form makes it
-            ops, _ = same(lambda: make(c), shape=(4, 8, 9, 13), dtype=dtype)
+        for c, groups, dtype in ((16, 1, fastnn.float32), (48, 1, fastnn.float32), (48, 3, fastnn.float32), (17, 1, fastnn.float64)):    # of 17 the direct form makes it
+            ops, _ = same(lambda: make(c, groups), shape=(4, 8, 9, 13), dtype=dtype)
             back = ops[ops.index(LOSS):]
             assert "add" not in back[back.index("winograd_bwd_x"):], ops
             assert back.count("relu_bwd") == 1, ops                     # the last: its gradient is the loss's alone

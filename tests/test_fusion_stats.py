@@ -119,6 +119,7 @@ TRAPS = {
     "other channels": lambda m, x: m.p(m.a(x).reshape(-1, 16, 26, 18)),
     "not the convolution's result": lambda m, x: m.n(m.a(x)[1:]),
     "of unequal strides": lambda m, x: m.n(m.s(x)),
+    "of groups": lambda m, x: m.n(m.t(x)),
     "dilated": lambda m, x: m.n(m.q(x)),
     "dilated along rows": lambda m, x: m.n(m.r(x)),
     "by the running statistics": lambda m, x: F.batch_norm(m.a(x), m.n.running_mean, m.n.running_var),
@@ -127,7 +128,8 @@ TRAPS = {
 
 @pytest.mark.parametrize("name", TRAPS)
 def test_traps(name):
-    make = lambda: Net(TRAPS[name], a=wide(32), s=nn.Conv2d(32, 32, 3, (2, 1), 1), q=nn.Conv2d(32, 32, 3, 1, 2, 2), r=nn.Conv2d(32, 32, 3, 1, (1, 2), (1, 2)), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(16))     # noqa: E731
+    make = lambda: Net(TRAPS[name], a=wide(32), s=nn.Conv2d(32, 32, 3, (2, 1), 1), t=nn.Conv2d(32, 32, 3, padding=1, groups=2),     # noqa: E731
+                       q=nn.Conv2d(32, 32, 3, 1, 2, 2), r=nn.Conv2d(32, 32, 3, 1, (1, 2), (1, 2)), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(16))
     same(make, 0, shape=(5, 32, 13, 18), steps=4)
 
 

@@ -36,14 +36,18 @@ FOLDED += [(4, 12, 64, 64, 62, 1, 1, 4, 2), (3, 4, 64, 60, 59, (2, 0), 1, 5, 2),
 # dx by the direct form may be nine short sums, added up (conv_scatter.c): more accurate than one long chain
 SHORT = [(2, 16, 32, 40, 40, 0), (1, 16, 32, 36, 36, (3, 0), 1, 6, 2)]
 WIDE = [(2, 288, 272, 9, 7, 1), (2, 272, 544, 8, 8, 1)]         # weights that no cache holds: V passes over panel after panel, over parts of the channels
-GROUPS = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1), (2, 288, 272, 43, 45, 2, 2)]    # and tiles in several groups, and blocks of one
+PASSING = [(4, 288, 272, 24, 21, 1), (3, 256, 256, 56, 56, 1), (2, 288, 272, 43, 45, 2, 2)]    # and tiles in several groups, and blocks of one
+# groups of channels: as many as threads, fewer, more; in phases of stride 2; both phases in a tile; dilated; lines
+GROUPS = [(2, 64, 96, 16, 14, 1, 1, 3, 1, 2), (3, 96, 48, 13, 16, (2, 0), 1, 3, 1, 3), (2, 112, 224, 9, 22, 1, 1, 3, 1, 7), (1, 256, 256, 14, 13, 1, 1, 3, 1, 16)]
+GROUPS += [(3, 64, 96, 26, 29, 1, 1, 4, 2, 2), (4, 64, 64, 31, 30, 1, 1, 3, 2, 2), (2, 96, 96, 30, 29, 2, 2, 3, 1, 3), (3, 64, 96, 1, 61, (0, 1), 1, (1, 3), 1, 2)]
+GROUPS += [(4, 576, 544, 16, 15, 1, 1, 3, 1, 2)]
 
 
 def operands(shape, dtype, seed=0):
-    n, c, k, h, w, padding, dilation, size, stride = (*shape, *(1, 3, 1)[len(shape) - 6:])
+    n, c, k, h, w, padding, dilation, size, stride, groups = (*shape, *(1, 3, 1, 1)[len(shape) - 6:])
     rng, filt = np.random.default_rng(seed), size if isinstance(size, tuple) else (size, size)
-    x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c, *filt), (k,)))
-    return x, weight, bias, {"padding": padding, "dilation": dilation, "stride": stride}
+    x, weight, bias = (rng.standard_normal(s).astype(np.float32).astype(dtype) for s in ((n, c, h, w), (k, c // groups, *filt), (k,)))
+    return x, weight, bias, {"padding": padding, "dilation": dilation, "stride": stride, "groups": groups}
 
 
 def passes(shape, dtype, winograd, seed=0, x=None):
@@ -60,7 +64,7 @@ def rms(a):
 
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES + LINES + FIVE + EVEN + SHORT + WIDE + STRIDED + UNEQUAL + FOLDED, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + LINES + FIVE + EVEN + SHORT + WIDE + GROUPS + STRIDED + UNEQUAL + FOLDED, ids=str)
 def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
     before = _core.get_isa()
     _core.set_isa(isa)
@@ -80,7 +84,7 @@ def test_error_is_under_four_times_that_of_the_direct_form(shape, dtype, isa):
             assert rms(a - b) < 1e-14 * rms(b), name
 
 
-@pytest.mark.parametrize("shape", SHAPES + LINES + FIVE + EVEN + WIDE + GROUPS + STRIDED + UNEQUAL + FOLDED, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + LINES + FIVE + EVEN + WIDE + PASSING + GROUPS + STRIDED + UNEQUAL + FOLDED, ids=str)
 def test_same_bits_for_any_threads(shape):
     before, grains = fastnn.get_num_threads(), _core.set_work_grains(0, 0)
     try:
@@ -95,7 +99,7 @@ def test_same_bits_for_any_threads(shape):
 
 
 @pytest.mark.parametrize("shape", [SHAPES[0], (2, 32, 48, 30, 29, 2, 2), LINES[3], FIVE[0], FIVE[-4], EVEN[0], EVEN[1], STRIDED[0], STRIDED[5], STRIDED[-12], STRIDED[-8], STRIDED[-7], FOLDED[2], FOLDED[3],
-                                   FOLDED[7]], ids=str)
+                                   FOLDED[7], GROUPS[0], GROUPS[2], GROUPS[4]], ids=str)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e38])
 def test_what_is_not_finite_stays_where_the_direct_form_puts_it(value, shape):
     x, *_ = operands(shape, "float32")
