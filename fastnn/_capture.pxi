@@ -224,7 +224,7 @@ cdef class Captured:
 
     def info(self):
         """Programs held, keys left eager and why, recordings, replays, bytes of the arena; of each program its operations and how many were
-        recorded, the bytes of its temporaries and how many of them are alive at the worst moment."""
+        recorded, the bytes of its temporaries and how many of them are alive at the worst moment, and the threads that replays take."""
         cdef Entry e
         cdef fn_pool_stats stats = fn_pool_info(self.arena.pool)
         return {"programs": len([1 for e in self.entries if e.program is not None]), "keys": len(self.entries),
@@ -232,7 +232,8 @@ cdef class Captured:
                 "arena_bytes": stats.resident, "operations": [e.program.n for e in self.entries if e.program is not None],
                 "recorded": [e.program.recorded for e in self.entries if e.program is not None],
                 "temporaries": [e.program.need for e in self.entries if e.program is not None],
-                "alive": [e.program.live for e in self.entries if e.program is not None]}
+                "alive": [e.program.live for e in self.entries if e.program is not None],
+                "threads": [e.program.threads for e in self.entries if e.program is not None]}
 
     def operations(self):
         """Of each program: the (name, dtype name) of its operations, in order; a norm whose sums the convolution before it takes

@@ -15,6 +15,7 @@ from libc.stdlib cimport malloc, realloc, free
 from libc.string cimport memcpy, memset, memcmp
 
 import threading
+import time
 import weakref
 
 cdef extern from *:

@@ -5,6 +5,12 @@ cdef struct _move:                       # *word points to `at` in the area
     int64_t at
 
 
+cdef enum:
+    _LARGE = 300                         # times a program's grain: what is above takes its team without a trial
+    _KNOWN = 20                          # replays of a trial as usual,
+    _TRIED = 5                           # and the other way
+    _TRIAL_EVERY = 500                   # replays
+
 _programs, _programs_lock = weakref.WeakSet(), threading.Lock()      # all that live
 
 
@@ -14,7 +20,10 @@ cdef class Program:
     cdef char *args
     cdef int64_t n, recorded             # calls; as many were recorded
     cdef int team
-    cdef double work
+    cdef double work                     # ns on one thread, as estimated
+    cdef int threads                     # that replays take, but for trials
+    cdef int64_t replays
+    cdef list took                       # ns of a trial's replays so far
     cdef Arena arena
     cdef _move *moves                    # the pointers to temporaries, which move with the area
     cdef int64_t nmoves, need, live      # need: bytes of area; live: bytes alive at the worst moment
@@ -44,7 +53,7 @@ cdef class Program:
         self.arena, self.inputs, self.result, self.recorded = r.arena, inputs, result, len(r.calls)
         self.keep, self.written, self.optimizers = list(r.keep.values()), list(r.written.values()), r.optimizers
         self.generators, self.watches = list(r.generators.values()), list(r.watches.values())
-        self.exits, self.seen = [], []
+        self.exits, self.seen, self.took = [], [], []
         left = set()
         for leaf, _ in r.grads.values():
             g = (<TensorBase>leaf).grad_
@@ -105,6 +114,7 @@ cdef class Program:
             c.threads = team_for(o.work) if self.work >= _PROGRAM_GRAIN else 1
             self.team = max(self.team, c.threads)
             p += (len(o.args) + 63) // 64 * 64
+        self.threads = self.team
         with _programs_lock:
             _programs.add(self)
         return 0
@@ -163,15 +173,40 @@ cdef class Program:
             g.counter_ += <uint64_t>entry[2]
         for s in self.written:
             (<Storage>s).version += 1
-        if self.work < _KEEP_GIL:
-            fn_run(self.calls, self.n, self.team)
+        if self.team == 1 or self.work > _LARGE * _PROGRAM_GRAIN:
+            self.replay(self.team)
         else:
-            with nogil:
-                fn_run(self.calls, self.n, self.team)
+            self.replay_tried()
         for exit in self.exits:
             if (<TensorBase>exit[0]).grad_ is not exit[1]:
                 (<TensorBase>exit[0]).grad_ = <TensorBase>exit[1]
                 touch()
+        return 0
+
+
+    cdef int replay(self, int team) except -1:
+        if self.work < _KEEP_GIL:
+            fn_run(self.calls, self.n, team)
+        else:
+            with nogil:
+                fn_run(self.calls, self.n, team)
+        return 0
+
+    cdef int replay_tried(self) except -1:
+        """Threads wait for each other, and longest for one whose core is not its own: now and then the other way is tried, all threads
+        or one, and stays if it takes clearly less time."""
+        cdef int64_t turn = self.replays % _TRIAL_EVERY
+        cdef int other = 1 if self.threads > 1 else self.team
+        self.replays += 1
+        if turn >= _KNOWN + _TRIED:
+            return self.replay(self.threads)
+        began = time.perf_counter_ns()
+        self.replay(self.threads if turn < _KNOWN else other)
+        self.took.append(time.perf_counter_ns() - began)
+        if turn == _KNOWN + _TRIED - 1:
+            if sorted(self.took[_KNOWN:])[_TRIED // 2] < 0.9 * sorted(self.took[:_KNOWN])[_KNOWN // 2]:
+                self.threads = other
+            self.took.clear()
         return 0
 
 

@@ -1,6 +1,9 @@
 """What makes a captured step another one, to be recorded anew: arguments, layouts, threads, modes, and what its modules hold."""
+import pytest
+
 import fastnn
-from fastnn import nn
+from check import machine
+from fastnn import _core, nn
 from fastnn.nn import functional as F
 from steps import bits, both, data, net, trainer
 
@@ -54,6 +57,31 @@ def test_threads_are_a_key():
         assert f.info()["keys"] >= 2
     finally:
         fastnn.set_num_threads(before)
+
+
+@pytest.mark.parametrize("clearly", [True, False])
+def test_small_programs_take_a_team_where_it_is_faster(clearly, monkeypatch):
+    """By a clock that says so: of 500 replays 20 as usual and 5 the other way; the medians count, and a tenth decides."""
+    tried = 350 if clearly else 365
+    ticks, times = [], {False: (400, 900, 400), True: (tried, 100, tried)}
+
+    def clock():
+        replay, end = divmod(len(ticks), 2)
+        ticks.append(replay)
+        return replay * 1000 + end * times[replay % 25 >= 20][replay % 3]
+    monkeypatch.setattr("time.perf_counter_ns", clock)
+    grains, x = _core.set_work_grains(0, 1000), fastnn.randn(50_000)
+    f, want, threads = fastnn.capture(lambda x: (x * 2).sum()), (x * 2).sum().item(), []
+    try:
+        with machine(threads=3, every_thread=False):
+            f(x), f(x)
+            for _ in range(1100):
+                assert f(x).item() == want
+                threads += f.info()["threads"]
+    finally:
+        _core.set_work_grains(*grains)
+    assert len(ticks) == 3 * 50
+    assert threads == ([3] * 24 + [1] * 500 + [3] * 500 + [1] * 76 if clearly else [3] * 1100)
 
 
 def test_grad_mode_is_a_key():
