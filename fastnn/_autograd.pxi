@@ -270,7 +270,7 @@ def _slice_scatter_backward(node, dy):
 
 
 cdef TensorBase _clone(TensorBase x):
-    cdef TensorBase y = empty_as(x, x.dtype_)
+    cdef TensorBase y = empty_in_order(x, x.dtype_)
     copy_into(y, x)
     return y
 

@@ -39,22 +39,14 @@ cdef TensorBase _whole_rows(TensorBase x):
 cdef TensorBase _empty_rows(TensorBase like, int64_t rows, int64_t cols):
     """A fresh tensor of like's leading dimensions, (..., rows, cols), all but the last dimension in memory in like's order."""
     cdef int64_t n[FN_DIMS]
-    cdef int order[FN_DIMS]
-    cdef int i, k, d, last = like.ndim - 1
-    cdef int64_t s = cols if cols > 1 else 1
+    cdef int64_t order[FN_DIMS]
+    cdef int last = like.ndim - 1
     cdef TensorBase t
     memcpy(n, like.shape_, sizeof(n))
-    n[last - 1], n[last] = rows, cols
+    memcpy(order, like.stride_, sizeof(order))
+    n[last - 1], n[last], order[last] = rows, cols, 1
     t = empty(like.dtype_, like.ndim, n)
-    for i in range(last):                                    # innermost first; sizes of 1 and repeated ones stay where they are named
-        d, k = last - 1 - i, i
-        while k > 0 and like.shape_[d] > 1 and 0 < like.stride_[d] < like.stride_[order[k - 1]]:
-            order[k] = order[k - 1]
-            k -= 1
-        order[k] = d
-    for i in range(last):
-        t.stride_[order[i]] = s
-        s *= n[order[i]] if n[order[i]] > 1 else 1
+    lay_out(t, order)
     return t
 
 

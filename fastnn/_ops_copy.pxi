@@ -130,7 +130,7 @@ cpdef TensorBase cast(TensorBase x, dtype kind):
     """x as another type; x itself if it has it."""
     if x.dtype_ == kind.code:
         return x
-    cdef TensorBase y = empty_as(x, kind.code)
+    cdef TensorBase y = empty_in_order(x, kind.code)
     _copy(y, fresh(y), x)
     return y
 

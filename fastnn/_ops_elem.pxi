@@ -82,11 +82,11 @@ cdef TensorBase elementwise(int op, str name, int y_kind, fn_elem_args *p, Tenso
         _broadcast(c, shape, &ndim, (a, b, c), name)
     if out is None:
         if _has_shape(a, ndim, shape):
-            y = empty_as(a, y_kind)
+            y = empty_in_order(a, y_kind)
         elif _has_shape(b, ndim, shape):
-            y = empty_as(b, y_kind)
+            y = empty_in_order(b, y_kind)
         elif _has_shape(c, ndim, shape):
-            y = empty_as(c, y_kind)
+            y = empty_in_order(c, y_kind)
         else:
             y = empty(y_kind, ndim, shape)
     else:

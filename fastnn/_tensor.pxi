@@ -256,6 +256,31 @@ cdef TensorBase empty_as(TensorBase x, int dtype):
     return t
 
 
+cdef int lay_out(TensorBase t, const int64_t *like) except -1:
+    """t's strides, without gaps, in the order of these; sizes of 1 and repeated ones stay where they are named."""
+    cdef int order[FN_DIMS]
+    cdef int i, k, d
+    cdef int64_t s = 1
+    for i in range(t.ndim):                                  # innermost first
+        d, k = t.ndim - 1 - i, i
+        while k > 0 and t.shape_[d] > 1 and 0 < like[d] < like[order[k - 1]]:
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = d
+    for i in range(t.ndim):
+        t.stride_[order[i]] = s
+        s *= max(t.shape_[order[i]], 1)
+    return 0
+
+
+cdef TensorBase empty_in_order(TensorBase x, int dtype):
+    """A fresh tensor of x's shape, in x's stride order though x may have gaps."""
+    cdef TensorBase t = empty_as(x, dtype)
+    if not is_dense(x) and not fills(x):
+        lay_out(t, x.stride_)
+    return t
+
+
 cdef TensorBase empty_nhwc(int dtype, int64_t N, int64_t C, int64_t H, int64_t W):
     """A fresh tensor of shape (N,C,H,W) that lies in memory as N,H,W,C, and says so."""
     cdef int64_t *shape = [N, C, H, W]

@@ -259,8 +259,12 @@ def test_result_takes_the_order_of_the_first_full_operand():
     row, bias = fastnn.empty(2, 3, 5, 4), fastnn.empty(3, 1, 1)
     for y in (x + 1, x * row, x + bias, bias + x, x > 0, x.exp(), fastnn.where(bias > 0, x, row)):
         assert y.stride() == x.stride()
-    for y in (row + x, x[:, :1] + x[:1], x[..., ::2] * 2, fastnn.zeros(2, 1) + fastnn.zeros(3)):
+    for y in (row + x, x[:, :1] + x[:1], row[..., ::2] * 2, fastnn.zeros(2, 1) + fastnn.zeros(3)):
         assert y.is_contiguous() and y.stride() == fastnn.empty(y.shape).stride()
+    part = x[:, 1:, :, ::2]                                                     # gaps do not hide an order
+    for y in (part + 1, part * row[:, 1:, :, ::2], bias[1:] + part, part.exp(), part > 0, part.clone(), part.double(), part.relu()):
+        assert y.stride() == (20, 1, 4, 2)
+    assert (row[:, 1:, :, ::2] * part).is_contiguous() and (x.transpose(0, 3)[1:, :2] + 1).stride() == (2, 1, 6, 30)
 
 
 def test_eight_dimensions_and_none():
