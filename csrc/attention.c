@@ -247,7 +247,7 @@ static int are_few(const fn_attention_args *a) {
            && !a->causal && a->drop == 0;
 }
 
-/* s = q k' of head h, and y += p v over the keys from j0 on */
+/* s = q k' of head h, and y += p v over keys from j0 on */
 static fn_gemm_args scores_of(const fn_attention_args *a, int64_t h, fn_t *s, void *work) {
     return (fn_gemm_args){.work = work, .batch = 1, .M = a->L, .N = a->S, .K = a->E, .c = s, .ldc = a->S,
                           .a = (const fn_t *)a->q + fn_at(h, a->nb, a->n, a->q_b), .a_m = a->q_l, .a_k = 1,
@@ -273,7 +273,7 @@ static int64_t few_bytes(const fn_attention_args *a) {
 static void forward_few(const fn_attention_args *a, int64_t h, char *work) {
     const int64_t L = a->L, S = a->S, mask_at = a->mask ? fn_at(h, a->nb, a->n, a->mask_b) : 0;
     const vec scale = v_set1((fn_t)(a->scale * LOG2E)), log2e = v_set1((fn_t)LOG2E);
-    fn_t *const s = (fn_t *)work, *const lse = a->lse, sum[FEW];
+    fn_t *const s = (fn_t *)work, *const lse = a->lse;
     void *const rest = work + scores_bytes(a);
     const fn_gemm_args scores = scores_of(a, h, s, rest);
     FN_NAME(gemm_rows)(&scores, L);
@@ -283,16 +283,14 @@ static void forward_few(const fn_attention_args *a, int64_t h, char *work) {
             if (a->mask) mask_row(z, a, mask_at + l * a->mask_l + i * a->mask_s, m);
             v_put(p + i, v_fma(v_load(z), log2e, v_get(p + i, m) * scale), m);
         });
-        const fn_t most = row_max(p, S), at = most == (fn_t)-INFINITY ? 0 : most;
-        sum[l] = row_exp(p, p, S, at, v_exp2_neg);
-        if (lse) lse[h * L + l] = sum[l] == 0 ? 0 : (fn_t)((double)at + log2((double)sum[l]));
+        const fn_t most = row_max(p, S), at = most == (fn_t)-INFINITY ? 0 : most, sum = row_exp(p, p, S, at, v_exp2_neg);
+        if (lse) lse[h * L + l] = sum == 0 ? 0 : (fn_t)((double)at + log2((double)sum));
+        row_scale(p, S, sum == 0 ? 0 : 1 / sum);
     }
     for (int64_t j0 = 0; j0 < S; j0 += WHOLE_K) {
         const fn_gemm_args values = values_of(a, h, j0, s, rest);
         FN_NAME(gemm_rows)(&values, L);
     }
-    fn_t *const y = (fn_t *)a->y + fn_at(h, a->nb, a->n, a->y_b);
-    for (int64_t l = 0; l < L; l++) row_scale(y + l * a->y_l, a->Ev, sum[l] == 0 ? 0 : 1 / sum[l]);
 }
 
 FN_WORK(attention_fwd) {
