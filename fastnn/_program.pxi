@@ -194,7 +194,7 @@ cdef class Program:
 
     cdef int replay_tried(self) except -1:
         """Threads wait for each other, and longest for one whose core is not its own: now and then the other way is tried, all threads
-        or one, and stays if it takes clearly less time."""
+        or one. One must save a third, or a moment's noise would keep it; the team comes back as soon as it is faster."""
         cdef int64_t turn = self.replays % _TRIAL_EVERY
         cdef int other = 1 if self.threads > 1 else self.team
         self.replays += 1
@@ -204,7 +204,8 @@ cdef class Program:
         self.replay(self.threads if turn < _KNOWN else other)
         self.took.append(time.perf_counter_ns() - began)
         if turn == _KNOWN + _TRIED - 1:
-            if sorted(self.took[_KNOWN:])[_TRIED // 2] < 0.9 * sorted(self.took[:_KNOWN])[_KNOWN // 2]:
+            usual, tried = sorted(self.took[:_KNOWN])[_KNOWN // 2], sorted(self.took[_KNOWN:])[_TRIED // 2]
+            if tried < (usual if other > 1 else usual * 2 / 3):
                 self.threads = other
             self.took.clear()
         return 0

@@ -59,16 +59,18 @@ def test_threads_are_a_key():
         fastnn.set_num_threads(before)
 
 
-@pytest.mark.parametrize("clearly", [True, False])
-def test_small_programs_take_a_team_where_it_is_faster(clearly, monkeypatch):
-    """By a clock that says so: of 500 replays 20 as usual and 5 the other way; the medians count, and a tenth decides."""
-    tried = 350 if clearly else 365
-    ticks, times = [], {False: (400, 900, 400), True: (tried, 100, tried)}
+@pytest.mark.parametrize("alone, team, chosen", [(65, 100, [1, 1, 1]), (70, 100, [3, 3, 3]), (65, (100, 60, 100), [1, 3, 1])])
+def test_small_programs_take_a_team_where_it_is_faster(alone, team, chosen, monkeypatch):
+    """By a clock that says so: of 500 replays 20 as usual and 5 the other way; the medians count. One thread must save a third."""
+    ticks = []
 
     def clock():
         replay, end = divmod(len(ticks), 2)
         ticks.append(replay)
-        return replay * 1000 + end * times[replay % 25 >= 20][replay % 3]
+        trial, turn = divmod(replay, 25)
+        by_team = ([3] + chosen)[trial] == 3
+        ns = (team[trial] if isinstance(team, tuple) else team) if by_team == (turn < 20) else alone
+        return replay * 10_000 + end * ns * (10 if replay % 3 == 1 else 1)
     monkeypatch.setattr("time.perf_counter_ns", clock)
     grains, x = _core.set_work_grains(0, 1000), fastnn.randn(50_000)
     f, want, threads = fastnn.capture(lambda x: (x * 2).sum()), (x * 2).sum().item(), []
@@ -81,7 +83,7 @@ def test_small_programs_take_a_team_where_it_is_faster(clearly, monkeypatch):
     finally:
         _core.set_work_grains(*grains)
     assert len(ticks) == 3 * 50
-    assert threads == ([3] * 24 + [1] * 500 + [3] * 500 + [1] * 76 if clearly else [3] * 1100)
+    assert threads == [3] * 24 + chosen[:1] * 500 + chosen[1:2] * 500 + chosen[2:] * 76
 
 
 def test_grad_mode_is_a_key():
