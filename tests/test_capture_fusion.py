@@ -135,8 +135,9 @@ MEET = {    # where the gradients of two branches meet in a filtering's: the blo
 @pytest.mark.parametrize("isa", _core.isas())
 @pytest.mark.parametrize("name", MEET)
 def test_gradients_meet(name, isa, threads):
-    make = lambda c, groups: Net(MEET[name], a=nn.Conv2d(8, c, 3, padding=1), b=wide(c, groups),     # noqa: E731
-                                 c=nn.Conv2d(8, c, 1) if name == "sum" else wide(c), n=nn.BatchNorm2d(c), p=nn.BatchNorm2d(c), q=nn.BatchNorm2d(c))
+    def make(c, groups):
+        return Net(MEET[name], a=nn.Conv2d(8, c, 3, padding=1), b=wide(c, groups), c=nn.Conv2d(8, c, 1) if name == "sum" else wide(c),
+                   n=nn.BatchNorm2d(c), p=nn.BatchNorm2d(c), q=nn.BatchNorm2d(c))
     with machine(isa, threads=threads):
         for c, groups, dtype in ((16, 1, fastnn.float32), (48, 1, fastnn.float32), (48, 3, fastnn.float32), (17, 1, fastnn.float64)):    # of 17 the direct form makes it
             ops, _ = same(lambda: make(c, groups), shape=(4, 8, 9, 13), dtype=dtype)

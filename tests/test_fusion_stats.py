@@ -128,8 +128,9 @@ TRAPS = {
 
 @pytest.mark.parametrize("name", TRAPS)
 def test_traps(name):
-    make = lambda: Net(TRAPS[name], a=wide(32), s=nn.Conv2d(32, 32, 3, (2, 1), 1), t=nn.Conv2d(32, 32, 3, padding=1, groups=2),     # noqa: E731
-                       q=nn.Conv2d(32, 32, 3, 1, 2, 2), r=nn.Conv2d(32, 32, 3, 1, (1, 2), (1, 2)), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(16))
+    def make():
+        return Net(TRAPS[name], a=wide(32), s=nn.Conv2d(32, 32, 3, (2, 1), 1), t=nn.Conv2d(32, 32, 3, padding=1, groups=2),
+                   q=nn.Conv2d(32, 32, 3, 1, 2, 2), r=nn.Conv2d(32, 32, 3, 1, (1, 2), (1, 2)), n=nn.BatchNorm2d(32), p=nn.BatchNorm2d(16))
     same(make, 0, shape=(5, 32, 13, 18), steps=4)
 
 
