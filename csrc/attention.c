@@ -239,11 +239,11 @@ static void forward_block(const fn_attention_args *a, const uint64_t *rng, int64
 
 /* ---- forward of few queries --------------------------------------------------------------------------------------------- */
 
-enum { FEW = FN_VL / 2, WHOLE_K = 1000 };    /* queries; numbers of k that gemm does not cut */
+enum { FEW = FN_VL / 2 };
 
 /* Rows that are worth products of their own. */
 static int are_few(const fn_attention_args *a) {
-    return a->L <= FEW && a->S >= FN_VL && a->S * (a->E + a->Ev) >= 512 * a->L && a->E > 0 && a->E <= WHOLE_K
+    return a->L <= FEW && a->S >= FN_VL && a->S * (a->E + a->Ev) >= 512 * a->L && a->E > 0 && a->E <= FN_WHOLE_K
            && !a->causal && a->drop == 0;
 }
 
@@ -254,7 +254,7 @@ static fn_gemm_args scores_of(const fn_attention_args *a, int64_t h, fn_t *s, vo
                           .b = (const fn_t *)a->k + fn_at(h, a->nb, a->n, a->k_b), .b_n = a->k_s, .b_k = 1};
 }
 static fn_gemm_args values_of(const fn_attention_args *a, int64_t h, int64_t j0, const fn_t *p, void *work) {
-    return (fn_gemm_args){.work = work, .batch = 1, .M = a->L, .N = a->Ev, .K = least(WHOLE_K, a->S - j0), .beta = j0 > 0,
+    return (fn_gemm_args){.work = work, .batch = 1, .M = a->L, .N = a->Ev, .K = least(FN_WHOLE_K, a->S - j0), .beta = j0 > 0,
                           .c = (fn_t *)a->y + fn_at(h, a->nb, a->n, a->y_b), .ldc = a->y_l, .a = p + j0, .a_m = a->S, .a_k = 1,
                           .b = (const fn_t *)a->v + fn_at(h, a->nb, a->n, a->v_b) + j0 * a->v_s, .b_k = a->v_s, .b_n = 1};
 }
@@ -263,7 +263,7 @@ static int64_t scores_bytes(const fn_attention_args *a) { return room(a->L * a->
 static int64_t few_bytes(const fn_attention_args *a) {
     const fn_gemm_args s = scores_of(a, 0, NULL, NULL);
     int64_t bytes = FN_NAME(gemm_rows_work)(&s);
-    for (int64_t j0 = 0; j0 < a->S; j0 += WHOLE_K) {
+    for (int64_t j0 = 0; j0 < a->S; j0 += FN_WHOLE_K) {
         const fn_gemm_args y = values_of(a, 0, j0, NULL, NULL);
         bytes = most(bytes, FN_NAME(gemm_rows_work)(&y));
     }
@@ -287,7 +287,7 @@ static void forward_few(const fn_attention_args *a, int64_t h, char *work) {
         if (lse) lse[h * L + l] = sum == 0 ? 0 : (fn_t)((double)at + log2((double)sum));
         row_scale(p, S, sum == 0 ? 0 : 1 / sum);
     }
-    for (int64_t j0 = 0; j0 < S; j0 += WHOLE_K) {
+    for (int64_t j0 = 0; j0 < S; j0 += FN_WHOLE_K) {
         const fn_gemm_args values = values_of(a, h, j0, s, rest);
         FN_NAME(gemm_rows)(&values, L);
     }

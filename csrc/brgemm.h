@@ -49,10 +49,10 @@ FN_KERNEL(gemm_pack);
 
 /* Parts of K / parts numbers, rounded up, in which gemm cuts k: of a product with few tiles and a long k, so many that they feed a team;
  * and a few of one whose k is far longer than a small c is wide, since threads that share c would each read all of an operand. */
-enum { FN_GEMM_PARTS = 16, FN_LONG_PARTS = 4, FN_SMALL_C = 163840 };
+enum { FN_GEMM_PARTS = 16, FN_LONG_PARTS = 4, FN_SMALL_C = 163840, FN_WHOLE_K = 1023 };      /* WHOLE_K: a k so short is not cut */
 static inline int64_t gemm_parts(int64_t batch, int64_t M, int64_t N, int64_t K) {
     const int64_t tiles = batch * over(M, 16) * over(N, 32);
-    if (K < 1024 || (double)M * (double)N * (double)K * (double)batch < 1 << 20) return 1;
+    if (K <= FN_WHOLE_K || (double)M * (double)N * (double)K * (double)batch < 1 << 20) return 1;
     const int64_t few = batch == 1 && M * N <= FN_SMALL_C ? least(K / (8 * most(M, N)), FN_LONG_PARTS) : 1;
     const int64_t parts = most(least(most(FN_GEMM_PARTS / tiles, few), K / 512), 1);
     return over(K, over(K, parts));
