@@ -326,18 +326,14 @@ static int pass(const fn_conv_args *a, int backward, fn_team t) {
     const sizes *const by = chosen(a, backward);
     if (!by) return 0;
     const int64_t phases = phases_of(a, by, backward);
-    const int apart = groups_apart(a, t);
-    char *const work = apart ? (char *)a->work + FLAGS * SIZE + t.rank * pass_room(a, by, backward, 1) : a->work;
-    const fn_team own = apart ? (fn_team){.size = 1} : t;
-    int64_t lo = 0, hi = a->G;
+    const group_share s = groups_of(a, pass_room(a, by, backward, 1), t);
     int done = 1;
-    if (apart) fn_share(a->G, 1, t, &lo, &hi);
-    for (int64_t i = lo * phases; done && i < hi * phases; i++) {
+    for (int64_t i = s.lo * phases; done && i < s.hi * phases; i++) {
         const filtering g = filtering_of(a, by, backward, i / phases, i % phases);
-        if (i > lo * phases) fn_barrier(own);            /* its scratch is the last one's */
-        if (g.P > 0 && g.Q > 0) done = correlate(&g, work, own);
+        if (i > s.lo * phases) fn_barrier(s.team);           /* its scratch is the last one's */
+        if (g.P > 0 && g.Q > 0) done = correlate(&g, s.work, s.team);
     }
-    if (apart) done = all_finite(a->work, !done, t);
+    done = all_done(a, &s, done, t);
     if (!done) fn_barrier(t);
     return done;
 }

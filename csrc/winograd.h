@@ -197,8 +197,19 @@ FN_SHARED int all_finite(fn_t *flags, fn_t odd, fn_team t) {
     return 1;
 }
 
-/* Does each thread take whole groups of channels, if there are several, with scratch of its own? */
-static inline int groups_apart(const fn_conv_args *a, fn_team t) { return t.size > 1 && (a->G % t.size == 0 || a->G >= 4 * t.size); }
+/* Groups of channels that a thread filters, and in what team: its own, with scratch of its own, where they come out even; else all share each. */
+typedef struct { int64_t lo, hi; int apart; fn_team team; char *work; } group_share;
+static inline group_share groups_of(const fn_conv_args *a, int64_t room_alone, fn_team t) {
+    group_share s = {.hi = a->G, .apart = t.size > 1 && (a->G % t.size == 0 || a->G >= 4 * t.size), .team = t, .work = a->work};
+    if (!s.apart) return s;
+    fn_share(a->G, 1, t, &s.lo, &s.hi);
+    s.team = (fn_team){.size = 1}, s.work += FLAGS * SIZE + t.rank * room_alone;
+    return s;
+}
+/* Are all groups done? */
+static inline int all_done(const fn_conv_args *a, const group_share *s, int done, fn_team t) {
+    return s->apart ? all_finite(a->work, !done, t) : done;
+}
 
 /* All there are: no filter fits two. */
 #define WINOGRADS(_) _(3x3) _(2x2) _(4x4) _(5x5) _(1x3) _(1x4) _(1x5) _(5x3) _(3x3s2) _(3x3s2dx)

@@ -196,18 +196,14 @@ static int pass(const fn_conv_args *a, fn_team t) {
     const sizes *const by = chosen(a);
     if (!by) return 0;
     const filtering first = weights_of(a, by, 0);
-    const int apart = groups_apart(a, t);
-    char *const work = apart ? (char *)a->work + FLAGS * SIZE + t.rank * room(&first, 1) : a->work;
-    const fn_team own = apart ? (fn_team){.size = 1} : t;
-    int64_t lo = 0, hi = a->G;
+    const group_share s = groups_of(a, room(&first, 1), t);
     int done = 1;
-    if (apart) fn_share(a->G, 1, t, &lo, &hi);
-    for (int64_t group = lo; done && group < hi; group++) {
+    for (int64_t group = s.lo; done && group < s.hi; group++) {
         const filtering g = weights_of(a, by, group);
-        done = correlate(&g, work, own);
-        fn_barrier(own);                                 /* its scratch is the next one's */
+        done = correlate(&g, s.work, s.team);
+        fn_barrier(s.team);                                  /* its scratch is the next one's */
     }
-    if (apart) done = all_finite(a->work, !done, t);
+    done = all_done(a, &s, done, t);
     fn_barrier(t);
     return done;
 }
