@@ -10,9 +10,9 @@
  * Where k is not cut, their bits do not depend on m, n, nor on which block of rows or columns is asked for.
  * The lanes operand v is read where it lies if its lanes are neighbours and few rows pass over it, else from panels of
  * FN_NR lanes. A weight gradient walks across the rows of both operands: s is packed by tiles, and from memory while the
- * products before fetch it; where it has few rows, and the packing of v would be noticed, v is taken in small blocks, and
- * during each the next one is fetched, evenly; not where blocks are short pieces of long rows (1x1 convolutions of large
- * images).
+ * products before fetch it; under a few panels it is read where it lies, and each tile fetches the next one's. Where it has
+ * few rows, and the packing of v would be noticed, v is taken in small blocks, and during each the next one is fetched,
+ * evenly: of k, or where blocks are pieces of long rows (1x1 convolutions of large images) of lanes.
  * Where c is too small to feed a team and k is long, k is cut in parts (gemm_parts) that are added up; so is a batch that
  * is summed. Within a part its products follow one another as further numbers of k. */
 #include "dots.h"
@@ -96,7 +96,8 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
             }
             const fn_t *const from[2] = {b[0].b, b[1].b};
             const int64_t passes = most(over(ks, DEPTH), 1), strips = r1 - r0 <= p->strip ? 1 : over(r1 - r0, p->strip);
-            const fn_t *const next = !p->ahead || last ? 0 : v + l + (whole_k ? p->v_batch : (k + ks) * v_k);
+            const fn_t *const next = !p->ahead ? 0 : !last ? v + l + (whole_k ? p->v_batch : (k + ks) * v_k)
+                                     : l + n < l1 ? v_first + l + n : 0;
             const int64_t tall = p->height || !next ? p->height : p->nv == 4 ? FN_ROWS4 : FN_ROWS2;
             const int64_t panels = next ? over(n, width) : 0, step = next ? over(n, panels * over(r1 - r0, tall)) : 0;
             for (int64_t i = 0; i < strips; i++) {
@@ -129,7 +130,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                     for (int w = 0; w < 2; w++) {
                         fn_brgemm *const x = b + w;
                         if (!x->n) continue;
-                        x->a = p->near ? s_work : s_i, x->a_m = p->near == LINES ? lds : s_r, x->a_k = s_k;
+                        x->a = p->near >= TILES ? s_work : s_i, x->a_m = p->near == LINES ? lds : s_r, x->a_k = s_k;
                         x->b = from[w] + k0 * x->b_k, x->m = rn, x->k = kn;
                         if (pass) x->init = x->c, x->ld_init = x->ldc;
                         x->relu = last && pass == passes - 1 && p->act == FN_ACT_RELU;
@@ -147,6 +148,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
                                 y.c += i0 * x->ldc, y.init += y.init ? i0 * x->ld_init : 0;
                             }
                             if (p->near == TILES && p->far_s && r + rn < r1) y.ahead = s_i + rn + cut(rn, q, tiles), y.ahead_k = s_k;
+                            if (p->near == BESIDE && r + cut(rn, q + 1, tiles) < r1) y.ahead = s_i + cut(rn, q + 1, tiles), y.ahead_k = s_k;
                             if (next && w == !whole) {
                                 const int64_t at = (over(r - r0, tall) + q) * panels * step * ks + k0 * step;
                                 y.ahead = next + at / n * v_k + at % n, y.ahead_k = step, y.ahead_panel = step * ks;

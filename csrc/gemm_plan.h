@@ -5,7 +5,7 @@
 #include "split.h"
 
 enum { ROWS, COLS, DOTS, SPLIT };
-enum { AS_IT_LIES, TILES, LINES };
+enum { AS_IT_LIES, BESIDE, TILES, LINES };   /* s: untouched; its rows of a tile side by side, the next tile's fetched; packed */
 #define LANES (2048 / SIZE)      /* of a block of v */
 #define SLIM_LANES (512 / SIZE)  /* of one that is packed, where registers hold wide tiles: deep and narrow, it is read long, and little of c is */
 #define WIDE_LANES (4608 / SIZE) /* where s is packed by tiles, which is done again for each block of lanes */
@@ -15,7 +15,8 @@ enum { AS_IT_LIES, TILES, LINES };
 #define STRIP (5 * FN_ROWS2)     /* rows between visits to the epilogue */
 #define HIGH_STRIP (PACK_TILES * FN_ROWS2)    /* where s is packed by tiles: the rows of memory it is read by */
 #define FEW_WAYS 10              /* rows of a tile of s whose own lie a multiple of a page apart: a first-level cache has 12 ways */
-#define NEAR_LANES (2 * FN_NR)   /* s is packed when so many lanes pass over it and its own order does not suit */
+#define NEAR_LANES (2 * FN_NR)   /* s is packed when so many lanes pass over it and its own order does not suit; */
+#define BESIDE_LANES (4 * FN_NR) /* not if they are so few and its rows walk side by side; low tiles would meet lines a page apart too often */
 /* v is packed when more rows than PACK_ROWS pass over it; half as many where its own lie a multiple of a page apart and
  * crowd few sets of a cache; if v has FAR bytes or more, six tiles of rows, or three where its own lie pages apart, two where
  * they are longer than LONG_LANES; or AHEAD_ROWS in a weight gradient, where fewer rows have the next block fetched ahead. */
@@ -45,7 +46,7 @@ enum { AS_IT_LIES, TILES, LINES };
 #define SPLIT_FEW_BYTES 393216   /* of lanes, which are written, read a few times and done with */
 
 typedef struct {
-    int form, act, beta, pack, ahead, far_s, far_c, lone, paired, near;      /* near: s packed, as TILES of one k side by side or as LINES */
+    int form, act, beta, pack, ahead, far_s, far_c, lone, paired, near;      /* near: how s is read */
     int turned;                              /* s is b, v is a */
     fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
@@ -144,21 +145,23 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int64_t row = p->v_k * SIZE, v_bytes = row * p->K * (p->v_batch ? p->batch : 1);
     const int broad = p->L > WIDE_LANES && p->R <= AHEAD_ROWS && p->part_K * LANES <= BLOCK / 2;
     const int64_t tiles = row < 2 * PAGE ? 6 : walks || row <= LONG_LANES * SIZE ? 3 : 2;
-    const int64_t few = v_bytes < FAR ? INT64_MAX : walks && !broad ? AHEAD_ROWS : tiles * FN_ROWS2;
+    const int64_t few = v_bytes < FAR ? INT64_MAX : walks ? AHEAD_ROWS : tiles * FN_ROWS2;
     const int64_t fit = walks && p->form == ROWS ? BLOCK / p->part_K / (4 * FN_VL) * (4 * FN_VL) : 0;
     p->pack = !p->packed && (p->v_l != 1 || p->R > least(few, row % PAGE ? PACK_ROWS : PACK_ROWS / 2));
     const int slim = FN_ROWS4 >= 6 && p->pack && !walks;
     const int64_t wide = walks && !broad ? most(WIDE_LANES, fit) : slim ? SLIM_LANES : LANES;
-    p->ahead = walks && !broad && !p->packed && !p->pack && p->R <= AHEAD_ROWS;
+    p->ahead = walks && !p->packed && !p->pack && p->R <= AHEAD_ROWS;
     p->nv = !p->packed && (p->R <= FN_ROWS4 || (FN_ROWS4 >= 6 && crowded && (p->pack || p->R > PACK_ROWS / 2))) ? 4 : 2;
     const int thin = FN_ROWS4 >= 6 && crowded && !p->packed && p->L < 4 * FN_VL;
     if (thin) p->nv = 2;
-    p->near = walks ? p->R > FN_ROWS4 ? TILES : AS_IT_LIES : p->nv == 2 && crowded && p->L >= NEAR_LANES ? LINES : AS_IT_LIES;
+    const int beside = walks && p->R > FN_ROWS4 && p->L <= BESIDE_LANES && (!p->ahead || v_bytes < FAR) && (FN_ROWS4 >= 6 || p->s_k * SIZE % PAGE);
+    if (beside) p->ahead = 0;
+    p->near = beside ? BESIDE : walks ? p->R > FN_ROWS4 ? TILES : AS_IT_LIES : p->nv == 2 && crowded && p->L >= NEAR_LANES ? LINES : AS_IT_LIES;
     const int64_t s_bytes = p->R * p->K * (p->s_batch ? p->batch : 1) * SIZE;
     p->far_s = p->near == TILES ? s_bytes >= FAR : p->s_k == 1 && !p->near && !p->ahead && fn_far_a(p->R, p->part_K);
     p->paired = p->form == ROWS && (p->pack || p->packed) && fn_far_a(p->R, p->part_K);
     p->far_c = p->form == ROWS && fn_far_c(p->R * (p->c_batch ? p->batch : 1), p->L);
-    p->height = p->near == TILES ? FN_ROWS2 : thin ? FEW_WAYS : 0;
+    p->height = p->near == TILES || beside ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
     const int lies = p->form == ROWS && !walks && !p->packed && !p->pack, far = v_bytes > FAR;
@@ -168,7 +171,7 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
         const int whole_rows = far || p->R <= FN_ROWS2;
         p->ahead = 1, p->depth = least(p->depth, whole_rows ? LOW : 2 * LOW), p->lanes = least(up(p->L, 2 * FN_VL), whole_rows ? LONG_LANES : LANES);
     }
-    const int64_t blocks = over(p->depth * p->lanes, p->ahead ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
+    const int64_t blocks = over(p->depth * p->lanes, p->ahead && !broad ? AHEAD_BLOCK : slim ? SLIM_BLOCK : BLOCK);
     if (blocks > 1) p->depth = over(p->depth, blocks);
     const int64_t deep = least(p->depth, DEPTH);
     p->v_room = p->depth * (p->pack ? p->lanes : p->packed || p->L % FN_VL == 0 ? 0 : FN_VL);
