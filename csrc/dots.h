@@ -5,9 +5,9 @@
 
 #define DOTS_OUT (16 + FN_PIECE)             /* apart in the buffer of 16 results a row, with room for the last piece */
 #if FN_ROWS2 == 14
-enum { SHORT = 6, SUMS = 16 };               /* most rows of the short operand in a tile, of the long one */
+enum { SHORT = 8, PIECE = 6, SUMS = 16 };    /* most rows of the short operand in a tile, in one of several tiles; of the long one */
 #else
-enum { SHORT = 2, SUMS = 8 };
+enum { SHORT = 2, PIECE = 2, SUMS = 8 };
 #endif
 
 /* A number that several multiply-adds share: compilers would rather load it again for each. */
@@ -78,18 +78,22 @@ typedef void (*dots_fn)(DOTS_ARGS);
 DOTS_TILE(1, 1) DOTS_TILE(1, 4) DOTS_TILE(1, 8) DOTS_TILE(2, 1) DOTS_TILE(2, 4)
 #if FN_ROWS2 == 14
 DOTS_TILE(1, 16) DOTS_TILE(2, 8) DOTS_TILE(3, 1) DOTS_TILE(3, 4) DOTS_TILE(4, 1) DOTS_TILE(4, 4) DOTS_TILE(5, 1)
-DOTS_TILE(5, 4) DOTS_TILE(6, 1) DOTS_TILE(6, 4)
+DOTS_TILE(5, 4) DOTS_TILE(6, 1) DOTS_TILE(6, 4) DOTS_TILE(7, 1) DOTS_TILE(7, 2) DOTS_TILE(7, 3) DOTS_TILE(8, 1)
+DOTS_TILE(8, 2) DOTS_TILE(8, 3)
 static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8, dots_1x16}, {dots_2x1, dots_2x4, dots_2x8},
-                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}, {dots_5x1, dots_5x4}, {dots_6x1, dots_6x4}};
-static const int dots_width[SHORT][4] = {{1, 4, 8, 16}, {1, 4, 8}, {1, 4}, {1, 4}, {1, 4}, {1, 4}};
+                                          {dots_3x1, dots_3x4}, {dots_4x1, dots_4x4}, {dots_5x1, dots_5x4}, {dots_6x1, dots_6x4},
+                                          {dots_7x1, dots_7x2, dots_7x3}, {dots_8x1, dots_8x2, dots_8x3}};
+static const int dots_width[SHORT][4] = {{1, 4, 8, 16}, {1, 4, 8}, {1, 4}, {1, 4}, {1, 4}, {1, 4}, {1, 2, 3}, {1, 2, 3}};
 #else
 static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
 static const int dots_width[SHORT][4] = {{1, 4, 8}, {1, 4}};
 #endif
-/* The widest tile of m rows for n that are left. */
+/* Rows of the long operand in the tiles of R rows of the short one. */
+static inline int dots_wide(int64_t R) { return R <= PIECE || R > SHORT ? 4 : 3; }
+/* The widest tile of m rows for n that are left, but rather two and two than three and one. */
 static inline int dots_size(int64_t m, int64_t n) {
     int size = 3;
     while (!dots_of[m - 1][size] || dots_width[m - 1][size] > n) size--;
-    return size;
+    return size - (n == 4 && dots_width[m - 1][size] == 3);
 }
 #endif

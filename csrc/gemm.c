@@ -4,7 +4,7 @@
  *   ROWS  vectors run along n, numbers of a are broadcast; tiles of c are stored as they are
  *   COLS  vectors run along m, numbers of b are broadcast; tiles are stored transposed: few m, b of unit stride along k
  *         (y = x w' for a small batch)
- *   DOTS  vectors run along k: few m or n, both operands of unit stride along k; no packing, the long operand read once
+ *   DOTS  vectors run along k: few m or n; the long operand, of unit stride along k, is read once as it lies, the short one may be turned
  *   SPLIT tile registers multiply numbers split in three (split.h), where the processor has them: float32, all but small products
  * ROWS and COLS give the same bits: T[r,l] = init + sum over k of s[r,k] v[k,l], k ascending, one chain an element.
  * Where k is not cut, their bits do not depend on m, n, nor on which block of rows or columns is asked for.
@@ -273,11 +273,11 @@ static void split_block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t 
 
 /* ---- DOTS -------------------------------------------------------------------------------------------------------- */
 
-/* Rows [0, n) of the long operand v, n <= GROUP, with all rows of the short one, in pieces of nearly equal size, of which the first finds
+/* Rows [0, n) of the long operand v, n <= p->lanes, with all rows of the short one, in pieces of nearly equal size, of which the first finds
  * those of v in memory; the bias runs along one of them. */
 static void dots_group(const plan *p, fn_t *c, const fn_t *s, int64_t s_r, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l,
                        int64_t K, int64_t n) {
-    const int64_t pieces = over(p->R, SHORT);
+    const int64_t pieces = p->R <= SHORT ? 1 : over(p->R, PIECE);
     for (int64_t i = 0, r = 0, end; i < pieces; i++, r = end) {
         end = cut(p->R, i + 1, pieces);
         const int64_t m = end - r;
@@ -351,7 +351,7 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
     _Alignas(FN_ALIGN) char small[SMALL_BYTES];
     char *const big = (char *)work_of_team + p->part_bytes + t.rank * p->bytes;
     fn_t *const work = (fn_t *)(p->bytes <= SMALL_BYTES ? small : big);
-    const int64_t unit = p->form == DOTS ? GROUP : FN_NR, units = p->form == DOTS ? over(p->L, GROUP) : over(p->L, FN_NR);
+    const int64_t unit = p->form == DOTS ? p->lanes : FN_NR, units = over(p->L, unit);
     const int64_t all = p->groups * p->parts * units;
     const int64_t columns = t.size == 1 || p->form == DOTS ? t.size : columns_of(p, all, t.size);
     const int64_t rows = columns == t.size ? 1 : t.size / columns, row = columns == t.size ? 0 : t.rank / columns;
@@ -386,9 +386,10 @@ static void multiply(const plan *p, void *work_of_team, fn_team t) {
         }
         const fn_t *const bias_r = p->c_r == 1 ? p->bias : 0, *const bias_l = p->c_r == 1 ? 0 : p->bias;
         const int64_t s_r = p->near ? up(K, FN_VL) + FN_VL : p->s_r;
-        if (p->near) copy_rows(work, s_r, s, p->s_r, p->R, K, 1);
-        for (int64_t l = l0; l < l1; l += GROUP)
-            dots_group(p, c + l * p->c_l, p->near ? work : s, s_r, v + l * p->v_l, bias_r, bias_l ? bias_l + l : 0, K, least(GROUP, l1 - l));
+        if (p->near && p->s_k == 1) copy_rows(work, s_r, s, p->s_r, p->R, K, 1);
+        else if (p->near) transpose(work, s_r, s, p->s_k, K, p->R, 0);
+        for (int64_t l = l0; l < l1; l += p->lanes)
+            dots_group(p, c + l * p->c_l, p->near ? work : s, s_r, v + l * p->v_l, bias_r, bias_l ? bias_l + l : 0, K, least(p->lanes, l1 - l));
     }
 #if FN_SPLIT
     if (p->form == SPLIT) split_end();

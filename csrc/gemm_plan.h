@@ -34,7 +34,7 @@ enum { AS_IT_LIES, BESIDE, TILES, LINES };   /* s: untouched; its rows of a tile
 #define MEET_ROWS 64             /* of a, times b of so many */
 #define MEET_NUMBERS 131072      /* numbers, and */
 #define MEET_PART 64             /* rows of b in a part of k */
-#define GROUP 16                 /* rows of the long operand that DOTS takes at once */
+#define GROUP 16                 /* rows of the long operand that DOTS takes at once, at most: as whole tiles have */
 #define CROWD 3                  /* of the short one, a multiple of a page apart, that are copied before: a first-level cache may have 8 ways */
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
 #define NEAR_NUMBERS 2048        /* of an operand beside another in the nearest cache */
@@ -94,7 +94,9 @@ static int form_of(const fn_gemm_args *g) {
     const double a_tiles = g->a_k == 1 ? 0 : (far_a ? 0.1 : 0.15) * M * K, b_tiles = g->b_k == 1 ? 0 : 0.15 * N * K;
     const double rows = M * n_vecs * K + (g->b_n == 1 ? 0 : 0.5 * N * K) + a_tiles;
     const double cols = N * m_vecs * K + (g->a_m == 1 ? 0 : 0.5 * M * K) + b_tiles + (g->beta ? 1.0 : 0.5) * M * N;
-    const double dots = g->a_k == 1 && g->b_k == 1 && !summed(g) ? M * N * (1.1 * k_vecs + 6) : INFINITY;
+    const int64_t long_k = N < M ? g->a_k : g->b_k, short_k = N < M ? g->b_k : g->a_k, short_r = N < M ? g->b_n : g->a_m;
+    const double turn = short_k == 1 ? 0 : short_r == 1 ? 0.5 * K * (N < M ? N : M) : INFINITY;
+    const double dots = long_k == 1 && !summed(g) ? M * N * (1.1 * k_vecs + 6) + turn : INFINITY;
     return dots < rows && dots < cols ? DOTS : cols < rows && !g->packed ? COLS : ROWS;
 }
 #if FN_SPLIT
@@ -121,8 +123,9 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->addends = summed(g) ? p->groups * parts : parts;
     if (p->addends > 1) p->part_bytes = up(p->groups * parts * g->M * g->N * SIZE, FN_ALIGN);
     if (p->form == DOTS) {
+        p->lanes = GROUP - GROUP % dots_wide(p->R);
         p->ahead = p->L * p->K * (p->v_batch ? p->batch : 1) * SIZE > FAR;
-        if (p->s_r * SIZE % PAGE || p->R < CROWD || p->L < NEAR_LANES) return;
+        if (p->s_k == 1 && (p->s_r * SIZE % PAGE || p->R < CROWD || p->L < NEAR_LANES)) return;
         p->near = LINES, p->s_room = p->R * (up(p->part_K, FN_VL) + FN_VL), p->bytes = up(p->s_room * SIZE, FN_ALIGN);
         return;
     }

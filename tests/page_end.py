@@ -69,6 +69,8 @@ for n in (1, 7, 16, 33, 130):
     run(f"rms_norm {n}", lambda a, w: F.rms_norm(a, (n,), w), some(19, n), some(n))
     run(f"linear {n}", F.linear, some(7, n), some(n + 2, n), some(n + 2))
     run(f"matmul {n}", fastnn.matmul, some(3, 5, n), some(3, n, 9))
+    run(f"matmul {n} to few columns", fastnn.matmul, some(70, n), some(n, 3))
+    run(f"matmul {n} of columns", lambda a, b: a.permute(1, 0) @ b, some(n, 37), some(n, 100))
     for dim in (0, 1):
         for name in ("softmax", "log_softmax", "logsumexp"):
             run(f"{name} {n} {dim}", lambda a: getattr(fastnn, name)(a, dim), some(7, n))

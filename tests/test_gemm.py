@@ -85,6 +85,8 @@ def test_random_products_worth_splitting(seed):
     (1900, 60, 140, ("dense", "dense")),                                                                                     # the last two vectors a pair
     (1, 2500, 40, ("dense", "dense")), (1, 700, 90, ("dense", "rows")),                                                       # a single row
     (100, 40, 1024, ("dense", "dense")), (16, 300, 1021, ("dense", "columns")), (500, 20, 8200, ("dense", "dense")),           # few lanes; long runs
+    (100, 8, 1021, ("dense", "dense")), (70, 13, 900, ("dense", "rows")), (7, 90, 300, ("columns", "columns")),                # dot products that turn one
+    (300, 100, 70, ("columns", "dense")), (90, 127, 300, ("columns", "rows")),                                               # rows beside one another as they lie
     (1, 1, 70000, ("dense", "dense")), (1, 515, 800, ("dense", "columns")), (515, 1, 800, ("dense", "dense")),               # dot products
     (4, 70, 600, ("dense", "columns")), (70, 7, 600, ("rows", "columns")), (515, 1, 800, ("columns", "dense")), (2, 0, 5, ("dense", "dense"))], ids=str)
 def test_each_form(M, N, K, orders):
