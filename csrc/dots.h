@@ -5,9 +5,9 @@
 
 #define DOTS_OUT (16 + FN_PIECE)             /* apart in the buffer of 16 results a row, with room for the last piece */
 #if FN_ROWS2 == 14
-enum { SHORT = 8, PIECE = 6, SUMS = 16 };    /* most rows of the short operand in a tile, in one of several tiles; of the long one */
+enum { SHORT = 8, SUMS = 16 };               /* most rows of the short operand in a tile, of the long one */
 #else
-enum { SHORT = 2, PIECE = 2, SUMS = 8 };
+enum { SHORT = 2, SUMS = 8 };
 #endif
 
 /* A number that several multiply-adds share: compilers would rather load it again for each. */
@@ -88,8 +88,8 @@ static const int dots_width[SHORT][4] = {{1, 4, 8, 16}, {1, 4, 8}, {1, 4}, {1, 4
 static const dots_fn dots_of[SHORT][4] = {{dots_1x1, dots_1x4, dots_1x8}, {dots_2x1, dots_2x4}};
 static const int dots_width[SHORT][4] = {{1, 4, 8}, {1, 4}};
 #endif
-/* Rows of the long operand in the tiles of R rows of the short one. */
-static inline int dots_wide(int64_t R) { return R <= PIECE || R > SHORT ? 4 : 3; }
+/* Rows of the long operand that are taken at once, by R of the short one: as whole tiles have. */
+static inline int64_t dots_rows(int64_t R) { return FN_ROWS2 < 14 || R <= 6 ? 16 : R <= SHORT ? 15 : 12; }
 /* The widest tile of m rows for n that are left, but rather two and two than three and one. */
 static inline int dots_size(int64_t m, int64_t n) {
     int size = 3;

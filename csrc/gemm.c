@@ -273,13 +273,13 @@ static void split_block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t 
 
 /* ---- DOTS -------------------------------------------------------------------------------------------------------- */
 
-/* Rows [0, n) of the long operand v, n <= p->lanes, with all rows of the short one, in pieces of nearly equal size, of which the first finds
- * those of v in memory; the bias runs along one of them. */
+/* Rows [0, n) of the long operand v, n <= p->lanes, with all rows of the short one, in pieces of nearly equal size; if v lies in memory,
+ * where the first piece finds it, that one is as large as can be. The bias runs along one of them. */
 static void dots_group(const plan *p, fn_t *c, const fn_t *s, int64_t s_r, const fn_t *v, const fn_t *bias_r, const fn_t *bias_l,
                        int64_t K, int64_t n) {
-    const int64_t pieces = p->R <= SHORT ? 1 : over(p->R, PIECE);
+    const int64_t pieces = over(p->R, SHORT);
     for (int64_t i = 0, r = 0, end; i < pieces; i++, r = end) {
-        end = cut(p->R, i + 1, pieces);
+        end = p->ahead ? least(r + SHORT, p->R) : cut(p->R, i + 1, pieces);
         const int64_t m = end - r;
         fn_t out[SHORT * DOTS_OUT];
         for (int64_t j = 0, size; j < n; j += dots_width[m - 1][size]) {

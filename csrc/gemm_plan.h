@@ -34,7 +34,6 @@ enum { AS_IT_LIES, BESIDE, TILES, LINES };   /* s: untouched; its rows of a tile
 #define MEET_ROWS 64             /* of a, times b of so many */
 #define MEET_NUMBERS 131072      /* numbers, and */
 #define MEET_PART 64             /* rows of b in a part of k */
-#define GROUP 16                 /* rows of the long operand that DOTS takes at once, at most: as whole tiles have */
 #define CROWD 3                  /* of the short one, a multiple of a page apart, that are copied before: a first-level cache may have 8 ways */
 #define SMALL_BYTES 16384        /* scratch that the stack holds */
 #define NEAR_NUMBERS 2048        /* of an operand beside another in the nearest cache */
@@ -123,7 +122,7 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     p->addends = summed(g) ? p->groups * parts : parts;
     if (p->addends > 1) p->part_bytes = up(p->groups * parts * g->M * g->N * SIZE, FN_ALIGN);
     if (p->form == DOTS) {
-        p->lanes = GROUP - GROUP % dots_wide(p->R);
+        p->lanes = dots_rows(p->R);
         p->ahead = p->L * p->K * (p->v_batch ? p->batch : 1) * SIZE > FAR;
         if (p->s_k == 1 && (p->s_r * SIZE % PAGE || p->R < CROWD || p->L < NEAR_LANES)) return;
         p->near = LINES, p->s_room = p->R * (up(p->part_K, FN_VL) + FN_VL), p->bytes = up(p->s_room * SIZE, FN_ALIGN);

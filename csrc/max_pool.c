@@ -386,7 +386,7 @@ FN_INLINE void max_pixels_bwd(const fn_pool2d_args *a, held rows, held columns, 
         const holders v = columns.of[w];
         const int64_t k = at + v.at * C, tap0 = u.tap * S + v.tap;
         fn_t *const d = dx + w * C;
-        if (far) fetch_lines(dy + k + BEYOND, C * SIZE, 0), fetch_lines((const uint8_t *)tap + k + BEYOND, C, 0);
+        if (far) fetch_lines(dy + k + BEYOND, C * SIZE, 0), fetch_lines((const uint8_t *)tap + k + BEYOND, C, 0), fetch_lines(d + BEYOND, C * SIZE, 1);
         if (made && u.n == 1 && v.n == 1) max_pixel_bwd(d, dy, tap, k, tap0, 1, 1, down, right, tap_down, tap_right, C, kept);
         else if (made && u.n == 1 && v.n == 2) max_pixel_bwd(d, dy, tap, k, tap0, 1, 2, down, right, tap_down, tap_right, C, kept);
         else if (made && u.n == 2 && v.n == 1) max_pixel_bwd(d, dy, tap, k, tap0, 2, 1, down, right, tap_down, tap_right, C, kept);
