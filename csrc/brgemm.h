@@ -28,16 +28,17 @@ typedef struct {
     int64_t ldc, ld_init, a_m, a_k, b_k, b_panel;
     int64_t nv;                  /* vectors of a panel: 1, 2 or 4 */
     int64_t relu;                /* C = max(C, 0), NaN stays */
-    int64_t far_a, far_c;        /* it lies in memory: tiles fetch the next one's A (a_k and count 1), or the next panel's C */
+    int64_t far_a, far_c;        /* A lies in memory: tiles fetch the next one's (a_k and count 1); C is not in the nearest cache: they fetch theirs */
     const fn_t *ahead;           /* fetched by each tile at step k of panel j: ahead + j*ahead_panel + k*ahead_k; */
     int64_t ahead_k, ahead_panel;    /* null: B some rows ahead */
 } fn_brgemm;
 
-/* Do A's rows, of k numbers, and C's lie in memory? Where registers hold few rows, long ones are read ahead along without asking. */
+/* Do A's rows, of k numbers, lie in memory? Where registers hold few rows, long ones are read ahead along without asking. */
 static inline int fn_far_a(int64_t rows, int64_t k) {
     return (FN_ROWS4 >= 6 || k <= 512) && rows * k * (int64_t)sizeof(fn_t) >= 1 << 20;
 }
-static inline int fn_far_c(int64_t rows, int64_t lanes) { return rows * lanes * (int64_t)sizeof(fn_t) >= 8 << 20; }
+/* Is C more than the nearest cache holds? A store waits there for its line, and the next one, of another row, for that. */
+static inline int fn_far_c(int64_t rows, int64_t lanes) { return rows * lanes * (int64_t)sizeof(fn_t) >= 65536; }
 
 void FN_BELOW(brgemm)(const fn_brgemm *p);
 FN_KERNEL(gemm);
