@@ -43,9 +43,6 @@ FN_INLINE void tile(const int rows, const int nv, const int kind, const fn_brgem
     vec acc[FN_ROWS1][4];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < nv; v++) acc[i][v] = init ? v_load(init + i * ld_init + v * FN_VL) : v_zero();
-    if (p->far_c && init != c)
-        UNROLL for (int i = 0; i < rows; i++)
-            UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(c + i * ldc + v * FN_VL, 1);
     for (int64_t j = 0; j < p->count; j++) {
         const fn_t *a_j[(FN_ROWS1 + 2) / 3], *const at = a + (p->a_at ? p->a_at[j] : 0), *b_j = b + (p->b_at ? p->b_at[j] : 0);
         UNROLL for (int i = 0; i < rows; i += 3) a_j[i / 3] = at + i * a_m;
@@ -115,6 +112,7 @@ void FN_NAME(brgemm)(const fn_brgemm *p) {
     const int64_t tiles = nv == 2 ? TILES(m, FN_ROWS2) : nv == 1 ? TILES(m, FN_ROWS1) : TILES(m, FN_ROWS4);
     const tile_fn *const pairs = p->a_m == 1 ? beside_2 : tile_of[2];
     const int far_a = p->far_a && p->k >= LONG;
+    const int64_t fetch_c = p->init == p->c || (p->fetch_c == FN_FETCH_NEXT && p->k < LONG) ? FN_FETCH_NONE : p->fetch_c;
     for (int64_t t = 0, r = 0, end; t < tiles; t++, r = end) {
         end = t == tiles - 1 ? m : m * (t + 1) / tiles;
         fn_t *const c = p->c + r * p->ldc;
@@ -122,6 +120,9 @@ void FN_NAME(brgemm)(const fn_brgemm *p) {
         const fn_t *b = p->b, *ahead = p->ahead;
         for (int64_t j = 0, w = nv; j < n; j += w * FN_VL) {
             while (j + w * FN_VL > n) w /= 2;
+            if (fetch_c)
+                for (int64_t i = 0, at = fetch_c == FN_FETCH_NEXT ? j + w * FN_VL : j; i < end - r; i++, at += p->ldc)
+                    for (int64_t v = 0; v < w * FN_VL; v += LINE) __builtin_prefetch(c + at + v, 1);
             const tile_fn *const of = far_a && j == 0 ? far_of[w] : w == 2 ? pairs : tile_of[w];
             of[end - r - 1](p, c + j, init ? init + j : 0, a, b, ahead);
             if (ahead) ahead += p->ahead_panel;

@@ -28,7 +28,7 @@ typedef struct {
     int64_t ldc, ld_init, a_m, a_k, b_k, b_panel;
     int64_t nv;                  /* vectors of a panel: 1, 2 or 4 */
     int64_t relu;                /* C = max(C, 0), NaN stays */
-    int64_t far_a, far_c;        /* A lies in memory: tiles fetch the next one's (a_k and count 1); C is not in the nearest cache: they fetch theirs */
+    int64_t far_a, fetch_c;      /* A lies in memory: tiles fetch the next one's (a_k and count 1); lines of C that they fetch, fn_fetch_c */
     const fn_t *ahead;           /* fetched by each tile at step k of panel j: ahead + j*ahead_panel + k*ahead_k; */
     int64_t ahead_k, ahead_panel;    /* null: B some rows ahead */
 } fn_brgemm;
@@ -37,8 +37,13 @@ typedef struct {
 static inline int fn_far_a(int64_t rows, int64_t k) {
     return (FN_ROWS4 >= 6 || k <= 512) && rows * k * (int64_t)sizeof(fn_t) >= 1 << 20;
 }
-/* Is C more than the nearest cache holds? A store waits there for its line, and the next one, of another row, for that. */
-static inline int fn_far_c(int64_t rows, int64_t lanes) { return rows * lanes * (int64_t)sizeof(fn_t) >= 65536; }
+/* Which lines of C a tile fetches. Stores wait for their lines one by one: of short rows its own, if they lie beyond the nearest cache. Long rows
+ * the processor follows by itself; in memory those of the next panel help. */
+enum { FN_FETCH_NONE, FN_FETCH_OWN, FN_FETCH_NEXT };
+static inline int fn_fetch_c(int64_t rows, int64_t lanes) {
+    const int64_t row = lanes * (int64_t)sizeof(fn_t), bytes = rows * row;
+    return row < 4096 ? bytes >= 65536 ? FN_FETCH_OWN : FN_FETCH_NONE : bytes >= 8 << 20 ? FN_FETCH_NEXT : FN_FETCH_NONE;
+}
 
 void FN_BELOW(brgemm)(const fn_brgemm *p);
 FN_KERNEL(gemm);

@@ -224,7 +224,7 @@ static void channels(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
     const int64_t at_once = most(WEIGHTS / (most(panel, 1) * SIZE), 1);
     int64_t held = -1, h0 = 0, h1 = 0;
     const int one = c->in_place && R * per_row == 1;         /* a single tap: pixels side by side are read once */
-    const int far_a = one && fn_far_a(c->N * P * Q, I), far_c = fn_far_c(c->N * P * Q, O);
+    const int far_a = one && fn_far_a(c->N * P * Q, I), fetch_c = fn_fetch_c(c->N * P * Q, O);
     fn_deal deal = fn_dealt(sh.n, t);
     for (int64_t u; (u = fn_take(&deal)) >= 0;) {
         const int64_t part = u % sh.splits, which = u / sh.splits, p0 = which % sh.blocks * sh.rows;
@@ -259,7 +259,7 @@ static void channels(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
                         .c = to, .ldc = ldc, .init = bias ? bias + o : 0, .a = x_p, .a_m = c->w_.step * c->pixel,
                         .a_k = 1, .a_at = a_at + r0 * per_row, .b_at = b_at + r0 * per_row,
                         .count = (r1 - r0) * per_row, .b = w, .b_k = width, .b_panel = panel, .m = run * Q,
-                        .n = up(lanes, FN_VL), .k = a_k, .nv = c->nv, .relu = c->relu, .far_a = far_a, .far_c = far_c && !through};
+                        .n = up(lanes, FN_VL), .k = a_k, .nv = c->nv, .relu = c->relu, .far_a = far_a, .fetch_c = through ? FN_FETCH_NONE : fetch_c};
                     FN_NAME(brgemm)(&b);
                 }
                 for (int64_t q = 0; through && q < run * Q; q++) copy(y + q * c->y_w, T + q * ldc, lanes);
@@ -316,7 +316,7 @@ static void images(const corr *c, const fn_t *packed, fn_t *room, fn_team t) {
                 .c = through ? T : y, .ldc = through ? up(lanes, FN_VL) : c->y_n, .init = bias,
                 .a = x + g * (c->in_place ? I : c->pitch), .a_m = c->pitch * (c->in_place ? 1 : c->G), .a_k = 1,
                 .a_at = a_at, .b_at = b_at, .count = count, .b = panel, .b_k = width, .m = N, .n = up(lanes, FN_VL),
-                .k = I, .nv = c->nv, .relu = c->relu, .far_c = !through && fn_far_c(N * P * Q, O)};
+                .k = I, .nv = c->nv, .relu = c->relu, .fetch_c = through ? FN_FETCH_NONE : fn_fetch_c(N * P * Q, O)};
             FN_NAME(brgemm)(&b);
             if (through)
                 for (int64_t n = 0; n < N; n++) copy(y + n * c->y_n, T + n * b.ldc, lanes);

@@ -82,7 +82,7 @@ static void block(const plan *p, fn_t *c, const fn_t *s_first, const fn_t *v_fir
             ks = least(p->depth, K - k);
             const int first = term + k == 0, whole_k = k + ks == K, last = whole_k && term == count - 1;
             fn_brgemm b[2];
-            b[0] = (fn_brgemm){.n = whole, .nv = p->nv, .count = 1, .far_a = p->far_s && !p->near, .far_c = p->far_c};
+            b[0] = (fn_brgemm){.n = whole, .nv = p->nv, .count = 1, .far_a = p->far_s && !p->near, .fetch_c = p->fetch_c};
             b[1] = (fn_brgemm){.n = tail, .nv = tail / FN_VL, .count = 1, .far_a = !whole && b[0].far_a};
             if (p->packed || p->pack) {
                 if (p->pack) pack_lanes(v_work, width, width * ks, v + k * v_k + l * v_l, v_k, v_l, ks, n);

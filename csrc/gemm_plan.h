@@ -45,7 +45,7 @@ enum { AS_IT_LIES, BESIDE, TILES, LINES };   /* s: untouched; its rows of a tile
 #define SPLIT_FEW_BYTES 393216   /* of lanes, which are written, read a few times and done with */
 
 typedef struct {
-    int form, act, beta, pack, ahead, far_s, far_c, lone, paired, near;      /* near: how s is read */
+    int form, act, beta, pack, ahead, far_s, fetch_c, lone, paired, near;      /* near: how s is read */
     int turned;                              /* s is b, v is a */
     fn_t *c;                                 /* element (r,l) of matrix i: c + i*c_batch + r*c_r + l*c_l */
     const fn_t *s, *v, *packed, *bias;
@@ -162,7 +162,7 @@ static void plan_of(plan *p, const fn_gemm_args *g, int form, int64_t parts) {
     const int64_t s_bytes = p->R * p->K * (p->s_batch ? p->batch : 1) * SIZE;
     p->far_s = p->near == TILES ? s_bytes >= FAR : p->s_k == 1 && !p->near && !p->ahead && fn_far_a(p->R, p->part_K);
     p->paired = p->form == ROWS && (p->pack || p->packed) && fn_far_a(p->R, p->part_K);
-    p->far_c = p->form == ROWS && fn_far_c(p->R * (p->c_batch ? p->batch : 1), p->L);
+    p->fetch_c = p->form == ROWS ? fn_fetch_c(p->R * (p->c_batch ? p->batch : 1), p->L) : FN_FETCH_NONE;
     p->height = p->near == TILES || beside ? FN_ROWS2 : thin ? FEW_WAYS : 0;
     p->strip = least(walks && p->form == ROWS ? HIGH_STRIP : STRIP, p->R);
     p->lanes = least(wide, p->nv == 4 ? up(p->L, 4 * FN_VL) : up(p->L, 2 * FN_VL)), p->depth = p->part_K;
